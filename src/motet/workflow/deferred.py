@@ -13,7 +13,9 @@ from motet.errors import GraphError
 if TYPE_CHECKING:
     from motet.workflow.steps import PlannedStep
 
-__all__ = ["Choice", "Comparison", "Deferred", "Item", "Result", "copied", "deferreds_in", "hidden_in", "nodes_of"]
+__all__ = [
+    "Choice", "Comparison", "Deferred", "Item", "Result", "copied", "deferreds_in", "hidden_in", "mapped", "nodes_of", "resolved",
+]  # fmt: skip
 
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "<": operator.lt,
@@ -32,7 +34,7 @@ class Deferred:
     `result["accuracy"] >= 0.9` is a condition for `when`. Anything else is for a step to do.
     """
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __getitem__(self, key: Any) -> Item:
         if not isinstance(key, (str, int)):
@@ -179,15 +181,9 @@ def nodes_of(value: Any) -> Iterator[PlannedStep]:
     for each in deferreds_in(value):
         if isinstance(each, Result):
             yield each.node
-        elif isinstance(each, Item):
-            yield from nodes_of(each.source)
-        elif isinstance(each, Comparison):
-            yield from nodes_of(each.source)
-            yield from nodes_of(each.other)
-        elif isinstance(each, Choice):
-            yield from nodes_of(each.condition)
-            yield from nodes_of(each.then)
-            yield from nodes_of(each.otherwise)
+        else:
+            for name in each.__slots__:
+                yield from nodes_of(getattr(each, name))
 
 
 def hidden_in(value: Any) -> Any:
@@ -209,11 +205,33 @@ def hidden_in(value: Any) -> Any:
 
 def copied(value: Any) -> Any:
     """A value whose lists, tuples and dicts with promises in them are its own: what is put into them later is not seen."""
-    if isinstance(value, (list, tuple, dict)):
-        if next(deferreds_in(value), None) is None:
-            return value
-        if isinstance(value, dict):
-            return {name: copied(each) for name, each in value.items()}
-        items = [copied(each) for each in value]
-        return items if isinstance(value, list) else type(value)(*items) if hasattr(value, "_fields") else tuple(items)
+    if next(deferreds_in(value), None) is None:
+        return value
+    return mapped(dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value, copied)
+
+
+def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
+    """A list, tuple or dict with what a function makes of each thing in it; other values, and classes of one's own, stay."""
+    if type(value) is dict:
+        return {name: change(each) for name, each in value.items()}
+    if type(value) is list:
+        return [change(each) for each in value]
+    if isinstance(value, tuple):
+        return type(value)(*map(change, value)) if hasattr(value, "_fields") else tuple(map(change, value))
     return value
+
+
+def resolved(value: Any, take: Callable[[Any], Any]) -> Any:
+    """A value with every promise kept. Raises whatever comparing, or `take`, raises.
+
+    Args:
+        value: the value.
+        take: gives a value that is no choice, condition, list, tuple or dict: a result, a part of one, or what is known already.
+    """
+    if isinstance(value, Choice):
+        return resolved(value.then if resolved(value.condition, take) else value.otherwise, take)
+    if isinstance(value, Comparison):
+        return OPERATORS[value.sign](resolved(value.source, take), resolved(value.other, take))
+    if type(value) in (list, dict) or isinstance(value, tuple):
+        return mapped(value, lambda each: resolved(each, take))
+    return take(value)

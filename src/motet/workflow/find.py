@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import sys
 from collections.abc import Iterable
@@ -13,8 +12,9 @@ import orjson
 
 from motet.errors import GraphError, InputError, UnknownNameError
 from motet.system.places import current_folder
-from motet.tracebacks import summary
+from motet.tracebacks import summary, users_place
 from motet.workflow.definition import Workflow
+from motet.workflow.load import run_file
 
 __all__ = ["find_workflow", "read_parameters"]
 
@@ -75,19 +75,12 @@ def _load(path: Path) -> Any:
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None, "a file that ends in .py can be imported"
-    assert spec.loader is not None, "and has a loader"
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        return run_file(str(path), path.stem)
     except Exception as error:
         sys.modules.pop(path.stem)
-        from motet.tracebacks import users_place
-
         where = users_place(error) or str(path)
         raise GraphError(f"cannot be imported: {summary(error)}", where=where) from error
-    return module
 
 
 def _is_text(parameter: inspect.Parameter) -> bool:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from motet.errors import told_file
 
-__all__ = ["FunctionWrapper", "place_of"]
+__all__ = ["FunctionWrapper", "attribute", "place_of"]
 
 
 class FunctionWrapper:
@@ -21,6 +22,14 @@ class FunctionWrapper:
 
     function: Callable[..., Any]
     name: str
+
+
+def attribute(module: str, path: str) -> Any:
+    """What a loaded module has under a path of names; None where there is none."""
+    found: Any = sys.modules.get(module)
+    for part in path.split("."):
+        found = getattr(found, part, None)
+    return found
 
 
 def place_of(function: Any) -> str:

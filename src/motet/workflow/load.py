@@ -10,7 +10,7 @@ from types import FunctionType, ModuleType
 
 from motet.errors import InputError
 
-__all__ = ["load_module", "loading"]
+__all__ = ["load_module", "loading", "run_file"]
 
 loading: list[str] = []
 """The files that are loaded just now for a step: a run that begins meanwhile would load them again, without end."""
@@ -32,21 +32,25 @@ def load_module(name: str, file: str) -> ModuleType:
                 raise
     if not os.path.isfile(file):
         raise InputError(f"no module {name!r}", where=file or name, hint="define steps in a file, not in a shell")
-    known = "__mp_main__" if name == "__main__" else name
-    spec = importlib.util.spec_from_file_location(known, file)
-    assert spec is not None, "a file that ends in .py has a loader"
-    assert spec.loader is not None, "a file that ends in .py has a loader"
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[known] = module
-    if name == "__main__":  # where pickles look for classes of the script
-        sys.modules["__main__"] = module
     loading.append(file)
     try:
-        spec.loader.exec_module(module)
+        # pickles look for classes of a script in the main module
+        module = run_file(file, *(("__mp_main__", "__main__") if name == "__main__" else (name,)))
     finally:
         loading.pop()
     if name == "__main__":
         _call_main(module)
+    return module
+
+
+def run_file(file: str, *names: str) -> ModuleType:
+    """The module that a file makes, under some names. Raises whatever the file raises."""
+    spec = importlib.util.spec_from_file_location(names[0], file)
+    assert spec is not None, "a file that ends in .py can be imported"
+    assert spec.loader is not None, "and has a loader"
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.update(dict.fromkeys(names, module))
+    spec.loader.exec_module(module)
     return module
 
 

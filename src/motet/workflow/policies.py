@@ -24,11 +24,7 @@ class WhenChanged:
     function: Callable[..., float]
     by: float
 
-    def told(self) -> str:
-        """The rule in a few words."""
-        return f"until {_name(self.function)} changes by more than {self.by:.4g}"
-
-    def data(self, signature: inspect.Signature) -> tuple[str, ...]:
+    def data(self) -> tuple[str, ...]:
         """The arguments of a step that count by the statistic instead of by content."""
         return tuple(inspect.signature(self.function).parameters)
 
@@ -49,11 +45,7 @@ class WhileAtLeast:
     function: Callable[..., float]
     bound: float
 
-    def told(self) -> str:
-        """The rule in a few words."""
-        return f"while {_name(self.function)} is at least {self.bound:.6g}"
-
-    def data(self, signature: inspect.Signature) -> tuple[str, ...]:
+    def data(self) -> tuple[str, ...]:
         """The arguments of a step that count by the metric instead of by content: those that it takes."""
         return tuple(inspect.signature(self.function).parameters)[1:]
 
@@ -77,9 +69,9 @@ class CachePolicy:
     rules: tuple[Rule, ...] = ()
     max_age_s: float | None = None
 
-    def data(self, signature: inspect.Signature) -> frozenset[str]:
+    def data(self) -> frozenset[str]:
         """The arguments that count by rules instead of by content."""
-        return frozenset(name for rule in self.rules for name in rule.data(signature))
+        return frozenset(name for rule in self.rules for name in rule.data())
 
     @property
     def by_result(self) -> bool:
@@ -92,10 +84,10 @@ class CachePolicy:
     def check(self, signature: inspect.Signature, where: str) -> None:
         """See that rules name arguments that the step has."""
         for rule in self.rules:
-            unknown = [name for name in rule.data(signature) if name not in signature.parameters]
+            unknown = [name for name in rule.data() if name not in signature.parameters]
             if unknown:
                 raise InputError(
-                    f"{_name(rule.function)} asks for {', '.join(unknown)}, which the step does not take; "
+                    f"{getattr(rule.function, '__name__', rule.function)} asks for {', '.join(unknown)}, which the step does not take; "
                     f"it takes {', '.join(signature.parameters) or 'nothing'}",
                     where=where,
                     hint="name its parameters like those of the step whose values it is to be given",
@@ -151,7 +143,3 @@ def read_policy(cache: bool | Rule | Sequence[Rule], max_age_s: float | None) ->
             f"cache={cache!r}", where="step", hint="True, False, motet.when_changed(...), motet.while_at_least(...)"
         )
     return CachePolicy(tuple(rules), max_age_s)
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return str(getattr(function, "__name__", function))

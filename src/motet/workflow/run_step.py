@@ -31,7 +31,7 @@ import orjson
 from motet.errors import InputError, UnknownNameError, WorkflowError
 from motet.system.places import file_name
 from motet.system.whole_files import write_whole
-from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result
+from motet.workflow.deferred import Deferred, Item, Result, resolved
 from motet.workflow.memo.artifacts import Artifacts, KeptValue
 from motet.workflow.memo.cache import cache_folder
 from motet.workflow.options import StepOptions
@@ -253,23 +253,18 @@ def _arguments(node: PlannedStep, results: _Results) -> dict[str, Any]:
 
 def _value(value: Any, results: _Results) -> Any:
     """A value, with what steps gave in the place of promises."""
-    if isinstance(value, Result):
-        return results.get(value.node.id)
-    if isinstance(value, Item):
-        return _value(value.source, results)[value.key]
-    if isinstance(value, Comparison):
-        return OPERATORS[value.sign](_value(value.source, results), _value(value.other, results))
-    if isinstance(value, Choice):
-        return _value(value.then if _value(value.condition, results) else value.otherwise, results)
-    if isinstance(value, AsReady):
-        return _ready(value, results)
-    assert not isinstance(value, Deferred), f"{type(value).__name__} is a kind of promise that is not known here"
-    if isinstance(value, dict):
-        return {name: _value(each, results) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_value(each, results) for each in value]
-        return items if isinstance(value, list) else type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-    return value
+
+    def take(each: Any) -> Any:
+        if isinstance(each, Item):
+            return _value(each.source, results)[each.key]
+        if isinstance(each, AsReady):
+            return _ready(each, results)
+        assert not isinstance(each, Deferred) or isinstance(each, Result), (
+            f"{each!r} is a promise that is not known here"
+        )
+        return results.get(each.node.id) if isinstance(each, Result) else each
+
+    return resolved(value, take)
 
 
 def _ready(value: AsReady, results: _Results) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import graphlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -62,21 +63,13 @@ class PlannedStep:
 
     def needs(self) -> list[PlannedStep]:
         """The steps that must be over before it can run at all, each once."""
-        found: dict[int, PlannedStep] = {}
-        for value in self.arguments.values():
-            for node in nodes_of(value):
-                found[id(node)] = node
-        for branch in self.branches:
-            for node in nodes_of(branch.condition):
-                found[id(node)] = node
-        for node in self.after:
-            found[id(node)] = node
-        return list(found.values())
+        taken = (*self.arguments.values(), *(branch.condition for branch in self.branches))
+        return list(dict.fromkeys([*(node for value in taken for node in nodes_of(value)), *self.after]))
 
     def follows(self) -> list[PlannedStep]:
         """The steps whose results it takes as they come."""
         ready = self.as_ready()
-        return list({id(node): node for item in ready.items for node in nodes_of(item)}.values()) if ready else []
+        return list(dict.fromkeys(nodes_of(ready.items))) if ready else []
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -112,23 +105,10 @@ def refuse_cycles(nodes: Sequence[PlannedStep], where: str) -> None:
     """
     if not any(node.after for node in nodes):
         return  # arguments and conditions were there before the step that takes them
-    needs = {id(node): {id(each): each for each in (*node.needs(), *node.follows())} for node in nodes}
-    over: set[int] = set()
-    for start in nodes:
-        way: list[PlannedStep] = [start]
-        left = [iter(needs[id(start)].values())]
-        on_way = {id(start)}
-        while left:
-            step = next(left[-1], None)
-            if step is None:
-                left.pop()
-                last = way.pop()
-                on_way.discard(id(last))
-                over.add(id(last))
-            elif id(step) in on_way:
-                loop = [each.id for each in way[[id(each) for each in way].index(id(step)) :]]
-                raise CycleError([*loop, loop[0]], where=where, noun="steps")
-            elif id(step) not in over:
-                way.append(step)
-                on_way.add(id(step))
-                left.append(iter(needs[id(step)].values()))
+    try:
+        graphlib.TopologicalSorter({node: (*node.needs(), *node.follows()) for node in nodes}).prepare()
+    except graphlib.CycleError as error:
+        loop: list[PlannedStep] = error.args[1][:0:-1]  # each behind one that it needs, the first twice
+        first = loop.index(min(loop, key=lambda node: node.place))
+        loop = [*loop[first:], *loop[: first + 1]]
+        raise CycleError([node.id for node in loop], where=where, noun="steps") from None

@@ -28,7 +28,6 @@ from motet.workflow.code.shared import shared_in, shared_in_file
 from motet.workflow.code.summary import in_unicode, told_of
 from motet.workflow.code.things import (
     annotations_of,
-    attribute,
     classes_in,
     global_of,
     holds,
@@ -43,6 +42,7 @@ from motet.workflow.code.things import (
     pydantic_fields,
     wrapped,
 )
+from motet.workflow.functions import attribute
 from motet.workflow.memo.artifacts import digests_of
 from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.encode import Encoder, find_class

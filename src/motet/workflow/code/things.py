@@ -12,11 +12,10 @@ import types
 import typing
 from typing import Any
 
-from motet.workflow.functions import FunctionWrapper
+from motet.workflow.functions import FunctionWrapper, attribute
 
 __all__ = [
     "annotations_of",
-    "attribute",
     "classes_in",
     "global_of",
     "holds",
@@ -96,14 +95,6 @@ def package_of(module: str) -> str:
     """The package that a module's own imports count from."""
     found = sys.modules.get(module)
     return str(getattr(found, "__package__", None) or "")
-
-
-def attribute(module: str, path: str) -> Any:
-    """What a loaded module has under a path of names; None where there is none."""
-    found: Any = sys.modules.get(module)
-    for part in path.split("."):
-        found = getattr(found, part, None)
-    return found
 
 
 def global_of(function: types.FunctionType, chain: tuple[str, ...]) -> Any:

@@ -14,17 +14,19 @@ from __future__ import annotations
 import base64
 import dataclasses
 import enum
+import importlib
 import io
 import math
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from motet.workflow.files import File
+from motet.workflow.functions import attribute
 from motet.workflow.memo.checkout import files_of
 from motet.workflow.memo.codecs import codec_of, is_state, pickled
 from motet.workflow.memo.named import classes_named_in
@@ -236,13 +238,8 @@ _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
 
 def find_class(name: str) -> Any:
     """The class of a name `module:name`."""
-    import importlib
-
     module, _, path = name.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in path.split("."):
-        found = getattr(found, part)
-    return found
+    return attrgetter(path)(importlib.import_module(module))
 
 
 def _is_scalar(value: Any, kind: type) -> bool:
@@ -254,10 +251,7 @@ def _is_scalar(value: Any, kind: type) -> bool:
 
 def _found(kind: type) -> bool:
     """Whether a class can be found under its name."""
-    found: Any = sys.modules.get(kind.__module__)
-    for part in kind.__qualname__.split("."):
-        found = getattr(found, part, None)
-    return found is kind
+    return attribute(kind.__module__, kind.__qualname__) is kind
 
 
 def _own_pickling(kind: type) -> bool:

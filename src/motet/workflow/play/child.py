@@ -10,6 +10,7 @@ import sys
 import threading
 import traceback
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,6 +19,7 @@ from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold
 from motet.workflow.code.follow import follow
 from motet.workflow.code.parts import PROGRAM
+from motet.workflow.deferred import mapped
 from motet.workflow.functions import place_of
 from motet.workflow.load import load_module
 from motet.workflow.memo.artifacts import Artifacts
@@ -115,9 +117,7 @@ def _prepared(source: BinaryIO, name: str, file: str, cancelled: threading.Event
     module = load_module(name, file)
     job: Job = pickle.load(source)
     source.close()
-    function: Any = module
-    for part in job.name.split("."):
-        function = getattr(function, part)
+    function: Any = attrgetter(job.name)(module)
     if isinstance(function, Step):
         function = function.function
     fault = _refuse_other(function, job)
@@ -155,11 +155,7 @@ def _refuse_other(function: Any, job: Job) -> str:
 def _loaded(artifacts: Artifacts, value: Any, checkout: Checkout) -> Any:
     if isinstance(value, ResultPart):
         return artifacts.load(value.kept, keys=value.keys, checkout=checkout)
-    if type(value) in (list, tuple):
-        return type(value)(_loaded(artifacts, each, checkout) for each in value)
-    if type(value) is dict:
-        return {name: _loaded(artifacts, each, checkout) for name, each in value.items()}
-    return value
+    return mapped(value, lambda each: _loaded(artifacts, each, checkout))
 
 
 def _failure(error: Exception, file: str) -> dict[str, Any]:

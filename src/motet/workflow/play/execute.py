@@ -106,7 +106,7 @@ class StepExecutor:
 
     def _key(self, state: StepState, items: Sequence[Deferred] | None) -> Key:
         node, policy = state.node, state.node.step.policy
-        free = policy.data(node.step.signature) if policy is not None else frozenset()
+        free = policy.data() if policy is not None else frozenset()
         by_result = policy is not None and policy.by_result
         arguments = {}
         for name, value in node.arguments.items():

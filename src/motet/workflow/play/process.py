@@ -31,8 +31,8 @@ from motet.errors import InputError, StepError
 from motet.metrics_log import metrics_file
 from motet.system.lifeline import start
 from motet.system.places import temporary_folder
-from motet.workflow.deferred import Deferred, Item, Result
-from motet.workflow.functions import place_of
+from motet.workflow.deferred import Deferred, Item, Result, mapped
+from motet.workflow.functions import attribute, place_of
 from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.trees import pack, unpack
@@ -243,13 +243,16 @@ def is_of_a_module(function: Any) -> bool:
 def _is_found(function: Any, name: str) -> bool:
     """Whether a function is what its module has under its name, alone or as a step."""
     module = function.__module__
-    found: Any = sys.modules.get(module)
-    if not name or "<" in name or (module == "__main__" and not os.path.isfile(getattr(found, "__file__", None) or "")):
+    loaded = sys.modules.get(module)
+    if (
+        not name
+        or "<" in name
+        or (module == "__main__" and not os.path.isfile(getattr(loaded, "__file__", None) or ""))
+    ):
         return False
-    if found is None:
+    if loaded is None:
         return True  # the process that runs it looks for it
-    for part in name.split("."):
-        found = getattr(found, part, None)
+    found = attribute(module, name)
     return found is function or (isinstance(found, Step) and found.function is function)
 
 
@@ -263,11 +266,7 @@ def _sent(session: Session, value: Any, checkout: Checkout) -> Any:
                 session.cache.artifacts.put_files_back(found.kept, checkout)  # which the child only has to find
                 return ResultPart(found.kept, tuple(keys))
         return session.resolve(value, checkout)
-    if type(value) in (list, tuple):
-        return type(value)(_sent(session, each, checkout) for each in value)
-    if type(value) is dict:
-        return {name: _sent(session, each, checkout) for name, each in value.items()}
-    return value
+    return mapped(value, lambda each: _sent(session, each, checkout))
 
 
 def _environment(resources: StepResources) -> dict[str, str]:

@@ -69,7 +69,7 @@ class Rules:
     def number(self, state: StepState, rule: Rule, value: StepValue | None, items: Sequence[Deferred] | None) -> float:
         """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
         session, node = self.session, state.node
-        given = {name: node.arguments[name] for name in rule.data(node.step.signature)}
+        given = {name: node.arguments[name] for name in rule.data()}
         arguments = {name: session.argument(each, items) for name, each in given.items()}
         if value is not None:
             arguments["(result)"] = Argument(value.digest, "")

@@ -19,7 +19,12 @@ from motet.workflow.code.follow import Follower, follow
 from motet.workflow.code.parts import Code
 from motet.workflow.code.summary import in_unicode, short
 from motet.workflow.code.things import wrapped
+<<<<<<< HEAD
 from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
+=======
+from motet.workflow.code.told import in_unicode, short
+from motet.workflow.deferred import Choice, Deferred, Item, Result, deferreds_in, nodes_of, resolved
+>>>>>>> e4ab01f (Keep promises, go through containers and find loops of steps in one way each)
 from motet.workflow.files import File
 from motet.workflow.memo.artifacts import KeptValue, digests_of
 from motet.workflow.memo.cache import Cache
@@ -155,15 +160,12 @@ class Session:
         """Whether all results that a promise takes are there."""
         if isinstance(value, Result):
             return self.states[value.node.place].value is not None
-        if isinstance(value, Item):
-            return self.known(value.source)
-        if isinstance(value, Comparison):
-            return self.known(value.source) and self.known(value.other)
         if isinstance(value, Choice):
             return self.known(value.condition) and self.known(self.chosen(value))
-        if isinstance(value, (list, tuple)):
-            return all(map(self.known, value))
-        return all(map(self.known, value.values())) if isinstance(value, dict) else True
+        inside = (
+            (getattr(value, name) for name in value.__slots__) if isinstance(value, Deferred) else deferreds_in(value)
+        )
+        return all(map(self.known, inside))
 
     def chosen(self, choice: Choice) -> Any:
         """The side of a choice that is taken."""
@@ -208,23 +210,13 @@ class Session:
             checkout: where files go; by default where those of the run's output do.
         """
         places = checkout or self.files.checkout()
-        if isinstance(value, Deferred):
-            if isinstance(value, Result):
-                return self.load(self._value(value), places)
-            if isinstance(value, Item):
-                return self._part(value, places)
-            if isinstance(value, Choice):
-                return self.resolve(self.chosen(value), places)
-            assert isinstance(value, Comparison)
-            return OPERATORS[value.sign](self.resolve(value.source, places), self.resolve(value.other, places))
-        if type(value) is list:
-            return [self.resolve(each, places) for each in value]
-        if isinstance(value, tuple):
-            items = [self.resolve(each, places) for each in value]
-            return type(value)(*items) if hasattr(value, "_fields") else tuple(items)
-        if type(value) is dict:
-            return {name: self.resolve(each, places) for name, each in value.items()}
-        return value
+
+        def take(each: Any) -> Any:
+            if isinstance(each, Item):
+                return self._part(each, places)
+            return self.load(self._value(each), places) if isinstance(each, Result) else each
+
+        return resolved(value, take)
 
     def _part(self, promise: Item, checkout: Checkout) -> Any:
         keys, source = self.way(promise)
@@ -343,13 +335,10 @@ def _argument(value: Any) -> str:
     """An argument in short."""
     if isinstance(value, File):
         return in_unicode(f"file {os.fspath(value)}")
-    if isinstance(value, (list, tuple, dict)) and any(isinstance(each, Deferred) for each in _items(value)):
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, (list, tuple)) else ()
+    if any(isinstance(each, Deferred) for each in items):
         return f"{type(value).__name__} of {len(value)} results"
     return short(value)
-
-
-def _items(value: Any) -> Any:
-    return value.values() if isinstance(value, dict) else value
 
 
 def _leaves_in(tree: Any) -> list[int]:
