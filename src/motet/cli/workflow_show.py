@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any
+from contextlib import closing
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,37 +14,18 @@ from motet.cli.exits import EXITS, OK, WRONG, Command
 
 if TYPE_CHECKING:
     from motet.workflow.record.metrics import RunMetrics
-    from motet.workflow.record.runs import RunRecord, RunRow, StepRow
+    from motet.workflow.record.runs import RunRow, StepRow
 
 __all__ = ["graph", "list_runs", "logs", "show", "write_page"]
 
 _EXITS = {OK: EXITS[OK], WRONG: "there is no such run or step"}
 
 
-def _record() -> RunRecord:
+def _read(name: str) -> tuple[RunRow, list[StepRow], RunMetrics]:
     from motet.workflow.memo.cache import home_folder
-    from motet.workflow.record.runs import RunRecord
+    from motet.workflow.record.metrics import seen_run
 
-    return RunRecord.of(home_folder())
-
-
-def _metrics(run: RunRow, steps: list[StepRow]) -> RunMetrics:
-    from motet.workflow.record.metrics import metrics_of
-
-    record = _record()
-    try:
-        return metrics_of(record, run, steps)
-    finally:
-        record.close()
-
-
-def _read(name: str) -> tuple[RunRow, list[StepRow]]:
-    record = _record()
-    try:
-        run = record.as_it_is(record.run(name))
-        return run, record.steps_of(run.id)
-    finally:
-        record.close()
+    return seen_run(home_folder(), name)
 
 
 @click.command("list", cls=Command, short_help="List the last runs.", exits={OK: EXITS[OK]})
@@ -51,13 +34,13 @@ def _read(name: str) -> tuple[RunRow, list[StepRow]]:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 def list_runs(workflow: str, limit: int, as_json: bool) -> None:
     """List the last runs, the newest first."""
-    record = _record()
-    try:
+    from motet.workflow.memo.cache import home_folder
+    from motet.workflow.record.runs import RunRecord
+
+    with closing(RunRecord.of(home_folder())) as record:
         runs = [record.as_it_is(each) for each in record.runs(limit, workflow)]
-    finally:
-        record.close()
     if as_json:
-        click.echo(json.dumps([_plain(each) for each in runs], indent=2))
+        click.echo(json.dumps([asdict(each) for each in runs], indent=2))
         return
     longest = max((len(each.id) for each in runs), default=0)
     for each in runs:
@@ -74,17 +57,11 @@ def show(run: str, as_json: bool) -> None:
     """Show the steps of a run: what became of each, how long it took, why, and its metrics."""
     from motet.metrics_log import in_json
 
-    found, steps = _read(run)
-    metrics = _metrics(found, steps)
+    found, steps, metrics = _read(run)
     if as_json:
-        click.echo(
-            json.dumps(
-                in_json(
-                    {**_plain(found), "steps": [_plain(each) for each in steps], "metrics": _plain_metrics(metrics)}
-                ),
-                indent=2,
-            )
-        )
+        plain = {step: {name: asdict(series) for name, series in named.items()} for step, named in metrics.items()}
+        said = {**asdict(found), "steps": [asdict(each) for each in steps], "metrics": plain}
+        click.echo(json.dumps(in_json(said), indent=2))
         return
     click.echo(f"{found.id}: {found.state}, {found.seconds:.2f} s, {found.file}")
     for name, value in json.loads(found.parameters).items():
@@ -109,7 +86,7 @@ def logs(run: str, step: str | None) -> None:
     from motet.workflow.memo.cache import home_folder
     from motet.workflow.record.logs import log_tail
 
-    found, steps = _read(run)
+    found, steps, _ = _read(run)
     names = [each.id for each in steps]
     if step is not None and step not in names:
         raise UnknownNameError("step", step, names, where=f"run {found.id}")
@@ -134,17 +111,7 @@ def write_page(run: str, output: str | None) -> str:
     from motet.io.target import write_file
     from motet.workflow.page import run_page
 
-    found, steps = _read(run)
+    found, steps, metrics = _read(run)
     path = output or f"{found.id}.html"
-    write_file(path, run_page(found, steps, _metrics(found, steps)).encode())
+    write_file(path, run_page(found, steps, metrics).encode())
     return path
-
-
-def _plain_metrics(metrics: RunMetrics) -> dict[str, Any]:
-    return {step: {name: _plain(series) for name, series in named.items()} for step, named in metrics.items()}
-
-
-def _plain(row: Any) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(row)

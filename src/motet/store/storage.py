@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from motet.errors import InputError, MissingExtraError, StoreError
 from motet.io.uploads import create_file, creates_files
+from motet.system.whole_files import write_whole
 
 __all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]
 
@@ -76,23 +77,16 @@ class DiskStorage:
 
     def read(self, path: str) -> bytes | None:
         """See `Storage`."""
-        try:
+        with self._asking(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return (self.root / path).read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        except OSError as error:
-            raise self._unreachable(error) from error
+        return None
 
     def create(self, path: str, data: bytes) -> bool:
         """See `Storage`; by a link, which fails where the file is, also on network file systems."""
         target = self.root / path
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+        with self._asking():
+            write_whole(temporary, data, sync=True)
             try:
                 os.link(temporary, target)
             except FileExistsError:
@@ -100,38 +94,29 @@ class DiskStorage:
             finally:
                 temporary.unlink()
             _sync_folder(target.parent)
-        except OSError as error:
-            raise self._unreachable(error) from error
         return True
 
     def put(self, path: str, source: Path) -> None:
         """See `Storage`."""
         target = self.root / path
-        try:
+        with self._asking():
             target.parent.mkdir(parents=True, exist_ok=True)
             with open(source, "rb") as reader, open(target, "wb") as writer:
                 shutil.copyfileobj(reader, writer, 1 << 20)
                 writer.flush()
                 os.fsync(writer.fileno())
             _sync_folder(target.parent)
-        except OSError as error:
-            raise self._unreachable(error) from error
 
     def get(self, path: str, target: Path) -> None:
         """See `Storage`."""
-        try:
+        with self._asking():
             shutil.copyfile(self.root / path, target)
-        except OSError as error:
-            raise self._unreachable(error) from error
 
     def names(self, folder: str) -> list[str]:
         """See `Storage`."""
-        try:
+        with self._asking(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        except OSError as error:
-            raise self._unreachable(error) from error
+        return []
 
     def age_s(self, path: str) -> float | None:
         """See `Storage`."""
@@ -143,22 +128,23 @@ class DiskStorage:
     def remove(self, path: str) -> None:
         """See `Storage`."""
         target = self.root / path
-        try:
+        with self._asking():
             if target.is_dir():
                 shutil.rmtree(target, ignore_errors=True)
             else:
                 target.unlink(missing_ok=True)
-        except OSError as error:
-            raise self._unreachable(error) from error
 
     def local(self, path: str) -> Path | None:
         """See `Storage`."""
         return self.root / path
 
-    def _unreachable(self, error: OSError) -> StoreError:
-        return StoreError(
-            f"{type(error).__name__}: {error}", where=f"store {self.url}", hint="check the folder and its rights"
-        )
+    @contextlib.contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            hint = "check the folder and its rights"
+            raise StoreError(f"{type(error).__name__}: {error}", where=f"store {self.url}", hint=hint) from error
 
 
 class ObjectStorage:

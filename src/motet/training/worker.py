@@ -148,11 +148,13 @@ class Worker:
         Raises:
             TrainingError: when they differ.
         """
+        import torch
+
         digest = hashlib.sha256()
         for model in self._models:
             for name, parameter in model.named_parameters():
                 digest.update(name.encode())
-                digest.update(parameter.detach().cpu().contiguous().flatten().view(_bytes()).numpy().tobytes())
+                digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
         if self._differs(digest.digest()):
             raise TrainingError(
                 f"the {self.num_workers} workers end with different parameters",
@@ -243,9 +245,3 @@ def _seed(torch: Any, device: str, number: int) -> None:
     torch.default_generator.manual_seed(number)
     if device != "cpu":
         torch.cuda.manual_seed(number)
-
-
-def _bytes() -> Any:
-    import torch
-
-    return torch.uint8

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from motet.metrics_log import MetricSeries, in_json
 from motet.workflow.memo.cache import Cache, home_folder
 from motet.workflow.memo.key import Key, differences
-from motet.workflow.record.metrics import RunMetrics, metrics_of
+from motet.workflow.record.metrics import RunMetrics, seen_run
 from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["ComparedMetric", "ComparedStep", "RunComparison", "compare", "metrics"]
@@ -119,15 +120,10 @@ def compare(run: str, other: str) -> RunComparison:
     Raises:
         UnknownNameError: when there is no such run.
     """
-    record = RunRecord.of(home_folder())
-    try:
-        runs = record.as_it_is(record.run(run)), record.as_it_is(record.run(other))
-        steps = [{each.id: each for each in record.steps_of(row.id)} for row in runs]
-        found = [metrics_of(record, row, [*own.values()]) for row, own in zip(runs, steps, strict=True)]
-        keys = record.keys_of(runs[0].id), record.keys_of(runs[1].id)
-    finally:
-        record.close()
-    one, two = runs
+    (one, first, logged), (two, second, logged_too) = (seen_run(home_folder(), name) for name in (run, other))
+    steps = [{each.id: each for each in own} for own in (first, second)]
+    with closing(RunRecord.of(home_folder())) as record:
+        keys = record.keys_of(one.id), record.keys_of(two.id)
     caches = Cache(Path(one.cache)), Cache(Path(two.cache))
     names = {**steps[0], **steps[1]}
     return RunComparison(
@@ -138,7 +134,7 @@ def compare(run: str, other: str) -> RunComparison:
         (one.seconds, two.seconds),
         _parameters(one, two),
         [_step(name, (steps[0].get(name), steps[1].get(name)), caches, keys) for name in names],
-        [*_metrics(*found)],
+        [*_metrics(logged, logged_too)],
     )
 
 
@@ -151,12 +147,7 @@ def metrics(run: str = "last") -> RunMetrics:
     Raises:
         UnknownNameError: when there is no such run.
     """
-    record = RunRecord.of(home_folder())
-    try:
-        row = record.run(run)
-        return metrics_of(record, row, record.steps_of(row.id))
-    finally:
-        record.close()
+    return seen_run(home_folder(), run)[2]
 
 
 def _parameters(one: RunRow, two: RunRow) -> dict[str, tuple[str | None, str | None]]:

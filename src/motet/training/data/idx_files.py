@@ -48,17 +48,12 @@ class IdxReader:
             with _opened(path) as file:
                 kinds[name] = _header(file, path)
         lengths = {name: shape[0] for name, (_, shape) in kinds.items()}
-        self._num_rows = next(iter(lengths.values()))
+        self.num_rows = next(iter(lengths.values()))
         if len(set(lengths.values())) > 1:
             found = ", ".join(f"{name} has {rows}" for name, rows in lengths.items())
             raise InputError(
                 f"files differ in their rows: {found}", where=self.description, hint="name files of one split"
             )
-
-    @property
-    def num_rows(self) -> int:
-        """As the headers say."""
-        return self._num_rows
 
     def blocks(self) -> Iterator[Columns]:
         """Blocks of about 4 MiB, unpacked as they are read.
@@ -71,8 +66,8 @@ class IdxReader:
             kinds = {name: _header(file, self._paths[name]) for name, file in files.items()}
             row_bytes = sum(dtype.itemsize * math.prod(shape[1:]) for dtype, shape in kinds.values())
             rows = max(_BLOCK_BYTES // max(row_bytes, 1), 1)
-            for first in range(0, self._num_rows, rows):
-                count = min(rows, self._num_rows - first)
+            for first in range(0, self.num_rows, rows):
+                count = min(rows, self.num_rows - first)
                 yield {
                     name: _values(files[name], self._paths[name], dtype, (count, *shape[1:]))
                     for name, (dtype, shape) in kinds.items()

@@ -74,11 +74,7 @@ class ArraysReader:
     def __init__(self, columns: Mapping[str, Any], description: str = "arrays") -> None:
         self.columns = check_block(columns, description)
         self.description = description
-
-    @property
-    def num_rows(self) -> int:
-        """The length of the arrays."""
-        return len(next(iter(self.columns.values())))
+        self.num_rows = len(next(iter(self.columns.values())))
 
     def blocks(self) -> Iterator[Columns]:
         """Views of the arrays."""
@@ -110,18 +106,13 @@ class FunctionReader:
     def __init__(self, function: Callable[[Ids], Mapping[str, Any]], num_rows: int) -> None:
         if num_rows < 0:
             raise InputError(f"a dataset cannot have {num_rows} rows", hint="give 0 or more")
-        self._function, self._num_rows = function, num_rows
+        self._function, self.num_rows = function, num_rows
         self.description = f"rows made by {getattr(function, '__qualname__', function)}"
-
-    @property
-    def num_rows(self) -> int:
-        """As it was given."""
-        return self._num_rows
 
     def blocks(self) -> Iterator[Columns]:
         """Rows made as they are asked for."""
-        for first in range(0, self._num_rows, _BLOCK_ROWS):
-            yield self.take(np.arange(first, min(first + _BLOCK_ROWS, self._num_rows)))
+        for first in range(0, self.num_rows, _BLOCK_ROWS):
+            yield self.take(np.arange(first, min(first + _BLOCK_ROWS, self.num_rows)))
 
     def take(self, ids: Ids) -> Columns:
         """See `RandomReader`."""
@@ -129,7 +120,7 @@ class FunctionReader:
 
     def fingerprint(self) -> str:
         """A digest of the function and the number of rows."""
-        return hashlib.sha256(f"{function_digest(self._function)}\0{self._num_rows}".encode()).hexdigest()
+        return hashlib.sha256(f"{function_digest(self._function)}\0{self.num_rows}".encode()).hexdigest()
 
 
 class BlocksReader:
@@ -141,13 +132,8 @@ class BlocksReader:
     """
 
     def __init__(self, make: Callable[[], Iterable[Mapping[str, Any]]], num_rows: int | None = None) -> None:
-        self._make, self._num_rows = make, num_rows
+        self._make, self.num_rows = make, num_rows
         self.description = f"blocks of {getattr(make, '__qualname__', make)}"
-
-    @property
-    def num_rows(self) -> int | None:
-        """As it was given."""
-        return self._num_rows
 
     def blocks(self) -> Iterator[Columns]:
         """The function's blocks."""

@@ -49,13 +49,8 @@ class SourceReader:
                     hint="give every axis a length; resize or pad the rows before they are stored",
                 )
         self._source = open_source(what, wanted=self._types)
-        self.description = self._source.description
+        self.description, self.num_rows = self._source.description, self._source.num_rows
         self._source.batches(1, list(self._types))  # names that do not exist are found here
-
-    @property
-    def num_rows(self) -> int | None:
-        """As the source says."""
-        return self._source.num_rows
 
     def blocks(self) -> Iterator[Columns]:
         """Blocks of 4,096 rows at most.
@@ -114,11 +109,7 @@ class ImagesReader:
             )
         self._labels = np.array([self.classes.index(name) for name in classes], dtype=np.int64)
         self._source = ImagesSource(found, self.description)
-
-    @property
-    def num_rows(self) -> int:
-        """One a file."""
-        return len(self._labels)
+        self.num_rows = len(found)
 
     def blocks(self) -> Iterator[Columns]:
         """Blocks of 256 images at most.

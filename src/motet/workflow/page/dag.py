@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 from motet.graph.draw.layout import GAP_X, Spot, arrange, curve
@@ -57,7 +58,7 @@ def _without_loops(boxes: list[StepBox]) -> list[StepBox]:
     found: list[StepBox] = []
     for box in boxes:
         known = {each.id for each in found}
-        found.append(StepBox(box.id, box.state, box.lines, box.tip, tuple(each for each in box.needs if each in known)))
+        found.append(replace(box, needs=tuple(each for each in box.needs if each in known)))
     return found
 
 
@@ -88,9 +89,7 @@ def _group(step: StepRow) -> str:
 
 
 def _of_group(name: str, rows: Sequence[StepRow], needs: tuple[str, ...]) -> StepBox:
-    counts: dict[str, int] = {}
-    for each in rows:
-        counts[each.state] = counts.get(each.state, 0) + 1
+    counts = Counter(each.state for each in rows)
     state = min(counts, key=_ORDER.index)
     told = [f"{count:,} {each}" for each, count in sorted(counts.items(), key=lambda item: _ORDER.index(item[0]))]
     lines = (f"{name} × {len(rows):,}", ", ".join(told), seconds_told(sum(each.seconds for each in rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -115,9 +116,7 @@ def head_of(title: str, refresh_s: int = 0) -> list[str]:
 
 
 def _about(run: RunRow, steps: Sequence[StepRow]) -> list[str]:
-    counts: dict[str, int] = {}
-    for each in steps:
-        counts[each.state] = counts.get(each.state, 0) + 1
+    counts = Counter(each.state for each in steps)
     parameters = orjson.loads(run.parameters or "{}")
     saved = sum(each.made_s for each in steps if each.state in ("hit", "resumed"))
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.started))

@@ -27,7 +27,7 @@ from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.dag import seconds_told
 from motet.workflow.page.page import head_of, run_page
 from motet.workflow.record.logs import log_size, log_tail
-from motet.workflow.record.metrics import metrics_of
+from motet.workflow.record.metrics import seen_run
 from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["HEADERS", "RunPage", "answer"]
@@ -107,10 +107,7 @@ def _list(base: str) -> str:
 
 
 def _run(name: str, base: str) -> str:
-    with closing(RunRecord.of(home_folder())) as record:
-        run = record.as_it_is(record.run(name))
-        steps = record.steps_of(run.id)
-        metrics = metrics_of(record, run, steps)
+    run, steps, metrics = seen_run(home_folder(), name)
     top = f'<p><a href="{base}/">all runs</a></p>'
     logs = {
         each.id: _address(base, "run", run.id, "log", each.id) for each in steps if log_size(_logs(run.id), each.id)
@@ -140,11 +137,10 @@ def _command(run: RunRow, step: str) -> str:
 
 
 def _log(name: str, step: str) -> str:
-    with closing(RunRecord.of(home_folder())) as record:
-        run = record.run(name)
-        steps = [each.id for each in record.steps_of(run.id)]
-    if step not in steps:
-        raise UnknownNameError("step", step, steps, where=f"run {run.id}")
+    run, steps, _ = seen_run(home_folder(), name)
+    names = [each.id for each in steps]
+    if step not in names:
+        raise UnknownNameError("step", step, names, where=f"run {run.id}")
     return log_tail(_logs(run.id), step)
 
 

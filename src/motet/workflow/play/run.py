@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,8 +10,7 @@ from typing import Any
 from motet.errors import UnknownNameError, WorkflowError
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
-from motet.workflow.record.metrics import RunMetrics, metrics_of
-from motet.workflow.record.runs import RunRecord
+from motet.workflow.record.metrics import RunMetrics, seen_run
 from motet.workflow.steps import StepGraph
 
 __all__ = ["Run"]
@@ -55,11 +55,7 @@ class Run:
 
         Of a step whose result was kept, what the run that made it has.
         """
-        record = RunRecord.of(self._session.record.home)
-        try:
-            return metrics_of(record, record.run(self.id), record.steps_of(self.id))
-        finally:
-            record.close()
+        return seen_run(self._session.record.home, self.id)[2]
 
     def step(self, name: str) -> StepState:
         """A step by its id. Raises UnknownNameError where there is none."""
@@ -75,18 +71,10 @@ class Run:
         """The page of the run, which a notebook shows."""
         from motet.workflow.page import framed, run_page
 
-        record = RunRecord.of(self._session.record.home)
-        try:
-            run, steps = record.run(self.id), record.steps_of(self.id)
-            return framed(run_page(run, steps, metrics_of(record, run, steps)))
-        finally:
-            record.close()
+        return framed(run_page(*seen_run(self._session.record.home, self.id)))
 
     def __str__(self) -> str:
-        counts: dict[str, int] = {}
-        for each in self.steps:
-            counts[each.state] = counts.get(each.state, 0) + 1
-        told = ", ".join(f"{count:,} {state}" for state, count in counts.items())
+        told = ", ".join(f"{count:,} {state}" for state, count in Counter(each.state for each in self.steps).items())
         return f"{self.workflow} {self.state} in {self.seconds:.2f} s: {told or 'no steps'} (run {self.id})"
 
     @property

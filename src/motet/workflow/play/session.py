@@ -19,12 +19,7 @@ from motet.workflow.code.follow import Follower, follow
 from motet.workflow.code.parts import Code
 from motet.workflow.code.summary import in_unicode, short
 from motet.workflow.code.things import wrapped
-<<<<<<< HEAD
-from motet.workflow.deferred import OPERATORS, Choice, Comparison, Deferred, Item, Result, nodes_of
-=======
-from motet.workflow.code.told import in_unicode, short
 from motet.workflow.deferred import Choice, Deferred, Item, Result, deferreds_in, nodes_of, resolved
->>>>>>> e4ab01f (Keep promises, go through containers and find loops of steps in one way each)
 from motet.workflow.files import File
 from motet.workflow.memo.artifacts import KeptValue, digests_of
 from motet.workflow.memo.cache import Cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 from motet.errors import UnknownNameError
@@ -10,10 +11,22 @@ from motet.metrics_log import MetricSeries, metrics_file, read_series
 from motet.workflow.memo.cache import Cache
 from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
-__all__ = ["RunMetrics", "metrics_of"]
+__all__ = ["RunMetrics", "metrics_of", "seen_run"]
 
 RunMetrics = dict[str, dict[str, MetricSeries]]
 """Metrics by step and by name."""
+
+
+def seen_run(home: Path, name: str) -> tuple[RunRow, list[StepRow], RunMetrics]:
+    """A run of a home folder as it is, by its id, the beginning of it, or `last`; its steps; its metrics.
+
+    Raises:
+        UnknownNameError: when there is no such run.
+    """
+    with closing(RunRecord.of(home)) as record:
+        run = record.as_it_is(record.run(name))
+        steps = record.steps_of(run.id)
+        return run, steps, metrics_of(record, run, steps)
 
 
 def metrics_of(record: RunRecord, run: RunRow, steps: Sequence[StepRow]) -> RunMetrics:
