@@ -59,14 +59,13 @@ class MetricsDestination:
 
     def __init__(self, path: Path, step: str, worker: int = 0) -> None:
         self.path, self.step, self.worker = path, step, worker
-        self._source = ""
-        self._counts: dict[str, int] | None = None  # made with the first number: most steps log none
+        self._source = ""  # made with the first number: most steps log none
+        self._counts: dict[str, int] = {}
 
     def add(self, number: float, values: dict[str, float]) -> None:
         """Note values. When this returns, a kill of the process does not lose them; a disk that is full does, which is logged."""
         with _lock:
-            if self._counts is None:
-                self._counts, self._source = {}, secrets.token_hex(4)
+            self._source = self._source or secrets.token_hex(4)
             kept = {name: value for name, value in values.items() if self._is_kept(name)}
             if not kept:
                 return
@@ -77,7 +76,6 @@ class MetricsDestination:
                 self._warn(f"cannot be written: {error}")
 
     def _is_kept(self, name: str) -> bool:
-        assert self._counts is not None, "add makes it"
         count = self._counts[name] = self._counts.get(name, -1) + 1
         return count % (1 << (count // _THINNED).bit_length()) == 0
 
@@ -97,7 +95,6 @@ class MetricsDestination:
             os.close(file)
 
     def _warn(self, told: str) -> None:
-        assert self._counts is not None, "add makes it"
         if "" not in self._counts:
             self._counts[""] = 0
             _logger.warning("the metrics of step %s %s", self.step, told)

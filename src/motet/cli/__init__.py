@@ -21,7 +21,7 @@ from typing import NoReturn
 
 import click
 
-from motet.cli.exits import EXITS, STOPPED, Command, write_exits
+from motet.cli.exits import EXITS, STOPPED, LazyGroup, write_exits
 from motet.cli.signals import LEAVE_S, SIGNALS, be_init
 from motet.system import garbage
 from motet.system.limits import limit_threads
@@ -31,45 +31,22 @@ from motet.version import __version__
 __all__ = ["cli", "main"]
 
 
-class _Lazy(click.Group):
-    """A group whose commands are imported when they are asked for."""
+_COMMANDS = (
+    "check", "draw", "run", "explain", "schema", "serve", "keys", "store", "export", "workflow", "cache", "status", "load", "unload",
+    "scale",
+)  # fmt: skip
 
-    COMMANDS = (
-        "check",
-        "draw",
-        "run",
-        "explain",
-        "schema",
-        "serve",
-        "keys",
-        "store",
-        "export",
-        "workflow",
-        "cache",
-        "status",
-        "load",
-        "unload",
-        "scale",
-    )
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in self.COMMANDS:
-            return None
-        import importlib
-
-        found: Command = importlib.import_module(f"motet.cli.{name}").command
-        return found
+class _Commands(LazyGroup):
+    """All commands."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and not args[0].startswith("-") and args[0] not in self.COMMANDS and not ctx.resilient_parsing:
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS and not ctx.resilient_parsing:
             from motet.errors import known_names
 
-            raise click.UsageError(f"no command {args[0]!r}; {known_names(args[0], self.COMMANDS)}", ctx)
+            raise click.UsageError(f"no command {args[0]!r}; {known_names(args[0], _COMMANDS)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -77,7 +54,8 @@ class _Lazy(click.Group):
 
 
 @click.command(
-    cls=_Lazy,
+    cls=_Commands,
+    homes={name: f"{name}:command" for name in _COMMANDS},
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
-    "Command", "CommandGroup", "exit_code", "load_graph",
+    "Command", "CommandGroup", "LazyGroup", "exit_code", "load_graph",
     "say_finished",
     "write_exits",
 ]  # fmt: skip
@@ -93,6 +94,27 @@ class Command(click.Command):
                     _say(error)
                     ctx.exit(exit_code(error))
                 raise
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are asked for.
+
+    Args:
+        homes: where each is, as `module:name` of this package.
+    """
+
+    def __init__(self, *args: Any, homes: Mapping[str, str], **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.homes = homes
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return list(self.homes)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """One of them."""
+        module, _, attribute = self.homes.get(name, "").partition(":")
+        return getattr(importlib.import_module(f"motet.cli.{module}"), attribute) if module else None
 
 
 class CommandGroup(click.Group):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from motet.cli.exits import LazyGroup
+
 __all__ = ["command"]
 
 _HOMES = {
@@ -18,23 +20,7 @@ _HOMES = {
 }
 
 
-class _Lazy(click.Group):
-    """Commands that are imported when they are asked for."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(_HOMES)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        if name not in _HOMES:
-            return None
-        import importlib
-
-        module, _, attribute = _HOMES[name].partition(":")
-        found: click.Command = getattr(importlib.import_module(f"motet.cli.{module}"), attribute)
-        return found
-
-
-@click.group("workflow", cls=_Lazy, short_help="Run workflows, and see what became of them.")
+@click.group("workflow", cls=LazyGroup, homes=_HOMES, short_help="Run workflows, and see what became of them.")
 def command() -> None:
     """Run workflows, and see what became of them.
 

@@ -88,6 +88,8 @@ def command(
     triggers = _triggers(every, cron, watch)
     if settings["resume"] and triggers:
         raise click.UsageError("--resume is for one run, not for --every, --cron or --watch", ctx)
+    settings["resume"] = settings["resume"] or not settings.pop("fresh")
+    settings["overlap"] = settings["overlap"] or ("forbid" if triggers else "allow")
     if not triggers:
         run = _once(ctx, plan_of(), settings, explain, page, quiet)
         ctx.exit(OK if run.state == "done" else INTERRUPTED if run.state == "cancelled" else FAILED)
@@ -95,7 +97,6 @@ def command(
 
     plan = plan_of()
     settings["resume_within"] = settings["resume_within"] or 0.0
-    settings["overlap"] = settings["overlap"] or "forbid"
     with _only_process(plan, f"{every} {cron} {watch}", settings["overlap"], quiet):
         repeat(triggers, lambda: _again(ctx, plan, settings, explain, page, quiet), threading.Event())
 
@@ -190,19 +191,7 @@ def _once(
 
     ctx.obj = "; --resume goes on with what is finished"
     with Progress(len(plan.nodes), quiet, sys.stderr) as progress:
-        run = plan.run(
-            cache=settings["cache"],
-            asynchronous=settings["asynchronous"],
-            resume=settings["resume"] or not settings["fresh"],
-            resume_within=settings["resume_within"],
-            overlap=settings["overlap"] or "allow",
-            again=settings["again"],
-            fail_fast=settings["fail_fast"],
-            threads=settings["threads"],
-            check=False,
-            progress=progress,
-            capture=True,
-        )
+        run = plan.run(**settings, check=False, progress=progress, capture=True)
     ctx.obj = None
     if explain:
         _explain(run)

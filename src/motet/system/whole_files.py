@@ -5,11 +5,30 @@ from __future__ import annotations
 import itertools
 import os
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
-__all__ = ["write_whole"]
+__all__ = ["beside", "write_whole"]
 
 _numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
+
+
+@contextmanager
+def beside(path: str | os.PathLike[str]) -> Iterator[str]:
+    """Where a file is written that then takes its place, and is removed instead where something is raised meanwhile.
+
+    Args:
+        path: its place; what is there is replaced.
+    """
+    folder, name = os.path.split(path)
+    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}-{name[:8]}")
+    try:
+        yield part
+        os.replace(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666, sync: bool = False) -> None:
@@ -21,19 +40,12 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666,
         mode: its mode, before the umask.
         sync: whether it is on the disk before it is at its place.
     """
-    folder, name = os.path.split(path)
-    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}-{name[:8]}")
-    try:
+    with beside(path) as part:
         try:
             _write(part, data, mode, sync)
         except FileNotFoundError:
-            os.makedirs(folder, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             _write(part, data, mode, sync)
-        os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
 
 
 def _write(path: str, data: bytes, mode: int, sync: bool) -> None:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from motet.errors import TrainingError
+from motet.system.whole_files import beside
 
 __all__ = ["Checkpoints", "read"]
 
@@ -48,17 +49,12 @@ class Checkpoints:
         import torch
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=".writing-", dir=self.folder)
-        try:
-            with os.fdopen(handle, "wb") as file:
+        with beside(self.folder / f"{step:012}.pt") as part:
+            with open(part, "wb", opener=partial(os.open, mode=0o600)) as file:
                 torch.save(dict(state), file)
                 file.flush()
                 os.fsync(file.fileno())
             _check(part)
-            os.replace(part, self.folder / f"{step:012}.pt")
-        except BaseException:
-            os.unlink(part)
-            raise
         for old in self._files()[_KEPT:]:
             old.unlink(missing_ok=True)
 
@@ -89,7 +85,7 @@ class Checkpoints:
     def begin(self) -> None:
         """Remove what an interrupted writer left, and the trainings that nobody wrote to for longest."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for part in self.folder.glob(".writing-*"):
+        for part in self.folder.glob(".new-*"):
             part.unlink(missing_ok=True)
         others = [each for each in self.folder.parent.iterdir() if each.is_dir() and each != self.folder]
         others.sort(key=_written, reverse=True)

@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from motet.errors import InputError, UnknownNameError, WorkflowError
+from motet.errors import InputError, WorkflowError
 from motet.system.places import file_name
 from motet.system.whole_files import write_whole
 from motet.workflow.deferred import Deferred, Item, Result, resolved
@@ -77,11 +77,8 @@ def run_step(
         WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs.
         StepError: when the step fails.
     """
-    known = {node.id: node for node in plan.nodes}
-    if step not in known:
-        raise UnknownNameError("step", step, list(known), where=f"workflow {plan.name}")
+    node = plan.step(step)
     results = _Results(cache_folder(cache), run, dict(inputs or {}))
-    node = known[step]
     if (done := results.found(step)) is not None:
         return done  # a container that was started again
     try:
@@ -101,9 +98,7 @@ def result_of(plan: Plan, step: str, run: str, cache: str | os.PathLike[str] | N
         UnknownNameError: when the plan has no such step.
         WorkflowError: when it has given nothing yet.
     """
-    known = [node.id for node in plan.nodes]
-    if step not in known:
-        raise UnknownNameError("step", step, known, where=f"workflow {plan.name}")
+    plan.step(step)
     try:
         return _Results(cache_folder(cache), run, {}).get(step)
     except _LeftOut:
@@ -191,12 +186,8 @@ class _Results:
         found = None if left_out else kept.to_json()
         data = orjson.dumps({"motet": 1, "left_out": left_out, "kept": found})
         name = hashlib.sha256(data).hexdigest()[:ID_DIGITS]
-        path = self._path(name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, data)
-        pointer = self.pointer(step)
-        pointer.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(pointer, name.encode())
+        write_whole(self._path(name), data)
+        write_whole(self.pointer(step), name.encode())
         return name
 
     def get(self, step: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from motet.errors import CycleError
+from motet.errors import CycleError, UnknownNameError
 from motet.workflow.deferred import Deferred, nodes_of
 
 if TYPE_CHECKING:
@@ -89,6 +89,13 @@ class StepGraph:
     nodes: Sequence[PlannedStep]
     output: Any
     file: str
+
+    def step(self, name: str) -> PlannedStep:
+        """A step by its id. Raises UnknownNameError where there is none."""
+        found = {node.id: node for node in self.nodes}
+        if name not in found:
+            raise UnknownNameError("step", name, list(found), where=f"workflow {self.name}")
+        return found[name]
 
     def __repr__(self) -> str:
         return f"<{self}>"

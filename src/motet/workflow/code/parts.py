@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 from motet.workflow.memo.checkout import FileState
 from motet.workflow.memo.trees import pack
@@ -14,7 +15,7 @@ PROGRAM = "settings of the program"
 """How parts are called that only the process has that was begun with a program: no process of a step runs that."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Code:
     """What a function stands on.
 
@@ -37,7 +38,7 @@ class Code:
     files: tuple[FileState, ...] = ()
     shared: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """One digest of all of it."""
         return hashlib.sha256(pack([sorted(self.parts.items()), sorted(self.pins.items())])).hexdigest()

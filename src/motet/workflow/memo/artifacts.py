@@ -17,12 +17,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from motet.batch import read_only
 from motet.errors import WorkflowError
+from motet.system.whole_files import beside
 from motet.workflow.memo.checkout import Checkout, FileState, digest_file, digest_folder, see
 from motet.workflow.memo.codecs import BY_NAME
+from motet.workflow.memo.content import HashingFile
 from motet.workflow.memo.encode import Encoder, Leaf, decode, part_of
 from motet.workflow.memo.trees import pack, unpack
 
@@ -139,11 +141,7 @@ class Artifacts:
             if leaf.codec == "pickle":
                 values[number] = pickle.loads(leaf.value.data)
             elif leaf.codec != "file" and BY_NAME[leaf.codec].shared:
-                values[number] = _shared(leaf)
-        if not leaves and len(packed) <= LONGEST_TREE:
-            return KeptValue(
-                packed.decode(), (), tuple(sorted(encoder.classes)), hashlib.sha256(packed).hexdigest()
-            ), values
+                values[number] = read_only(leaf.value) if leaf.codec == "npy" else leaf.value
         whole = hashlib.sha256(packed)
         for ref in leaves:
             whole.update(ref.counts.encode())
@@ -175,7 +173,7 @@ class Artifacts:
                     raise ValueError(f"{leaf.value} was changed while it was copied")
             else:
                 with part.open("wb") as file:
-                    hashing = _Hashing(file)
+                    hashing = HashingFile(file)
                     BY_NAME[leaf.codec].write(leaf.value, hashing)  # type: ignore[arg-type]
                 digest, size = hashing.hash.hexdigest(), hashing.size
             place = _place(root, digest)
@@ -290,40 +288,15 @@ class Artifacts:
         if os.path.isfile(path) and os.path.getsize(path) == ref.size and digest_file(Path(path)) == ref.digest:
             return
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
-        part = f"{path}.new-{uuid.uuid4().hex}"
         try:
-            shutil.copyfile(self.path(ref.digest), part)
-            os.replace(part, path)
+            with beside(path) as part:
+                shutil.copyfile(self.path(ref.digest), part)
         except OSError as error:
             raise WorkflowError(f"a kept file cannot be put back: {error}", where=path, hint="run again") from error
-        finally:
-            Path(part).unlink(missing_ok=True)
 
 
 def _place(root: Path, digest: str) -> Path:
     return root / digest[:2] / digest
-
-
-class _Hashing:
-    """A file that is written and hashed at once; without a file, only hashed."""
-
-    def __init__(self, file: BinaryIO | None) -> None:
-        self._file, self.hash, self.size = file, hashlib.sha256(), 0
-        self.closed = False
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B") if not isinstance(data, bytes) else data
-        self.hash.update(view)
-        self.size += len(view)
-        if self._file is not None:
-            self._file.write(view)
-        return len(view)
-
-    def flush(self) -> None:
-        pass
-
-    def tell(self) -> int:
-        return self.size
 
 
 def _files_in(tree: Any) -> Iterator[dict[str, Any]]:
@@ -359,13 +332,6 @@ def digests_of(encoder: Encoder) -> tuple[list[str], tuple[FileState, ...]]:
 def _digest(leaf: Leaf) -> str:
     if leaf.codec == "pickle":
         return str(leaf.value.content)
-    writer = _Hashing(None)
+    writer = HashingFile()
     BY_NAME[leaf.codec].write(leaf.value, writer)  # type: ignore[arg-type]
     return writer.hash.hexdigest()
-
-
-def _shared(leaf: Leaf) -> Any:
-    """The value of a leaf of a format that is shared: an array that cannot be written to."""
-    if leaf.codec == "npy":
-        return read_only(leaf.value)
-    return leaf.value

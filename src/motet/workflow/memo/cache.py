@@ -84,7 +84,6 @@ class Cache:
         self.root, self.clock = root, clock
         self.artifacts = Artifacts(root)
         self._entries = os.path.join(root, "entries", "")
-        self._folders: set[str] = set()
         self._new: list[KeptResult] = []
         self._lock = threading.Lock()
 
@@ -115,9 +114,7 @@ class Cache:
 
     def put(self, entry: KeptResult) -> None:
         """Keep an entry, in place of one that was there."""
-        path = self.path(entry.digest)
-        self._folder(os.path.dirname(path))
-        write_whole(path, entry.to_json())
+        write_whole(self.path(entry.digest), entry.to_json())
         with self._lock:
             self._new.append(entry)
 
@@ -136,7 +133,6 @@ class Cache:
         """Keep the parts of some code, unless they are there."""
         path = self.root / "code" / digest[:2] / f"{digest}.json"
         if not path.exists():
-            self._folder(str(path.parent))
             write_whole(path, orjson.dumps(parts))
 
     def code(self, digest: str) -> dict[str, str]:
@@ -150,11 +146,6 @@ class Cache:
     def lock(self, digest: str, stopped: Callable[[], bool]) -> AbstractContextManager[bool]:
         """Be the only one, in all processes, to compute a key; False where `stopped` came true while waiting."""
         return key_lock(self.root / "locks", digest, stopped)
-
-    def _folder(self, folder: str) -> None:
-        if folder not in self._folders:
-            os.makedirs(folder, exist_ok=True)
-            self._folders.add(folder)
 
 
 def _read(path: str) -> tuple[bytes, float]:

@@ -7,11 +7,12 @@ of these is content: they differ between processes, and between a value and what
 from __future__ import annotations
 
 import hashlib
+import math
 import pickle
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
-__all__ = ["content_digest", "same_content"]
+__all__ = ["HashingFile", "content_digest", "same_content"]
 
 _REPEATED = 4
 """A value whose parts are written wherever they are met may be this much longer than its pickle, and 1 MiB, at most."""
@@ -24,11 +25,11 @@ def content_digest(value: Any, size: int) -> str:
         value: what can be pickled.
         size: the length of its pickle in bytes.
     """
-    sink = _Sink(_REPEATED * size + (1 << 20))
+    sink = HashingFile(most=_REPEATED * size + (1 << 20))
     try:
         _Pickler(sink, fast=True).dump(value)
     except (_TooLong, ValueError, RecursionError):  # it holds itself, or the same parts very often: identity counts too
-        sink = _Sink(None)
+        sink = HashingFile()
         _Pickler(sink, fast=False).dump(value)
     return sink.hash.hexdigest()
 
@@ -43,26 +44,42 @@ class _TooLong(Exception):
     """What is written has become too long."""
 
 
-class _Sink:
-    """Hashes what is written to it, up to a length."""
+class HashingFile:
+    """A file that is written and hashed at once; without a file, only hashed, up to a length.
 
-    def __init__(self, most: int | None) -> None:
-        self.hash, self._left = hashlib.sha256(), most
+    Attributes:
+        hash: of what was written.
+        size: of it, in bytes.
+    """
+
+    closed = False
+
+    def __init__(self, file: BinaryIO | None = None, most: float = math.inf) -> None:
+        self._file, self._most, self.hash, self.size = file, most, hashlib.sha256(), 0
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        if self._left is not None:
-            self._left -= size
-            if self._left < 0:
-                raise _TooLong
-        self.hash.update(data)
-        return size
+        """Write some more."""
+        view = memoryview(data).cast("B") if not isinstance(data, bytes) else data
+        self.size += len(view)
+        if self.size > self._most:
+            raise _TooLong
+        self.hash.update(view)
+        if self._file is not None:
+            self._file.write(view)
+        return len(view)
+
+    def flush(self) -> None:
+        """Do nothing: the file itself is flushed when it is closed."""
+
+    def tell(self) -> int:
+        """How much was written."""
+        return self.size
 
 
 class _Pickler(pickle.Pickler):
     """Writes parts wherever they are met, and sets and tensors as digests of what they hold."""
 
-    def __init__(self, sink: _Sink, *, fast: bool) -> None:
+    def __init__(self, sink: HashingFile, *, fast: bool) -> None:
         super().__init__(sink, protocol=5)
         self.fast = fast
 
@@ -87,7 +104,7 @@ def _of_set(value: Any, kind: type) -> str:
 def _of_part(value: Any) -> str:
     if type(value) in (str, int, float, bool, type(None)):
         return hashlib.sha256(f"{type(value).__name__} {value!r}".encode()).hexdigest()
-    sink = _Sink(None)
+    sink = HashingFile()
     _Pickler(sink, fast=True).dump(value)
     return sink.hash.hexdigest()
 

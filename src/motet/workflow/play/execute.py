@@ -115,7 +115,7 @@ class StepExecutor:
                 arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
             except OSError as error:
                 raise InputError(f"what it takes as {name} cannot be read: {error}", where=node.step.place) from error
-        return Key(self.session.name(node.step.function), self.session.code(node.step.function)[1], arguments)
+        return Key(self.session.name(node.step.function), self.session.code(node.step.function).digest, arguments)
 
     def _resumed(self, state: StepState) -> StepValue | None:
         found = self.session.resumed.get((state.id, state.key))
@@ -167,9 +167,9 @@ class StepExecutor:
             return "what was kept is not in the cache any more: removed by motet cache gc, or by hand"
         if not former:
             return "nothing is kept of this step yet"
-        code, digest = self.session.code(state.node.step.function)
-        if digest not in self._codes:
-            self._codes[digest] = code.named()
+        code = self.session.code(state.node.step.function)
+        if code.digest not in self._codes:
+            self._codes[code.digest] = code.named()
         told = [tuple(differences(each.key, key, self._code)) for each in former]
         state.changes = min(told, key=len) or ("an earlier result is gone",)
         return "; ".join(state.changes[:3]) + (f"; and {len(state.changes) - 3} more" if len(state.changes) > 3 else "")
@@ -247,10 +247,10 @@ class StepExecutor:
 
     def _put_code(self, function: Callable[..., Any]) -> None:
         """Keep the parts of a function's code, once a run."""
-        code, digest = self.session.code(function)
-        if digest not in self._kept_codes:
-            self.session.cache.put_code(digest, code.named())
-            self._kept_codes.add(digest)
+        code = self.session.code(function)
+        if code.digest not in self._kept_codes:
+            self.session.cache.put_code(code.digest, code.named())
+            self._kept_codes.add(code.digest)
 
     def _called(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[StepValue, str]:
         session, node = self.session, state.node
@@ -307,7 +307,7 @@ class StepExecutor:
             value, fault = self._beside(state, key, items, checkout)
         if value.kept is not None:
             self.session.claim_files(state, value.kept, began, time.time(), checkout)
-        code = self.session.code(state.node.step.function)[0]
+        code = self.session.code(state.node.step.function)
         seen = [*code.files, *(each for argument in key.arguments.values() for each in argument.files)]
         changed = [*checkout.changed(), *(each.path for each in seen if each.changed)]
         return value, fault or (f"{changed[0]} was changed while it ran, so its result is not kept" if changed else "")

@@ -194,7 +194,7 @@ def _write_job(
         for name, value in state.node.arguments.items()
     }
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
-    code = session.code(function)[0]
+    code = session.code(function)
     found = Job(
         function.__module__, name, file, arguments, str(session.cache.root), artifacts.spare, artifacts.refused,
         session.run, state.id, state.attempts - 1, step.options.resources, tuple(sys.path),

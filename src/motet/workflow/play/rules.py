@@ -64,7 +64,7 @@ class Rules:
 
     def place(self, place: int, rule: WhenChanged) -> str:
         """The name of a statistic's number in an entry: numbers of another function cannot be compared."""
-        return f"{place} {self.session.code(rule.function)[1][:16]}"
+        return f"{place} {self.session.code(rule.function).digest[:16]}"
 
     def number(self, state: StepState, rule: Rule, value: StepValue | None, items: Sequence[Deferred] | None) -> float:
         """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
@@ -73,7 +73,7 @@ class Rules:
         arguments = {name: session.argument(each, items) for name, each in given.items()}
         if value is not None:
             arguments["(result)"] = Argument(value.digest, "")
-        key = Key(f"rule {place_of(rule.function).partition(' ')[0]}", session.code(rule.function)[1], arguments)
+        key = Key(f"rule {place_of(rule.function).partition(' ')[0]}", session.code(rule.function).digest, arguments)
         found = session.cache.get(key.digest)
         if found is not None and not session.cache.artifacts.fault(found.kept):
             return float(session.cache.artifacts.load(found.kept))

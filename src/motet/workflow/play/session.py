@@ -71,17 +71,15 @@ class Session:
     again: frozenset[str] = frozenset()
     said: set[str] = field(default_factory=set)
     _codes: dict[Any, Code] = field(default_factory=dict)
-    _digests: dict[Any, str] = field(default_factory=dict)
     _names: dict[Any, str] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)
 
-    def code(self, function: Callable[..., Any]) -> tuple[Code, str]:
-        """What a function stands on, with its digest; found once a run."""
+    def code(self, function: Callable[..., Any]) -> Code:
+        """What a function stands on; found once a run."""
         with self._lock:
             if function not in self._codes:
-                self._codes[function] = found = follow(function)
-                self._digests[function] = found.digest
-            return self._codes[function], self._digests[function]
+                self._codes[function] = follow(function)
+            return self._codes[function]
 
     def name(self, function: Callable[..., Any]) -> str:
         """What a function is called in keys: its module and name."""
@@ -91,27 +89,26 @@ class Session:
             found = self._names[function] = f"{module_name(function.__module__)}.{name}"
         return found
 
-    def classes(self, names: Sequence[str]) -> tuple[Code | None, str]:
-        """What the project's classes among some stand on, by `module:name`, with its digest; nothing where there are none."""
+    def classes(self, names: Sequence[str]) -> Code | None:
+        """What the project's classes among some stand on, by `module:name`; None where there are none."""
         own = tuple(name for name in names if is_project(name.partition(":")[0]))
         if not own:
-            return None, ""
+            return None
         with self._lock:
             if own not in self._codes:
                 follower = Follower()
                 follower.classes(own)
-                self._codes[own] = found = follower.code()
-                self._digests[own] = found.digest
-            return self._codes[own], self._digests[own]
+                self._codes[own] = follower.code()
+            return self._codes[own]
 
     def shared(self, node: PlannedStep, key: Key) -> frozenset[str]:
         """What a step may set that its process has once: its code, and that of the classes and functions it is given."""
-        found = self.code(node.step.function)[0].shared.union(*(each.shared for each in key.arguments.values()))
+        found = self.code(node.step.function).shared.union(*(each.shared for each in key.arguments.values()))
         for value in node.arguments.values():
             for other in nodes_of(value):
                 result = self.state(other).value
                 if result is not None and result.kept is not None and result.kept.classes:
-                    code = self.classes(result.kept.classes)[0]
+                    code = self.classes(result.kept.classes)
                     found |= code.shared if code is not None else frozenset()
         return found
 
@@ -133,9 +130,10 @@ class Session:
         digests, files = digests_of(encoder)
         whole.update("".join(digests).encode())
         if encoder.classes:
-            code, digest = self.classes(sorted(encoder.classes))
-            whole.update(digest.encode())
-            shared |= code.shared if code is not None else frozenset()
+            code = self.classes(sorted(encoder.classes))
+            if code is not None:
+                whole.update(code.digest.encode())
+                shared |= code.shared
         return Argument(whole.hexdigest(), _argument(value), files, frozenset(shared))
 
     def _hook(self, value: Any, shared: set[str]) -> Any:
@@ -187,7 +185,8 @@ class Session:
         if left:
             return hashlib.sha256(pack([value.digest, keys])).hexdigest()
         used = [value.kept.leaves[number].counts for number in _leaves_in(tree)]
-        return hashlib.sha256(pack([tree, used, self.classes(value.kept.classes)[1]])).hexdigest()
+        classes = self.classes(value.kept.classes)
+        return hashlib.sha256(pack([tree, used, "" if classes is None else classes.digest])).hexdigest()
 
     def way(self, promise: Deferred) -> tuple[list[str | int], Deferred]:
         """The parts that are taken of a promise, one after the other, and what they are taken of."""
@@ -306,8 +305,8 @@ class Session:
 
     def held(self, kept: KeptValue, leaves: dict[int, Any]) -> StepValue:
         """A kept result in this run."""
-        classes = self.classes(kept.classes)[1] if kept.classes else ""
-        digest = hashlib.sha256(f"{kept.digest} {classes}".encode()).hexdigest() if classes else kept.digest
+        classes = self.classes(kept.classes)
+        digest = hashlib.sha256(f"{kept.digest} {classes.digest}".encode()).hexdigest() if classes else kept.digest
         return StepValue(kept, digest, leaves)
 
     def _value(self, promise: Result) -> StepValue:

@@ -20,7 +20,7 @@ from typing import Any
 
 import orjson
 
-from motet.errors import InputError, RunError, StepError, UnknownNameError, WorkflowError
+from motet.errors import InputError, RunError, StepError, WorkflowError
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 from motet.workflow.code.summary import short
@@ -79,10 +79,8 @@ def run_plan(plan: StepGraph, settings: RunSettings) -> Run:
         )
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
-    known = [node.id for node in plan.nodes]
     for name in settings.again:
-        if name not in known:
-            raise UnknownNameError("step", name, known, where=f"workflow {plan.name}")
+        plan.step(name)
     budget = settings.budget or Machine()
     folder = cache_folder(settings.cache)
     _refuse_file(folder)
