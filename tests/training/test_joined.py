@@ -13,8 +13,9 @@ import pytest
 
 from helpers.training_jobs import rows, train
 from motet.errors import InputError, TrainingError
+from motet.system.processes import torchrun_rank
 from motet.training import data, distributed
-from motet.training.joined import is_worker, meet, rank
+from motet.training.joined import is_worker, meet
 
 PROGRAM = """
 import os, pickle, sys
@@ -72,9 +73,9 @@ def test_workers_meet_though_the_dead_have_left_their_names() -> None:
 
 
 def test_another_number_of_workers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert (rank(), is_worker()) == (0, False)
+    assert (torchrun_rank(), is_worker()) == (0, False)
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "RANK": "1", "WORLD_SIZE": "3", "LOCAL_WORLD_SIZE": "3"}.items():
         monkeypatch.setenv(name, value)
-    assert (rank(), is_worker()) == (1, True)
+    assert (torchrun_rank(), is_worker()) == (1, True)
     with pytest.raises(InputError, match="train: asks for 2 workers, and torchrun has started 3"):
         distributed(train, workers=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -135,7 +135,9 @@ class Store:
 
     def names(self) -> list[str]:
         """The models that have a version."""
-        return [name for name in self._storage.names("") if NAME.fullmatch(name) and self._has_version(name)]
+        return [
+            name for name in self._storage.names("") if NAME.fullmatch(name) and next(self._newest_first(name), None)
+        ]
 
     def versions(self, name: str) -> list[Version]:
         """The versions of a model, oldest first.
@@ -305,21 +307,16 @@ class Store:
 
     def _same(self, version: Version) -> Version | None:
         """The newest version with the same content."""
-        for number in reversed(self._numbers(version.name)):
-            known = self._read(version.name, number)
-            if known is not None and known.digest == version.digest:
-                return known
-        return None
+        return next((known for known in self._newest_first(version.name) if known.digest == version.digest), None)
 
     def _versions(self, name: str) -> list[Version]:
-        return [version for number in self._numbers(name) if (version := self._read(name, number)) is not None]
+        return [*self._newest_first(name)][::-1]
 
-    def _has_version(self, name: str) -> bool:
-        return any(self._read(name, number) is not None for number in reversed(self._numbers(name)))
-
-    def _numbers(self, name: str) -> list[int]:
-        found = sorted(int(each) for each in self._storage.names(name) if each.isdecimal())
-        return [number for number in found if "manifest.json" in self._storage.names(f"{name}/{number}")]
+    def _newest_first(self, name: str) -> Iterator[Version]:
+        for number in sorted((int(each) for each in self._storage.names(name) if each.isdecimal()), reverse=True):
+            known = "manifest.json" in self._storage.names(f"{name}/{number}")
+            if known and (version := self._read(name, number)) is not None:
+                yield version
 
     def _read(self, name: str, number: int) -> Version | None:
         path = f"{name}/{number}/manifest.json"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
-__all__ = ["how_ended", "is_stopped"]
+__all__ = ["how_ended", "is_stopped", "torchrun_rank"]
 
 
 def how_ended(code: int) -> str:
@@ -13,6 +14,11 @@ def how_ended(code: int) -> str:
     if code >= 0:
         return f"ended with exit code {code}"
     return f"was killed by {signal.Signals(-code).name if -code in set(signal.Signals) else f'signal {-code}'}"
+
+
+def torchrun_rank() -> int:
+    """The number of this process among those that torchrun has started; 0 elsewhere."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
 def is_stopped(pid: int) -> bool:

@@ -16,18 +16,14 @@ from datetime import timedelta
 from typing import Any
 
 from motet.errors import InputError, TrainingError
+from motet.system.processes import torchrun_rank
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
 
-__all__ = ["is_worker", "join", "meet", "rank"]
+__all__ = ["is_worker", "join", "meet"]
 
 _POLL_S = 0.05
 _joined = False
-
-
-def rank() -> int:
-    """The number of this process among those of torchrun; 0 elsewhere."""
-    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
 def is_worker() -> bool:
@@ -84,7 +80,7 @@ def join(
     torch.set_num_threads(threads)
     _begin(chosen, timeout_s)
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    worker = Worker(rank(), world, device, attempt, checkpoints)
+    worker = Worker(torchrun_rank(), world, device, attempt, checkpoints)
     if checkpoints is not None and worker.rank == 0:
         checkpoints.begin()
     result = [function(worker, *args)]

@@ -14,7 +14,7 @@ from motet.metrics_log import MetricSeries, in_json
 from motet.workflow.memo.cache import Cache, home_folder
 from motet.workflow.memo.key import Key, differences
 from motet.workflow.record.metrics import RunMetrics, seen_run
-from motet.workflow.record.runs import RunRecord, RunRow, StepRow
+from motet.workflow.record.runs import RunRecord, StepRow
 
 __all__ = ["ComparedMetric", "ComparedStep", "RunComparison", "compare", "metrics"]
 
@@ -125,14 +125,14 @@ def compare(run: str, other: str) -> RunComparison:
     with closing(RunRecord.of(home_folder())) as record:
         keys = record.keys_of(one.id), record.keys_of(two.id)
     caches = Cache(Path(one.cache)), Cache(Path(two.cache))
-    names = {**steps[0], **steps[1]}
+    values, names = (json.loads(one.parameters), json.loads(two.parameters)), {**steps[0], **steps[1]}
     return RunComparison(
         (one.id, two.id),
         (one.workflow, two.workflow),
         (one.state, two.state),
         (one.started, two.started),
         (one.seconds, two.seconds),
-        _parameters(one, two),
+        {name: (values[0].get(name), values[1].get(name)) for name in {**values[0], **values[1]}},
         [_step(name, (steps[0].get(name), steps[1].get(name)), caches, keys) for name in names],
         [*_metrics(logged, logged_too)],
     )
@@ -148,11 +148,6 @@ def metrics(run: str = "last") -> RunMetrics:
         UnknownNameError: when there is no such run.
     """
     return seen_run(home_folder(), run)[2]
-
-
-def _parameters(one: RunRow, two: RunRow) -> dict[str, tuple[str | None, str | None]]:
-    values = json.loads(one.parameters), json.loads(two.parameters)
-    return {name: (values[0].get(name), values[1].get(name)) for name in {**values[0], **values[1]}}
 
 
 def _step(

@@ -52,7 +52,8 @@ def is_project(name: str) -> bool:
     if loaded is None:
         return True  # made at run time: nothing says that it is another's
     folders = list(getattr(loaded, "__path__", ()))
-    return not _frozen(loaded) and (not folders or _own_file(folders[0]))
+    frozen = getattr(getattr(loaded, "__spec__", None), "origin", None) in ("built-in", "frozen")
+    return not frozen and (not folders or _own_file(folders[0]))
 
 
 @lru_cache(maxsize=8192)
@@ -81,10 +82,6 @@ def _names_installed(folder: str) -> frozenset[str]:
             continue
         found |= {line.split(",", 1)[0].strip('"').split("/", 1)[0] for line in lines}
     return frozenset(found)
-
-
-def _frozen(module: ModuleType) -> bool:
-    return getattr(getattr(module, "__spec__", None), "origin", None) in ("built-in", "frozen")
 
 
 def module_file(name: str) -> str:

@@ -39,7 +39,7 @@ from motet.workflow.plan import Plan
 from motet.workflow.step import Step
 from motet.workflow.steps import AsReady, PlannedStep
 
-__all__ = ["ID_DIGITS", "rank_of_process", "read_inputs", "result_of", "run_step"]
+__all__ = ["ID_DIGITS", "read_inputs", "result_of", "run_step"]
 
 ID_DIGITS = 20
 _POLL_S = 0.2
@@ -118,11 +118,6 @@ def read_inputs(text: str) -> dict[str, str]:
             raise InputError(f"{part!r} is no STEP=ID", where="inputs", hint="an ID is what motet workflow step prints")
         found[step] = name
     return found
-
-
-def rank_of_process() -> int:
-    """The number of this process among those that torchrun has started; 0 elsewhere."""
-    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
 
 
 class _LeftOut(Exception):

@@ -30,7 +30,6 @@ from motet.workflow.code.things import (
     annotations_of,
     classes_in,
     global_of,
-    holds,
     is_documented,
     is_found,
     is_full,
@@ -147,7 +146,7 @@ class Follower:
         if isinstance(thing, types.ModuleType):
             return self._whole(thing.__name__, runs=True)
         if isinstance(thing, types.FunctionType):
-            own = project.is_project(module_of(thing)) or holds(thing) or not is_found(thing)
+            own = project.is_project(module_of(thing)) or bool(thing.__closure__) or not is_found(thing)
             return self._label(thing) if own else self._outside(thing)
         if isinstance(thing, type):
             own = project.is_project(thing.__module__) or is_made(thing)

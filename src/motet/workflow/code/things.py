@@ -18,7 +18,6 @@ __all__ = [
     "annotations_of",
     "classes_in",
     "global_of",
-    "holds",
     "is_documented",
     "is_found",
     "is_full",
@@ -164,11 +163,6 @@ def classes_in(kind: Any, module: str) -> set[type]:
         return {each for each in found if isinstance(each, type)}
     inner = {one for each in typing.get_args(kind) for one in classes_in(each, module)}
     return inner | ({kind} if isinstance(kind, type) else set())
-
-
-def holds(function: types.FunctionType) -> bool:
-    """Whether a function that is not the project's holds values: a decorator of a library around a function of ours."""
-    return bool(function.__closure__)
 
 
 def is_full(cell: Any) -> bool:

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from motet.batch import read_only
 from motet.errors import WorkflowError
 from motet.system.whole_files import beside
 from motet.workflow.memo.checkout import Checkout, FileState, digest_file, digest_folder, see
@@ -141,7 +140,11 @@ class Artifacts:
             if leaf.codec == "pickle":
                 values[number] = pickle.loads(leaf.value.data)
             elif leaf.codec != "file" and BY_NAME[leaf.codec].shared:
-                values[number] = read_only(leaf.value) if leaf.codec == "npy" else leaf.value
+                values[number] = leaf.value.view() if leaf.codec == "npy" else leaf.value
+                if (
+                    leaf.codec == "npy"
+                ):  # not by motet.batch: a step's own process imports numpy only where the step does
+                    values[number].flags.writeable = False
         whole = hashlib.sha256(packed)
         for ref in leaves:
             whole.update(ref.counts.encode())

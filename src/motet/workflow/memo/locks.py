@@ -51,28 +51,30 @@ def try_lock(path: Path, key: str) -> bool:
     """Take the lock of a key, 16 hex digits or more, if it is free."""
     place = int(key[:16], 16) % _PLACES
     with _guard:
-        if (str(path), place) in _taken:
-            return False
-        try:
-            fcntl.lockf(_file(path), fcntl.LOCK_EX | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):
-            return False
-        _taken.add((str(path), place))
-        return True
+        held = _try(path, place, fcntl.LOCK_EX)
+        if held:
+            _taken.add((str(path), place))
+        return held
 
 
 def is_locked(path: Path, key: str) -> bool:
     """Whether somebody holds the lock of a key. Any number may ask at the same time."""
     place = int(key[:16], 16) % _PLACES
     with _guard:
-        if (str(path), place) in _taken:
-            return True
-        try:
-            fcntl.lockf(_file(path), fcntl.LOCK_SH | fcntl.LOCK_NB, 1, place)
-        except (BlockingIOError, PermissionError):
-            return True
-        fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, place)
+        free = _try(path, place, fcntl.LOCK_SH)
+        if free:
+            fcntl.lockf(_file(path), fcntl.LOCK_UN, 1, place)
+        return not free
+
+
+def _try(path: Path, place: int, how: int) -> bool:
+    if (str(path), place) in _taken:
         return False
+    try:
+        fcntl.lockf(_file(path), how | fcntl.LOCK_NB, 1, place)
+    except (BlockingIOError, PermissionError):
+        return False
+    return True
 
 
 def unlock(path: Path, key: str) -> None:

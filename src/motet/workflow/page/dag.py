@@ -42,7 +42,7 @@ def boxes_of(steps: Sequence[StepRow]) -> list[StepBox]:
     if len(steps) <= MOST_BOXES:
         return [_of_step(each) for each in _sorted(steps)]
     groups: dict[str, list[StepRow]] = {}
-    names = {each.id: _group(each) for each in steps}
+    names = {each.id: each.function.partition(" ")[0] for each in steps}
     for each in _sorted(steps):
         groups.setdefault(names[each.id], []).append(each)
     needs = {
@@ -82,10 +82,6 @@ def _of_step(step: StepRow) -> StepBox:
     lines = (step.id, f"{step.state} · {seconds_told(step.seconds)}" if timed else step.state)
     tip = "\n".join(filter(None, (step.function, step.why, step.error)))
     return StepBox(step.id, step.state, lines, tip, step.needs)
-
-
-def _group(step: StepRow) -> str:
-    return step.function.partition(" ")[0]
 
 
 def _of_group(name: str, rows: Sequence[StepRow], needs: tuple[str, ...]) -> StepBox:

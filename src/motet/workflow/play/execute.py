@@ -110,7 +110,9 @@ class StepExecutor:
         by_result = policy is not None and policy.by_result
         arguments = {}
         for name, value in node.arguments.items():
-            ruled = name in free or (by_result and (_from_steps(value) or isinstance(value, File)))
+            ruled = name in free or (
+                by_result and (isinstance(value, (AsReady, File)) or next(deferreds_in(value), None) is not None)
+            )
             try:
                 arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
             except OSError as error:
@@ -375,7 +377,3 @@ def place_of_error(error: BaseException, function: Any) -> str:
 def _note(state: StepState, value: StepValue) -> None:
     if value.kept is not None:
         state.formats, state.size_bytes = value.kept.formats, value.kept.size_bytes
-
-
-def _from_steps(value: Any) -> bool:
-    return isinstance(value, AsReady) or next(deferreds_in(value), None) is not None

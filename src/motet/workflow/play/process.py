@@ -221,7 +221,7 @@ def refuse_lost(node: PlannedStep) -> None:
         InputError: when it has no name there, or is defined in a notebook or a shell.
     """
     function = node.step.function
-    if not _is_found(function, getattr(function, "__qualname__", "")):
+    if not _is_found(function):
         shell = function.__module__ == "__main__" and not getattr(sys.modules["__main__"], "__file__", None)
         hint = (
             "write it to a file and import it (in a notebook, %%writefile steps.py is the first line of its cell)"
@@ -237,12 +237,12 @@ def refuse_lost(node: PlannedStep) -> None:
 
 def is_of_a_module(function: Any) -> bool:
     """Whether another process finds a function in a module that it can import, without running a program anew."""
-    return function.__module__ != "__main__" and _is_found(function, getattr(function, "__qualname__", ""))
+    return function.__module__ != "__main__" and _is_found(function)
 
 
-def _is_found(function: Any, name: str) -> bool:
+def _is_found(function: Any) -> bool:
     """Whether a function is what its module has under its name, alone or as a step."""
-    module = function.__module__
+    module, name = function.__module__, getattr(function, "__qualname__", "")
     loaded = sys.modules.get(module)
     if (
         not name

@@ -21,7 +21,6 @@ from motet.errors import MotetError, WorkflowError
 from motet.workflow.code.summary import in_unicode
 from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
 from motet.workflow.play.execute import Again, StepExecutor, place_of_error
-from motet.workflow.play.session import Session
 from motet.workflow.play.state import ENDED, GOOD, Cancelled, StepState, StepValue
 from motet.workflow.steps import AsReady, PlannedStep
 
@@ -41,7 +40,6 @@ class Runner:
     """Runs the steps of a plan once.
 
     Args:
-        session: what they share.
         executor: runs one.
         threads: how many run in this process at the same time.
         asynchronous: whether steps that take results as they come run again with each.
@@ -51,16 +49,15 @@ class Runner:
 
     def __init__(
         self,
-        session: Session,
         executor: StepExecutor,
-        nodes: list[PlannedStep],
         threads: int,
         asynchronous: bool,
         fail_fast: bool,
         progress: Callable[[StepState], None] | None,
     ) -> None:
-        self.session, self.executor, self.nodes = session, executor, nodes
-        self.states = session.states
+        self.session, self.executor = executor.session, executor
+        self.states = self.session.states
+        self.nodes = nodes = [state.node for state in self.states]
         self.asynchronous, self.fail_fast, self.progress = asynchronous, fail_fast, progress
         self._most = {"here": threads, "process": MOST_PROCESSES}
         self._ready: dict[str, deque[int]] = {"here": deque(), "process": deque()}
@@ -185,7 +182,7 @@ class Runner:
         if state.state != "waiting" or self._hard[place] or place in self._queued:
             return
         soft = self._soft.get(place)
-        if soft is not None and any(self.states[each].state not in ENDED for each in soft):
+        if soft is not None and self._is_to_come(soft):
             ready = state.node.as_ready()
             assert ready is not None, "a step that follows others has said so"
             there = sum(all(self.states[n.place].value for n in nodes_of(item)) for item in ready.items)
@@ -272,7 +269,7 @@ class Runner:
             for each in self._followers[place]:
                 self._fresh.add(each)
         soft = self._soft.get(place)
-        if value is not None and soft is not None and self._more_to_come(place, soft):
+        if value is not None and soft is not None and (place in self._fresh or self._is_to_come(soft)):
             self._set(state, "waiting")
             self._enqueue(place)
             for each in self._followers[place]:
@@ -291,8 +288,8 @@ class Runner:
         if not self._left or self.session.cancel.is_set():
             self._over.notify_all()
 
-    def _more_to_come(self, place: int, soft: set[int]) -> bool:
-        return place in self._fresh or any(self.states[each].state not in ENDED for each in soft)
+    def _is_to_come(self, soft: set[int]) -> bool:
+        return any(self.states[each].state not in ENDED for each in soft)
 
     def _set(self, state: StepState, verdict: Any) -> None:
         state.state = verdict

@@ -53,7 +53,6 @@ class Session:
         states: the states of the steps, by their places.
         resumed: results of steps without cache that the run had before it was killed, by step and key.
         cancel: set when the run is to end.
-        file: where the workflow is written.
         files: where the files of results are.
         again: steps that run whatever is kept of them.
         said: what was warned of once.
@@ -66,7 +65,6 @@ class Session:
     states: Sequence[StepState]
     resumed: dict[tuple[str, str], Noted]
     cancel: Event
-    file: str
     files: Files
     again: frozenset[str] = frozenset()
     said: set[str] = field(default_factory=set)

@@ -118,18 +118,8 @@ def _run(
     resumed = journal.read() if earlier is not None else {}
     if earlier is not None:
         say_resumed(earlier, list(resumed.values()))
-    session = Session(
-        run,
-        cache,
-        record,
-        journal,
-        states,
-        resumed,
-        settings.cancel,
-        plan.file,
-        Files(record.folder(run)),
-        settings.again,
-    )
+    files = Files(record.folder(run))
+    session = Session(run, cache, record, journal, states, resumed, settings.cancel, files, settings.again)
     parameters = orjson.dumps({name: short(value) for name, value in plan.parameters.items()}).decode()
     about = (os.getpid(), socket.gethostname(), earlier.id if earlier is not None else "")
     row = RunRow(
@@ -137,15 +127,8 @@ def _run(
     )
     record.begin(row)
     executor = StepExecutor(session, budget)
-    runner = Runner(
-        session,
-        executor,
-        list(plan.nodes),
-        settings.threads or max(num_cores(), LEAST_THREADS),
-        settings.asynchronous,
-        settings.fail_fast,
-        settings.progress,
-    )
+    threads = settings.threads or max(num_cores(), LEAST_THREADS)
+    runner = Runner(executor, threads, settings.asynchronous, settings.fail_fast, settings.progress)
     began = time.perf_counter()
     state = "failed"
     try:
