@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +17,7 @@ from typing import Any
 
 from motet.errors import InputError, WorkflowError, told_file
 from motet.metrics_log import MetricsDestination, destination, metrics_file
-from motet.workflow.deferred import Deferred, deferreds_in
+from motet.workflow.deferred import deferreds_in
 from motet.workflow.files import File
 from motet.workflow.functions import place_of
 from motet.workflow.memo.cache import KeptResult
@@ -32,7 +32,6 @@ from motet.workflow.play.state import Cancelled, FinalStepError, StepState, Step
 from motet.workflow.play.turns import Turns, beside_others, put_back
 from motet.workflow.policies import CachePolicy, WhenChanged
 from motet.workflow.step import StepContext, _running
-from motet.workflow.steps import AsReady
 
 __all__ = ["Again", "StepExecutor", "place_of_error"]
 
@@ -69,52 +68,50 @@ class StepExecutor:
         self.rules = Rules(self.session)
         self._turns = Turns(self.session.cancel.is_set)
 
-    def run(self, state: StepState, items: Sequence[Deferred] | None) -> StepValue:
+    def run(self, state: StepState) -> StepValue:
         """Get the result of a step: kept, from before the run was killed, or by calling it.
 
         Args:
             state: the step; what happens is noted in it.
-            items: the results that are there, where it takes them as they come.
 
         Raises:
             Again: when it failed, and is to be tried again.
             Cancelled: when the run was cancelled meanwhile.
             Exception: the step's own.
         """
-        key = self._key(state, items)
+        key = self._key(state)
         state.key = key.digest
         policy = state.node.step.policy
         if state.id in self.session.again:
             state.why = "it was to run again"
-            return self._made(state, key, items)
+            return self._made(state, key)
         if policy is None:
             if len(self.keys) < MOST_KEYS:
                 self.keys[state.id] = key
-            return self._resumed(state) or self._made(state, key, items)
-        found, why = self._find(state, key, policy, items)
+            return self._resumed(state) or self._made(state, key)
+        found, why = self._find(state, key, policy)
         if found is not None:
             return found
         with self.session.alone(state.key) as held:
             if not held:
                 raise Cancelled
             if os.path.exists(self.session.cache.path(state.key)):
-                found, why = self._find(state, key, policy, items)
+                found, why = self._find(state, key, policy)
                 if found is not None:
                     return found
             state.why = why
-            return self._made(state, key, items)
+            return self._made(state, key)
 
-    def _key(self, state: StepState, items: Sequence[Deferred] | None) -> Key:
+    def _key(self, state: StepState) -> Key:
         node, policy = state.node, state.node.step.policy
         free = policy.data() if policy is not None else frozenset()
         by_result = policy is not None and policy.by_result
         arguments = {}
-        for name, value in node.arguments.items():
-            ruled = name in free or (
-                by_result and (isinstance(value, (AsReady, File)) or next(deferreds_in(value), None) is not None)
-            )
+        for name, value in state.arguments.items():
+            from_steps = isinstance(value, File) or next(deferreds_in(value), None) is not None
+            ruled = name in free or (by_result and from_steps)
             try:
-                arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value, items)
+                arguments[name] = Argument("", "by a rule") if ruled else self.session.argument(value)
             except OSError as error:
                 raise InputError(f"what it takes as {name} cannot be read: {error}", where=node.step.place) from error
         return Key(self.session.name(node.step.function), self.session.code(node.step.function).digest, arguments)
@@ -131,9 +128,7 @@ class StepExecutor:
         _note(state, value)
         return value
 
-    def _find(
-        self, state: StepState, key: Key, policy: CachePolicy, items: Sequence[Deferred] | None
-    ) -> tuple[StepValue | None, str]:
+    def _find(self, state: StepState, key: Key, policy: CachePolicy) -> tuple[StepValue | None, str]:
         """The result that is kept, where it holds, or why not."""
         cache = self.session.cache
         entry = cache.get(state.key)
@@ -152,7 +147,7 @@ class StepExecutor:
         value = self.session.held(entry.kept, {})
         reasons = []
         for place, rule in enumerate(policy.rules):
-            holds, told = self.rules.holds(state, place, rule, entry, value, items)
+            holds, told = self.rules.holds(state, place, rule, entry, value)
             if not holds:
                 return None, told
             reasons.append(told)
@@ -196,7 +191,7 @@ class StepExecutor:
             self._codes[digest] = self.session.cache.code(digest)
         return self._codes[digest]
 
-    def _made(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> StepValue:
+    def _made(self, state: StepState, key: Key) -> StepValue:
         """Call a step, and keep what it gives."""
         session, node = self.session, state.node
         policy = node.step.policy
@@ -204,10 +199,10 @@ class StepExecutor:
         if policy is not None:
             for place, rule in enumerate(policy.rules):
                 if isinstance(rule, WhenChanged):
-                    numbers[self.rules.place(place, rule)] = self.rules.number(state, rule, None, items)
+                    numbers[self.rules.place(place, rule)] = self.rules.number(state, rule, None)
         created = session.cache.clock()
         began = time.perf_counter()
-        value, fault = self._called(state, key, items)
+        value, fault = self._called(state, key)
         seconds = time.perf_counter() - began
         state.outcome = "done"
         _note(state, value)
@@ -254,7 +249,7 @@ class StepExecutor:
             self.session.cache.put_code(code.digest, code.named())
             self._kept_codes.add(code.digest)
 
-    def _called(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[StepValue, str]:
+    def _called(self, state: StepState, key: Key) -> tuple[StepValue, str]:
         session, node = self.session, state.node
         options = node.step.options
         own = node.step.own_process
@@ -264,7 +259,7 @@ class StepExecutor:
                 raise Cancelled
             state.attempts += 1
             try:
-                return self._tried(state, key, items)
+                return self._tried(state, key)
             except (Cancelled, FinalStepError, KeyboardInterrupt):
                 raise
             except BaseException as error:
@@ -276,11 +271,11 @@ class StepExecutor:
                 _logger.warning("step %s failed, trying again in %g s: %s", state.id, after_s, error)
                 raise Again(after_s) from error
 
-    def _tried(self, state: StepState, key: Key, items: Sequence[Deferred] | None) -> tuple[StepValue, str]:
+    def _tried(self, state: StepState, key: Key) -> tuple[StepValue, str]:
         """Call a step; once more, with copies of files, where another has written them meanwhile."""
         checkout = self.session.files.checkout(state.id)
         try:
-            found = self._tried_with(state, key, items, checkout)
+            found = self._tried_with(state, key, checkout)
         except (Cancelled, FinalStepError):
             raise
         except Exception:
@@ -289,7 +284,7 @@ class StepExecutor:
         else:
             if not self._taken_away(state, checkout):
                 return found
-        return self._tried_with(state, key, items, self.session.files.checkout(state.id, all_apart=True))
+        return self._tried_with(state, key, self.session.files.checkout(state.id, all_apart=True))
 
     def _taken_away(self, state: StepState, checkout: Checkout) -> bool:
         """Whether another step has written what a step took, while it ran."""
@@ -299,14 +294,12 @@ class StepExecutor:
         running = [each for each in self.session.states if each is not state and each.state == "running"]
         return any(self.session.files.is_contested(path, running) for path in changed)
 
-    def _tried_with(
-        self, state: StepState, key: Key, items: Sequence[Deferred] | None, checkout: Checkout
-    ) -> tuple[StepValue, str]:
+    def _tried_with(self, state: StepState, key: Key, checkout: Checkout) -> tuple[StepValue, str]:
         began = time.time()
         if state.node.step.own_process:
-            value, fault = run_in_process(self.session, state, items, checkout)
+            value, fault = run_in_process(self.session, state, checkout)
         else:
-            value, fault = self._beside(state, key, items, checkout)
+            value, fault = self._beside(state, key, checkout)
         if value.kept is not None:
             self.session.claim_files(state, value.kept, began, time.time(), checkout)
         code = self.session.code(state.node.step.function)
@@ -314,40 +307,33 @@ class StepExecutor:
         changed = [*checkout.changed(), *(each.path for each in seen if each.changed)]
         return value, fault or (f"{changed[0]} was changed while it ran, so its result is not kept" if changed else "")
 
-    def _beside(
-        self, state: StepState, key: Key, items: Sequence[Deferred] | None, checkout: Checkout
-    ) -> tuple[StepValue, str]:
+    def _beside(self, state: StepState, key: Key, checkout: Checkout) -> tuple[StepValue, str]:
         """Call a step that may run beside others: what it sets of its process is not theirs."""
         step = state.node.step
         shared = self.session.shared(state.node, key) if step.options.process is None else ()
         if not shared or state.node.place not in self._beside_others:
             with self._turns.beside() as held:
-                return self._here(state, items, checkout, held)
+                return self._here(state, checkout, held)
         why = "its function is found in no module"
         if is_of_a_module(step.function):
             try:
-                return run_in_process(self.session, state, items, checkout)
+                return run_in_process(self.session, state, checkout)
             except NotApart as error:
                 why = str(error)
         _logger.info("step %s runs while no other does, as it sets %s: %s", state.id, ", ".join(sorted(shared)), why)
         with self._turns.alone() as held, put_back(shared):
-            return self._here(state, items, checkout, held)
+            return self._here(state, checkout, held)
 
     @cached_property
     def _beside_others(self) -> frozenset[int]:
         return beside_others([each.node for each in self.session.states])
 
-    def _here(
-        self, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout, held: bool
-    ) -> tuple[StepValue, str]:
+    def _here(self, state: StepState, checkout: Checkout, held: bool) -> tuple[StepValue, str]:
         if not held:
             raise Cancelled
         session, node = self.session, state.node
         step = node.step
-        values = {
-            name: session.resolve(list(items or ()) if isinstance(value, AsReady) else value, checkout)
-            for name, value in node.arguments.items()
-        }
+        values = {name: session.resolve(value, checkout) for name, value in state.arguments.items()}
         context = StepContext(session.run, state.id, state.attempts - 1, step.options.resources, session.cancel)
         token, logs = _running.set(context), destination.set(MetricsDestination(self._metrics, state.id))
         try:

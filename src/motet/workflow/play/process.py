@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -42,7 +42,7 @@ from motet.workflow.play.session import Session
 from motet.workflow.play.state import Cancelled, FinalStepError, StepState, StepValue
 from motet.workflow.record.logs import log_file
 from motet.workflow.step import Step
-from motet.workflow.steps import AsReady, PlannedStep
+from motet.workflow.steps import PlannedStep
 
 __all__ = ["Job", "NotApart", "ResultPart", "is_of_a_module", "refuse_lost", "run_in_process"]
 
@@ -101,9 +101,7 @@ class Job:
     metrics: Path
 
 
-def run_in_process(
-    session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
-) -> tuple[StepValue, str]:
+def run_in_process(session: Session, state: StepState, checkout: Checkout) -> tuple[StepValue, str]:
     """Run a step in a process of its own. Returns its result, and why that is not kept where that is so.
 
     Raises:
@@ -113,7 +111,7 @@ def run_in_process(
     """
     options = state.node.step.options
     with _file_in_memory() as job, _file_in_memory() as answer:
-        _write_job(job, session, state, items, checkout)
+        _write_job(job, session, state, checkout)
         with _log_of(session, state) as (log, place):
             child = start(
                 [sys.executable, "-m", "motet.workflow.play.child", str(job.fileno()), str(answer.fileno())],
@@ -182,17 +180,12 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     child.wait()
 
 
-def _write_job(
-    job: BinaryIO, session: Session, state: StepState, items: Sequence[Deferred] | None, checkout: Checkout
-) -> None:
+def _write_job(job: BinaryIO, session: Session, state: StepState, checkout: Checkout) -> None:
     """Write a job: a line that names its module, whose file is loaded first, and the job itself."""
     step, artifacts = state.node.step, session.cache.artifacts
     function = step.function
     name = getattr(function, "__qualname__", "")
-    arguments = {
-        name: _sent(session, list(items or ()) if isinstance(value, AsReady) else value, checkout)
-        for name, value in state.node.arguments.items()
-    }
+    arguments = {name: _sent(session, value, checkout) for name, value in state.arguments.items()}
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     code = session.code(function)
     found = Job(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from motet.workflow.deferred import Deferred
 from motet.workflow.functions import place_of
 from motet.workflow.memo.cache import KeptResult
 from motet.workflow.memo.key import Argument, Key
@@ -14,7 +12,6 @@ from motet.workflow.play.durations import apart
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import StepState, StepValue
 from motet.workflow.policies import Rule, WhenChanged
-from motet.workflow.steps import AsReady
 
 __all__ = ["Rules"]
 
@@ -32,7 +29,6 @@ class Rules:
         rule: Rule,
         entry: KeptResult,
         value: StepValue,
-        items: Sequence[Deferred] | None,
     ) -> tuple[bool, str]:
         """Whether a rule takes a kept result, and why.
 
@@ -42,14 +38,13 @@ class Rules:
             rule: the rule.
             entry: the kept result.
             value: its value.
-            items: the results that are there, where the step takes them as they come.
         """
         name = getattr(rule.function, "__name__", "the rule")
         if isinstance(rule, WhenChanged):
             then = entry.numbers.get(self.place(place, rule))
             if then is None:
                 return False, f"{name} itself is new or changed"
-            now = self.number(state, rule, None, items)
+            now = self.number(state, rule, None)
             holds = rule.holds(then, now)
             change, bound = (
                 apart(100 * abs(now - then) / abs(then), 100 * rule.by) if then else ("", f"{100 * rule.by:.3g}")
@@ -57,7 +52,7 @@ class Rules:
             before, after = apart(then, now, digits=6)
             told = f"{name}: {before} -> {after}{f', a change of {change}%' if change else ''}"
             return holds, f"{told}, {'at most' if holds else 'more than'} {bound}%"
-        now = self.number(state, rule, value, items)
+        now = self.number(state, rule, value)
         holds = rule.holds(now)
         is_now, bound = apart(now, rule.bound, digits=6)
         return holds, f"{name} is {is_now}, {'at least' if holds else 'less than'} {bound}"
@@ -66,11 +61,11 @@ class Rules:
         """The name of a statistic's number in an entry: numbers of another function cannot be compared."""
         return f"{place} {self.session.code(rule.function).digest[:16]}"
 
-    def number(self, state: StepState, rule: Rule, value: StepValue | None, items: Sequence[Deferred] | None) -> float:
+    def number(self, state: StepState, rule: Rule, value: StepValue | None) -> float:
         """What a rule's function gives now; kept by content, so that nothing is loaded to find it again."""
-        session, node = self.session, state.node
-        given = {name: node.arguments[name] for name in rule.data()}
-        arguments = {name: session.argument(each, items) for name, each in given.items()}
+        session, every = self.session, state.arguments
+        given = {name: every[name] for name in rule.data()}
+        arguments = {name: session.argument(each) for name, each in given.items()}
         if value is not None:
             arguments["(result)"] = Argument(value.digest, "")
         key = Key(f"rule {place_of(rule.function).partition(' ')[0]}", session.code(rule.function).digest, arguments)
@@ -78,7 +73,7 @@ class Rules:
         if found is not None and not session.cache.artifacts.fault(found.kept):
             return float(session.cache.artifacts.load(found.kept))
         began = time.perf_counter()
-        values = [session.resolve(list(items or ()) if isinstance(each, AsReady) else each) for each in given.values()]
+        values = [session.resolve(each) for each in given.values()]
         number = float(
             rule.function(*([] if value is None else [session.load(value, session.files.checkout())]), *values)
         )

@@ -228,12 +228,12 @@ class Runner:
         after_s = None
         value: StepValue | None = None
         try:
-            verdict, items = self._judge(state.node)
+            verdict = self._judge(state)
             if verdict is None:
                 if not state.started:
                     state.started = time.time()
                 self._tell(state)
-                value = self.executor.run(state, items)
+                value = self.executor.run(state)
                 verdict = state.outcome
         except Again as again:
             after_s, verdict = again.after_s, "waiting"
@@ -303,38 +303,40 @@ class Runner:
         except Exception:
             _logger.exception("step %s: progress raised; the run goes on", state.id)
 
-    def _judge(self, node: PlannedStep) -> tuple[Any, list[Deferred] | None]:
-        """Whether a step runs: None, or the state that it ends in; and the results that it takes as they come."""
+    def _judge(self, state: StepState) -> Any:
+        """Whether a step runs: None, or the state that it ends in. Notes why, and the results that it takes as they come."""
+        node = state.node
         for branch in node.branches:
             verdict = self._verdict(branch.condition)
             if verdict:
-                return self._because(node, verdict, branch.condition), None
+                return self._because(state, verdict, self._missing(branch.condition))
             if bool(self.session.resolve(branch.condition)) != branch.wanted:
-                self.states[node.place].why = f"{branch.condition!s} is {'false' if branch.wanted else 'true'}"
-                return "left out", None
+                state.why = f"{branch.condition!s} is {'false' if branch.wanted else 'true'}"
+                return "left out"
         for each in node.after:
-            if self.states[each.place].state not in GOOD and self.states[each.place].state != "left out":
-                state = self.states[each.place].state
-                self.states[node.place].why = f"step {each.id} {_PAST.get(state, state)}"
-                return "skipped", None
-        items = None
+            other = self.states[each.place]
+            if other.state not in GOOD and other.state != "left out":
+                return self._because(state, "skipped", other)
         for value in node.arguments.values():
             if isinstance(value, AsReady):
-                items = [item for item in value.items if not self._verdict(item)]
-                if len(items) < value.at_least:
-                    self.states[node.place].why = f"{len(items)} of the results that it waits for came"
-                    return "skipped", None
+                state.items = [item for item in value.items if not self._verdict(item)]
+                if len(state.items) < value.at_least:
+                    state.why = f"{len(state.items)} of the results that it waits for came"
+                    return "skipped"
                 continue
             for promise in deferreds_in(value):
                 verdict = self._verdict(promise)
                 if verdict:
-                    return self._because(node, verdict, promise), None
-        return None, items
+                    return self._because(state, verdict, self._missing(promise))
+        return None
 
-    def _because(self, node: PlannedStep, verdict: str, promise: Deferred) -> str:
-        states = [self.states[each.place] for each in nodes_of(promise) if self.states[each.place].value is None]
-        if states:
-            self.states[node.place].why = f"step {states[0].id} {_PAST.get(states[0].state, states[0].state)}"
+    def _missing(self, promise: Deferred) -> StepState | None:
+        states = (self.states[each.place] for each in nodes_of(promise))
+        return next((each for each in states if each.value is None), None)
+
+    def _because(self, state: StepState, verdict: str, other: StepState | None) -> str:
+        if other is not None:
+            state.why = f"step {other.id} {_PAST.get(other.state, other.state)}"
         return verdict
 
     def _verdict(self, promise: Deferred) -> str:

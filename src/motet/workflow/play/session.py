@@ -33,7 +33,7 @@ from motet.workflow.play.pack import packed, paths_in, unpacked
 from motet.workflow.play.state import FinalStepError, StepState, StepValue
 from motet.workflow.project import is_project, module_name
 from motet.workflow.record.runs import RunRecord
-from motet.workflow.steps import AsReady, PlannedStep
+from motet.workflow.steps import PlannedStep
 
 __all__ = ["Session", "unpicklable"]
 
@@ -110,15 +110,8 @@ class Session:
                     found |= code.shared if code is not None else frozenset()
         return found
 
-    def argument(self, value: Any, items: Sequence[Deferred] | None = None) -> Argument:
-        """What an argument counts by.
-
-        Args:
-            value: what the step was called with.
-            items: the results that are there, where it takes them as they come.
-        """
-        if isinstance(value, AsReady):
-            value = list(items or ())
+    def argument(self, value: Any) -> Argument:
+        """What an argument that a step is called with counts by."""
         if isinstance(value, Deferred):
             return Argument(self.digest(value), str(value).removeprefix("the "))
         shared: set[str] = set()

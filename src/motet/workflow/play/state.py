@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from motet.errors import StepError, WorkflowError
+from motet.workflow.deferred import Deferred
 from motet.workflow.memo.artifacts import KeptValue
 from motet.workflow.memo.checkout import see
-from motet.workflow.steps import PlannedStep
+from motet.workflow.steps import AsReady, PlannedStep
 
 __all__ = ["ENDED", "GOOD", "Cancelled", "FinalStepError", "State", "StepState", "StepValue"]
 
@@ -87,6 +88,7 @@ class StepState:
         formats: the formats of its result.
         size_bytes: the size of its result.
         changes: what differs from earlier results of the same step.
+        items: the results that are there, where it takes them as they come.
     """
 
     id: str
@@ -104,8 +106,15 @@ class StepState:
     formats: tuple[str, ...] = ()
     size_bytes: int = 0
     changes: tuple[str, ...] = ()
+    items: Sequence[Deferred] = ()
     value: StepValue | None = None
     cause: BaseException | None = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What it is called with, by parameter, with promises in it."""
+        given = self.node.arguments.items()
+        return {name: list(self.items) if isinstance(value, AsReady) else value for name, value in given}
 
     def __repr__(self) -> str:
         told = self.error or self.why
