@@ -26,7 +26,7 @@ import msgspec
 
 from motet.errors import InputError
 from motet.models.digest import digest
-from motet.system.places import cache_folder
+from motet.system.places import cache_folder, changed_at
 
 __all__ = ["EntryManifest", "FileCache", "cache_bound", "cache_root"]
 
@@ -144,7 +144,7 @@ class FileCache:
         return self.root / _key(uri)
 
     def _last_used_first(self, folder: Path, pattern: str = "*/manifest.json") -> list[Path]:
-        manifests = sorted(folder.glob(pattern), key=_changed, reverse=True)
+        manifests = sorted(folder.glob(pattern), key=changed_at, reverse=True)
         return [manifest.parent for manifest in manifests]
 
     def _use(self, entry: Path) -> Path | None:
@@ -183,13 +183,6 @@ def _intact(path: Path, size: int, sha256: str) -> bool:
 def _entry_bytes(entry: Path) -> int:
     found = _read(entry)
     return 0 if found is None else sum(size for _, size, _ in found.files)
-
-
-def _changed(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _hold(entry: Path) -> bool:

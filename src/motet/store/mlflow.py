@@ -11,15 +11,18 @@ The form of both: https://mlflow.org/docs/latest/ml/model-registry/, https://mlf
 
 from __future__ import annotations
 
+import math
 import re
 import sqlite3
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -73,21 +76,24 @@ class _Registered:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
-class _Registry(Protocol):
-    """Where a registry is kept."""
+@dataclass(frozen=True)
+class _Registry(ABC):
+    """Where a registry is kept: a folder or a file."""
+
+    path: Path
 
     @property
     def root(self) -> Path:
         """The folder that it is in."""
-        ...
+        return self.path.absolute().parent
 
+    @abstractmethod
     def versions(self) -> list[_Registered]:
         """All versions, by name and number. Raises InputError where they cannot be read."""
-        ...
 
+    @abstractmethod
     def folder(self, uri: str) -> str:
         """Where the files are of what is called `models:/m-ID` or `runs:/RUN/PATH`; empty where that is not known."""
-        ...
 
 
 def import_registry(
@@ -305,14 +311,8 @@ def _database(path: Path, registry: str) -> _Registry:
 
 
 @dataclass(frozen=True)
-class _FileRegistry:
+class _FileRegistry(_Registry):
     """A file store: folders, with YAML files in them."""
-
-    path: Path
-
-    @property
-    def root(self) -> Path:
-        return self.path.absolute().parent
 
     def versions(self) -> list[_Registered]:
         found = []
@@ -354,40 +354,31 @@ class _FileRegistry:
 
 
 @dataclass(frozen=True)
-class _SqliteRegistry:
+class _SqliteRegistry(_Registry):
     """A database of SQLite."""
 
-    path: Path
-
-    @property
-    def root(self) -> Path:
-        return self.path.absolute().parent
-
     def versions(self) -> list[_Registered]:
-        aliases: dict[str, dict[str, int]] = {}
-        for row in self._rows("registered_model_aliases", missing=True):
-            aliases.setdefault(row["name"], {})[row["alias"]] = int(row["version"])
-        tags: dict[tuple[str, int], dict[str, str]] = {}
-        for row in self._rows("model_version_tags", missing=True):
-            tags.setdefault((row["name"], int(row["version"])), {})[row["key"]] = row["value"]
-        metrics: dict[str, dict[str, float]] = {}
-        for row in self._rows("latest_metrics", missing=True):
-            metrics.setdefault(row["run_uuid"], {})[row["key"]] = float("nan") if row["is_nan"] else row["value"]
-        parameters: dict[str, dict[str, str]] = {}
-        for row in self._rows("params", missing=True):
-            parameters.setdefault(row["run_uuid"], {})[row["key"]] = row["value"]
-        rows = sorted(self._rows("model_versions"), key=lambda row: (row["name"], int(row["version"])))
-        return [
-            _registered(
-                row["name"],
-                row,
-                tags.get((row["name"], int(row["version"])), {}),
-                aliases.get(row["name"], {}),
-                metrics.get(row.get("run_id") or "", {}),
-                parameters.get(row.get("run_id") or "", {}),
-            )
-            for row in rows
-        ]
+        aliases = self._by("registered_model_aliases", lambda row: (row["name"], row["alias"], int(row["version"])))
+        tags = self._by("model_version_tags", lambda row: (_which(row), row["key"], row["value"]))
+        metrics = self._by(
+            "latest_metrics", lambda row: (row["run_uuid"], row["key"], math.nan if row["is_nan"] else row["value"])
+        )
+        parameters = self._by("params", lambda row: (row["run_uuid"], row["key"], row["value"]))
+        found = []
+        for row in sorted(self._rows("model_versions"), key=_which):
+            name, run = row["name"], row.get("run_id") or ""
+            found.append(_registered(name, row, tags[_which(row)], aliases[name], metrics[run], parameters[run]))
+        return found
+
+    def _by(
+        self, table: str, split: Callable[[dict[str, Any]], tuple[Any, str, Any]]
+    ) -> defaultdict[Any, dict[str, Any]]:
+        """Named values by what they are of; nothing where an earlier MLflow has no such table."""
+        found: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
+        for row in self._rows(table, missing=True):
+            owner, name, value = split(row)
+            found[owner][name] = value
+        return found
 
     def folder(self, uri: str) -> str:
         kind, _, rest = uri.partition(":/")
@@ -409,6 +400,10 @@ class _SqliteRegistry:
             if missing and "no such table" in str(error):  # an earlier MLflow
                 return []
             raise InputError(f"{self.path} is no registry of MLflow: {error}") from error
+
+
+def _which(row: Mapping[str, Any]) -> tuple[str, int]:
+    return row["name"], int(row["version"])
 
 
 def _registered(

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from motet.errors import RunError
 
-__all__ = ["cache_folder", "current_folder", "file_name", "free_bytes", "not_kept", "temporary_folder"]
+__all__ = ["cache_folder", "changed_at", "current_folder", "file_name", "free_bytes", "not_kept", "temporary_folder"]
 
 _LOG = logging.getLogger("motet")
 CACHE = "MOTET_CACHE_DIR"
@@ -66,6 +66,14 @@ def free_bytes(folder: str = "") -> int:
     """Bytes that are free on the disk of a folder; of that for temporary files where it is empty, 0 where there is none."""
     among = folder or _temporary()
     return 0 if among is None else shutil.disk_usage(among).free
+
+
+def changed_at(path: str | os.PathLike[str]) -> float:
+    """When a file or a folder itself was last changed, seconds since 1970; 0 where it has just gone."""
+    try:
+        return os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def current_folder() -> str | None:

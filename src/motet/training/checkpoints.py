@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from motet.errors import TrainingError
+from motet.system.places import changed_at
 from motet.system.whole_files import beside
 
 __all__ = ["Checkpoints", "read"]
@@ -88,7 +89,7 @@ class Checkpoints:
         for part in self.folder.glob(".new-*"):
             part.unlink(missing_ok=True)
         others = [each for each in self.folder.parent.iterdir() if each.is_dir() and each != self.folder]
-        others.sort(key=_written, reverse=True)
+        others.sort(key=changed_at, reverse=True)
         for old in others[_KEPT_TRAININGS - 1 :]:
             shutil.rmtree(old, ignore_errors=True)
 
@@ -98,14 +99,6 @@ class Checkpoints:
 
     def _files(self) -> list[Path]:
         return sorted(self.folder.glob("*.pt"), reverse=True) if self.folder.is_dir() else []
-
-
-def _written(folder: Path) -> float:
-    """When something was last written to a folder, seconds since 1970; 0 where its training has just ended."""
-    try:
-        return folder.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _check(path: str) -> None:

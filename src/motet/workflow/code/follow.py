@@ -69,7 +69,6 @@ class Follower:
 
     _parts: dict[str, str] = field(default_factory=dict)
     _pins: dict[str, str] = field(default_factory=dict)
-    _places: dict[str, str] = field(default_factory=dict)
     _told: dict[str, str] = field(default_factory=dict)
     _bodies: dict[str, str] = field(default_factory=dict)
     _files: list[FileState] = field(default_factory=list)
@@ -88,7 +87,7 @@ class Follower:
         if self._reads_docs and any(self._docs.values()):
             self._parts["docstrings"] = hashlib.sha256(pack(sorted(self._docs.items()))).hexdigest()
         files, shared = tuple(self._files), frozenset(self._shared)
-        return Code(self._parts, self._pins, self._places, self._told, self._bodies, files, shared)
+        return Code(self._parts, self._pins, self._told, self._bodies, files, shared)
 
     def function(self, function: Any) -> str:
         """Follow a function, or whatever can be called. Returns what stands for it."""
@@ -110,12 +109,6 @@ class Follower:
             else:
                 self._pin(module)
         self._work()
-
-    def value(self, value: Any, owner: str) -> str:
-        """A digest of a value; functions and classes in it are followed."""
-        found = self._value(value, owner)
-        self._work()
-        return found
 
     def _work(self) -> None:
         while self._todo:
@@ -181,9 +174,6 @@ class Follower:
             self._docs[label] = str(vars(thing).get("__doc__", "") if isinstance(thing, type) else thing.__doc__ or "")
             self._kept.append(thing)
             self._todo.append((label, thing))
-            code = getattr(thing, "__code__", None)
-            if code is not None:
-                self._places[label] = f"{code.co_filename}:{code.co_firstlineno}"
         return self._labels[id(thing)]
 
     def _function(self, function: types.FunctionType, label: str) -> list[Any]:
@@ -365,7 +355,6 @@ class Follower:
                 continue
             self._settled |= {part} if runs else set()
             file = project.module_file(each)
-            self._places[part] = file
             self._parts[part] = project.source_digest(file) or f"without a file: {each}"  # so that it is met once
             if not file:
                 self._parts[part] = self._namespace(each)

@@ -22,7 +22,6 @@ class Code:
     Attributes:
         parts: a digest of each part of the project, by its name.
         pins: versions of what is not the project's, by name.
-        places: file and line of parts, by name.
         told: what says which half of a part has changed: `code NAME`, a digest of a part without the values of its
             names, and `value NAME`, the beginning of a value's digest, and the value in short.
         bodies: a digest of the compiled code of each function, without anything that it refers to.
@@ -32,7 +31,6 @@ class Code:
 
     parts: dict[str, str]
     pins: dict[str, str]
-    places: dict[str, str]
     told: dict[str, str]
     bodies: dict[str, str]
     files: tuple[FileState, ...] = ()
