@@ -37,7 +37,7 @@ from motet.workflow.memo.cache import cache_folder
 from motet.workflow.options import StepOptions
 from motet.workflow.plan import Plan
 from motet.workflow.step import Step
-from motet.workflow.steps import AsReady, PlannedStep
+from motet.workflow.steps import AsReady, PlannedStep, find_step
 
 __all__ = ["ID_DIGITS", "read_inputs", "result_of", "run_step"]
 
@@ -77,7 +77,7 @@ def run_step(
         WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs.
         StepError: when the step fails.
     """
-    node = plan.step(step)
+    node = find_step(plan, step)
     results = _Results(cache_folder(cache), run, dict(inputs or {}))
     if (done := results.found(step)) is not None:
         return done  # a container that was started again
@@ -98,7 +98,7 @@ def result_of(plan: Plan, step: str, run: str, cache: str | os.PathLike[str] | N
         UnknownNameError: when the plan has no such step.
         WorkflowError: when it has given nothing yet.
     """
-    plan.step(step)
+    find_step(plan, step)
     try:
         return _Results(cache_folder(cache), run, {}).get(step)
     except _LeftOut:

@@ -13,7 +13,7 @@ from motet.workflow.deferred import Deferred, nodes_of
 if TYPE_CHECKING:
     from motet.workflow.step import Step
 
-__all__ = ["AsReady", "Branch", "PlannedStep", "StepGraph", "refuse_cycles"]
+__all__ = ["AsReady", "Branch", "PlannedStep", "StepGraph", "find_step", "refuse_cycles"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,18 +90,19 @@ class StepGraph:
     output: Any
     file: str
 
-    def step(self, name: str) -> PlannedStep:
-        """A step by its id. Raises UnknownNameError where there is none."""
-        found = {node.id: node for node in self.nodes}
-        if name not in found:
-            raise UnknownNameError("step", name, list(found), where=f"workflow {self.name}")
-        return found[name]
-
     def __repr__(self) -> str:
         return f"<{self}>"
 
     def __str__(self) -> str:
         return f"workflow {self.name}: {len(self.nodes)} step{'' if len(self.nodes) == 1 else 's'}"
+
+
+def find_step(plan: StepGraph, name: str) -> PlannedStep:
+    """A step of a plan by its id. Raises UnknownNameError where there is none."""
+    found = {node.id: node for node in plan.nodes}
+    if name not in found:
+        raise UnknownNameError("step", name, list(found), where=f"workflow {plan.name}")
+    return found[name]
 
 
 def refuse_cycles(nodes: Sequence[PlannedStep], where: str) -> None:

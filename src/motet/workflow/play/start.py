@@ -42,7 +42,7 @@ from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
 from motet.workflow.record.logs import captured
 from motet.workflow.record.runs import RunRecord, RunRow, run_lock
-from motet.workflow.steps import StepGraph
+from motet.workflow.steps import StepGraph, find_step
 
 __all__ = ["RunSettings", "plan_digest", "run_plan"]
 
@@ -80,7 +80,7 @@ def run_plan(plan: StepGraph, settings: RunSettings) -> Run:
     if settings.threads is not None and settings.threads < 1:
         raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
     for name in settings.again:
-        plan.step(name)
+        find_step(plan, name)
     budget = settings.budget or Machine()
     folder = cache_folder(settings.cache)
     _refuse_file(folder)
