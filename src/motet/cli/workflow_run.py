@@ -88,7 +88,8 @@ def command(
     triggers = _triggers(every, cron, watch)
     if settings["resume"] and triggers:
         raise click.UsageError("--resume is for one run, not for --every, --cron or --watch", ctx)
-    settings["resume"] = settings["resume"] or not settings.pop("fresh")
+    fresh = settings.pop("fresh")
+    settings["resume"] = settings["resume"] or not fresh
     settings["overlap"] = settings["overlap"] or ("forbid" if triggers else "allow")
     if not triggers:
         run = _once(ctx, plan_of(), settings, explain, page, quiet)
