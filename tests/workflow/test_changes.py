@@ -316,7 +316,7 @@ def digests(folder):
 
 def bare_session(folder):
     cache = Cache(folder / "cache")
-    return Session("", cache, None, None, [], {}, threading.Event(), "", None)
+    return Session("", cache, None, None, [], {}, threading.Event(), None)
 
 
 @pytest.mark.timeout(600)
