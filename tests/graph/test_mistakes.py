@@ -70,8 +70,8 @@ NODE_MISTAKES = [
     (dict(map="helpers.functions.NUMBER", inputs=["x"], outputs="float32"), "g.yaml: graph 'g': node 'a': 'helpers.functions.NUMBER' is no function; it is 3"),
     (dict(map="helpers.functions.scale", inputs=["x"], **{"with": {"buy": 2}}), "g.yaml: graph 'g': node 'a': unknown keyword of helpers.functions.scale 'buy'; did you mean 'by'? known: x, by"),
     # numbers of inputs
-    (dict(map="helpers.functions.add", inputs=["x"]), "g.yaml: graph 'g': node 'a': helpers.functions.add(x, y) cannot be called with 1 column: missing a required argument: 'y'"),
-    (dict(map="helpers.functions.add", inputs=["x", "x", "n"]), "g.yaml: graph 'g': node 'a': helpers.functions.add(x, y) cannot be called with 3 columns: too many positional arguments"),
+    (dict(map="helpers.functions.add", inputs=["x"]), "g.yaml: graph 'g': node 'a': helpers.functions.add(x: Any, y: Any) -> Any cannot be called with 1 column: missing a required argument: 'y'"),
+    (dict(map="helpers.functions.add", inputs=["x", "x", "n"]), "g.yaml: graph 'g': node 'a': helpers.functions.add(x: Any, y: Any) -> Any cannot be called with 3 columns: too many positional arguments"),
     (dict(model="pair"), "g.yaml: graph 'g': node 'a': unknown column 'a'; known: x, key, wide, n\n  hint: the node names no inputs, so 'pair' takes the columns that are called as its own; name them: inputs: [...]"),
     (dict(model="pair", inputs=["x"]), "g.yaml: graph 'g': node 'a': 'pair' takes 2 inputs (a: float32, b: float32); got 1 (x)"),
     (dict(model="pair", inputs={"a": "x", "c": "x"}), "g.yaml: graph 'g': node 'a': unknown input of 'pair' 'c'; known: a, b"),
@@ -107,7 +107,7 @@ NODE_MISTAKES = [
     (dict(ensemble={"a b": "one"}, inputs=["x"]), "g.yaml: nodes.a.ensemble: 'a b' cannot be the name of a member"),
     (dict(ensemble={"m": {"use": "one"}}, inputs=["x"]), "g.yaml: nodes.a.ensemble.m: unknown key 'use'; did you mean 'uses'? known: uses, inputs, output"),
     (dict(ensemble=["one", "two"], inputs=["x"], combine="union"), "g.yaml: graph 'g': node 'a': union needs the labels of every member\n  hint: declare labels: [...] for each model"),
-    (dict(ensemble=["one", "two"], inputs=["x"], combine="helpers.functions.top"), "g.yaml: graph 'g': node 'a': helpers.functions.top(scores) cannot be called with 2 columns"),
+    (dict(ensemble=["one", "two"], inputs=["x"], combine="helpers.functions.top"), "g.yaml: graph 'g': node 'a': helpers.functions.top(scores: Any) -> Any cannot be called with 2 columns"),
     (dict(ensemble=["one"], inputs=["x"], combine="helpers.functions.top"), "g.yaml: graph 'g': node 'a': a combiner returns one array; helpers.functions.top declares index, score"),
     # cascades
     (dict(cascade=["one", "two"], inputs=["x"]), "g.yaml: nodes.a: 'until' is missing"),
@@ -142,7 +142,7 @@ NODE_MISTAKES = [
     (dict(shard="one", apart="helpers.functions.digits", inputs=["n"]), "g.yaml: nodes.a: a shard needs one function 'together'; got 0"),
     (dict(shard="one", apart="helpers.functions.digits", together="helpers.functions.total", spread="hsh", inputs=["n"]), "g.yaml: nodes.a.spread: unknown spread 'hsh'; known: hash, rendezvous"),
     (dict(shard="pair", apart="helpers.functions.digits_typed", together="helpers.functions.total", inputs=["n"]), "g.yaml: graph 'g': node 'a': pieces: 'pair' takes 2 inputs (a: float32, b: float32); got 1 (piece)"),
-    (dict(shard="one", apart="helpers.functions.digits", together="helpers.functions.single", inputs=["n"]), "g.yaml: graph 'g': node 'a': together: helpers.functions.single(x) cannot be called with 2 columns"),
+    (dict(shard="one", apart="helpers.functions.digits", together="helpers.functions.single", inputs=["n"]), "g.yaml: graph 'g': node 'a': together: helpers.functions.single(x: Any) -> Any cannot be called with 2 columns"),
     # a node's own columns
     (dict(model="one", inputs=["a"]), "g.yaml: graph 'g': nodes wait for each other in a cycle: a -> a\n  hint: a node may only take columns of nodes that do not need its own"),
 ]  # fmt: skip
@@ -230,7 +230,7 @@ MODEL_MISTAKES = [
     ({"uri": "python:helpers.models:echo", "inputs": {"x": "floot32"}}, "g.yaml: model 'm': inputs.x: unknown dtype 'floot32'"),
     ({"uri": "python:helpers.models:echo", "before": "helpers.functions.scal"}, "g.yaml: graph 'g': node 'a': before of 'm': 'helpers.functions' has no 'scal'"),
     ({"uri": "python:helpers.models:echo", "before": {"map": "helpers.functions.scale", "with": {"b": 1}}}, "g.yaml: graph 'g': node 'a': before of 'm': unknown keyword of helpers.functions.scale 'b'; did you mean 'by'? "),
-    ({"uri": "python:helpers.models:echo", "outputs": {"y": "float32"}, "after": "helpers.functions.add"}, "g.yaml: graph 'g': node 'a': after of 'm': helpers.functions.add(x, y) cannot be called with 1 column"),
+    ({"uri": "python:helpers.models:echo", "outputs": {"y": "float32"}, "after": "helpers.functions.add"}, "g.yaml: graph 'g': node 'a': after of 'm': helpers.functions.add(x: Any, y: Any) -> Any cannot be called with 1 column"),
     ({"uri": "python:helpers.models:echo", "before": [3]}, "g.yaml: models.m.before[0]: expected a mapping with some of map, with, outputs; got 3"),
     (3, "g.yaml: models.m: expected a mapping with some of uri, inputs, "),
 ]  # fmt: skip
