@@ -14,6 +14,8 @@ import motet
 SOURCE = Path(motet.__file__).parent
 ENTRIES = {"motet.ops", "motet.cli", "motet.cli.workflow", "motet.facade"}
 """Modules that import what is asked for by name; and the facade, whose graphs are served by what stands on it."""
+TESTS = Path(__file__).parents[1]
+TESTS_OF_ALL_PARTS = {"benchmarks", "containers", "differential", "docs", "examples", "helpers", "programs"}
 LEFT = {"Desk", "Visit"}
 """Classes of the middleware that are still there twice; none is to come to them."""
 
@@ -67,3 +69,12 @@ def test_no_module_of_ours_is_imported_by_a_string() -> None:
         and name not in ENTRIES
     }
     assert hidden == set()
+
+
+def test_tests_lie_in_folders_called_as_those_of_what_they_test() -> None:
+    folders = {path.parent.relative_to(TESTS) for path in TESTS.rglob("*.py")}
+    assert not sorted(
+        str(folder)
+        for folder in folders
+        if not (SOURCE / folder).is_dir() and folder.parts[0] not in TESTS_OF_ALL_PARTS
+    )

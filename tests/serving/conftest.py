@@ -15,7 +15,7 @@ def batcher_loop():
 @pytest.fixture
 def gateways(batcher_loop):
     """Makes gateways with graphs that are loaded."""
-    from serving.batcher_live import made
+    from serving.batching.batcher_live import made
 
     kept = []
 

@@ -7,7 +7,7 @@ import pytest
 
 from helpers import keyed
 from motet.errors import GraphError
-from serving.batcher_live import submit
+from serving.batching.batcher_live import submit
 
 
 @pytest.fixture(autouse=True)

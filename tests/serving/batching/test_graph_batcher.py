@@ -15,7 +15,7 @@ from motet import errors
 from motet.graph.capacity import Batching
 from motet.testing.fakes import Affine, Counting, Failing, calls, fake
 from motet.types import returns
-from serving.batcher_live import Asked, request, submit
+from serving.batching.batcher_live import Asked, request, submit
 
 X = mt.input("x", "float32")
 
@@ -451,7 +451,7 @@ class TestAnyMix:
     @pytest.fixture(scope="class")
     @classmethod
     def mixes(cls, batcher_loop):
-        from serving.batcher_live import made
+        from serving.batching.batcher_live import made
 
         repository = batcher_loop.run(made([mixed("mixed"), mixed("rival")], threads=2))
         yield repository

@@ -16,7 +16,7 @@ from motet.serving.batching.response_cache import ResponseCache
 from motet.serving.config.cache import ResponseCacheConfig
 from motet.serving.config.server import ServeConfig
 from motet.testing.fakes import Affine, fake
-from serving.batcher_live import submit
+from serving.batching.batcher_live import submit
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary()
 VALUES = st.recursive(SCALARS, lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(), each, max_size=3))

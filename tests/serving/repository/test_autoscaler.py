@@ -11,7 +11,7 @@ from motet.runtime.resources.need import Need
 from motet.runtime.resources.pool import Pool
 from motet.serving.config.pool import PoolConfig
 from motet.serving.repository.autoscaler import Autoscaler, ScaledModel
-from serving.batcher_live import submit
+from serving.batching.batcher_live import submit
 
 
 def graph(**replicas):

@@ -5,7 +5,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import motet as mt
-from serving.batcher_live import submit
+from serving.batching.batcher_live import submit
 
 
 def odd(path):

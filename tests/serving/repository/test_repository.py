@@ -13,7 +13,7 @@ from helpers.gates import Gated, gated, gates, shut
 from motet import errors
 from motet.serving.repository.store_watcher import StoreWatcher
 from motet.testing.fakes import Affine, fake
-from serving.batcher_live import Asked, request, submit
+from serving.batching.batcher_live import Asked, request, submit
 
 X = mt.input("x", "float32")
 

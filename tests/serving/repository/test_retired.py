@@ -8,7 +8,7 @@ import yaml
 
 from helpers.gates import shut
 from motet import errors
-from serving.batcher_live import submit
+from serving.batching.batcher_live import submit
 
 GATED = {
     "uri": "python:helpers.gates:Gated",

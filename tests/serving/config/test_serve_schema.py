@@ -22,7 +22,7 @@ from motet.serving.config.pool import PoolConfig
 from motet.serving.config.server import ServeConfig
 from motet.serving.sinks import read_sinks
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SCHEMAS = {
     name: json.loads((resources.files("motet") / "schemas" / f"{name}.json").read_text(encoding="utf-8"))
     for name in ("graph", "serve")

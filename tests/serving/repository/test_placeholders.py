@@ -5,7 +5,7 @@ import json
 import pytest
 
 from motet.errors import GraphError
-from serving.repository.store.store_live import ask
+from serving.repository.store_live import ask
 
 TEXT = """
 motet: 1

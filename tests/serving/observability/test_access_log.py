@@ -11,7 +11,7 @@ from motet.serving.config.observability import LogConfig, ObservabilityConfig
 from motet.serving.observability.access_log import Access, access_log
 from motet.serving.observability.line_writer import Lines, LineWriter
 from motet.serving.observability.observability import Observability
-from serving.observability.seen_parts import total
+from serving.observability.observability_parts import total
 
 
 def entry(number=0, **more):

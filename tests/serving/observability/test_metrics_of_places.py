@@ -11,7 +11,7 @@ from motet.serving.observability.board import Board
 from motet.serving.observability.counters import Counters
 from motet.serving.observability.places import PlacesBoard, pool_status
 from motet.serving.observability.totals import Totals
-from serving.batcher_live import submit
+from serving.batching.batcher_live import submit
 
 NAME = "node 'by_key' of graph 'keyed'"
 

@@ -18,7 +18,7 @@ from motet.serving.config.observability import ObservabilityConfig, TraceConfig
 from motet.serving.observability import tracing as trace_module
 from motet.serving.observability.observability import Observability
 from motet.serving.observability.tracing import Tracing, trace_id
-from serving.observability.seen_parts import Asked, played
+from serving.observability.observability_parts import Asked, played
 
 pytest.importorskip("opentelemetry.sdk")
 logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)  # it goes on to say that nobody takes its spans

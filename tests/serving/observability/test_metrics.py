@@ -19,7 +19,7 @@ from motet.serving.observability.metrics import MOST_FAILURES
 from motet.serving.observability.observability import Observability
 from motet.serving.observability.status import Status
 from motet.serving.observability.totals import Totals
-from serving.observability.seen_parts import Asked, Counter, numbers, played
+from serving.observability.observability_parts import Asked, Counter, numbers, played
 
 NO_TRAFFIC = SimpleNamespace(connections=(), statuses={}, received_bytes=0, sent_bytes=0)
 

@@ -7,7 +7,7 @@ import threading
 import pytest
 
 import motet as mt
-from serving.repository.store.store_live import ask
+from serving.repository.store_live import ask
 
 VERSIONS = 6
 

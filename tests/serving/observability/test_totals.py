@@ -10,7 +10,7 @@ from motet.serving.observability.counters import NAMES, Counters
 from motet.serving.observability.errors import Errors
 from motet.serving.observability.metrics import GraphMetrics
 from motet.serving.observability.totals import MANY, Totals
-from serving.observability.seen_parts import Counter, numbers, total
+from serving.observability.observability_parts import Counter, numbers, total
 
 
 @pytest.fixture
