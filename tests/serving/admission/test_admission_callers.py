@@ -5,10 +5,11 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
-from motet.errors import ForbiddenError, UnauthorizedError
+from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
 from motet.serving.admission import AdmissionConfig
 from motet.serving.admission.callers import Callers
 from motet.serving.admission.keys import KeyStore
+from motet.serving.admission.wrong import WrongCredentials
 from motet.serving.batching.request import Identity
 from motet.serving.middleware.call import HeaderFields
 
@@ -111,9 +112,9 @@ def wrong_credentials(key):
 
 def test_no_wrong_credential_is_let_in_nor_taken_for_an_anonymous_caller(config, key):
     callers = Callers(config)
-    for headers in wrong_credentials(key):
+    for number, headers in enumerate(wrong_credentials(key)):  # each of an address of its own: more of one are 429
         with pytest.raises(UnauthorizedError):
-            callers.identify(headers, "192.0.2.7")
+            callers.identify(headers, f"192.0.2.{number}")
 
 
 @pytest.mark.parametrize("value", ["Bearer mk_000000000000_" + "A" * 43, "Bearer a.b.c"])
@@ -136,3 +137,33 @@ def test_addresses_of_one_network_of_64_bits_are_one_caller():
     callers = Callers(AdmissionConfig())
     first, second = (callers.identify({}, f"2001:db8::{number}") for number in (1, 2))
     assert first is second
+
+
+def test_wrong_credentials_of_one_network_are_bounded_and_those_that_hold_are_let_in(config, key, caplog):
+    now = 5.0
+    callers = Callers(config, ticks=lambda: now)
+    guesses = [{"x-api-key": "mk_0123"}, {"authorization": "Bearer a.b.c"}]
+    for number in range(10):
+        with pytest.raises(UnauthorizedError):
+            callers.identify(guesses[number % 2], f"2001:db8::{number}")
+    now = 25.0
+    for number in range(30):
+        with pytest.raises(TooManyRequestsError, match="more than 10 wrong credentials") as refused:
+            callers.identify(guesses[number % 2], f"2001:db8::{number}")
+        assert refused.value.retry_after_s == 40.0
+    for headers in ({"x-api-key": key}, {"authorization": f"Bearer {token()}"}, {}):
+        callers.identify(headers, "2001:db8::1")
+    with pytest.raises(UnauthorizedError):  # of another network
+        callers.identify(guesses[0], "2001:db8:0:1::1")
+    assert [record.incident for record in caplog.records if hasattr(record, "incident")] == ["wrong_credentials"]
+    now = 65.0
+    with pytest.raises(UnauthorizedError):
+        callers.identify(guesses[0], "2001:db8::1")
+
+
+def test_networks_with_wrong_credentials_are_forgotten_beyond_a_number(monkeypatch):
+    monkeypatch.setattr("motet.serving.admission.wrong.MOST_NETWORKS", 2)
+    wrong = WrongCredentials(lambda: 0.0)
+    for network in ("a", "b", "c", "b"):
+        wrong.add(network)
+    assert {network: count for network, (_, count) in wrong._counts.items()} == {"b": 2, "c": 1}

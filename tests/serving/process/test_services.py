@@ -60,7 +60,7 @@ def test_a_rate_holds_exactly_across_processes(config):
 def _listens(server: object) -> bool:
     """Whether models are loaded, found out without using up a rate: a credential that does not hold is refused at once."""
     try:
-        return server.infer("fashion_mlp", body(), authorization="Bearer no").status_code == 401  # type: ignore[attr-defined]
+        return server.infer("fashion_mlp", body(), authorization="Bearer no").status_code in (401, 429)  # type: ignore[attr-defined]
     except httpx.HTTPError:
         return False
 
@@ -77,6 +77,45 @@ def test_keys_let_in_and_wrong_or_revoked_ones_do_not(tmp_path, config):
         assert server.infer("fashion_mlp", body(), authorization=f"Bearer {alice[:-1]}").status_code == 401
         assert CliRunner().invoke(cli, ["keys", "revoke", "alice", "--keys", str(keys)]).exit_code == 0
         server.until(lambda: server.infer("fashion_mlp", body(), **{"x-api-key": alice}).status_code == 401)  # type: ignore[arg-type]
+
+
+def test_wrong_keys_are_bounded_by_network_over_http_rest_and_grpc(tmp_path, config):
+    keys, port = tmp_path / "keys.jsonl", free_port()
+    alice = key_of(keys, "alice")
+    parts = {"admission": {"anonymous": False, "keys": str(keys)}, "trusted_proxies": ["127.0.0.1"]}
+    with serving("--config", config(**parts), grpc=("--grpc-port", str(port))) as server:
+        server.until(server.is_ready)
+        row = {"image": [[0] * 28] * 28}
+
+        def rest(key: str, address: str) -> httpx.Response:
+            headers = {"x-api-key": key, "x-forwarded-for": address}
+            return httpx.post(f"{server.url}/predict/fashion_mlp", json=row, headers=headers)
+
+        def http(key: str, address: str) -> httpx.Response:
+            return server.infer("fashion_mlp", body(), **{"x-api-key": key, "x-forwarded-for": address})
+
+        def grpc(key: str, address: str) -> str:
+            with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+                try:
+                    client.get_model_config("fashion_mlp", headers={"x-api-key": key, "x-forwarded-for": address})
+                except tritonclient.grpc.InferenceServerException as error:
+                    return str(error.status())
+            return "OK"
+
+        wrong, bad = f"{alice[:-2]}AA", "192.0.2.7"
+        assert [ask(wrong, bad).status_code for _ in range(4) for ask in (http, rest)] == [401] * 8
+        assert [grpc(wrong, bad) for _ in range(2)] == ["StatusCode.UNAUTHENTICATED"] * 2
+        for refused in (http(wrong, bad), rest(wrong, bad)):
+            assert refused.status_code == 429
+            assert 0 < int(refused.headers["retry-after"]) <= 60
+        assert grpc(wrong, bad) == "StatusCode.RESOURCE_EXHAUSTED"
+        assert (http(wrong, "192.0.2.8").status_code, grpc(wrong, "192.0.2.8")) == (401, "StatusCode.UNAUTHENTICATED")
+        for address in (bad, "192.0.2.8"):
+            assert (http(alice, address).status_code, rest(alice, address).status_code) == (200, 200)
+        metrics = httpx.get(f"{server.url}/metrics").text
+        assert 'motet_incidents_total{incident="wrong_credentials"} 1.0' in metrics
+        assert 'motet_rejected_total{graph="fashion_mlp",reason="wrong_credentials"} 3.0' in metrics
+        assert sum("wrong credentials" in line for line in server.log) == 1
 
 
 def test_slots_bound_what_runs_at_once_and_a_full_queue_is_refused(tmp_path, config):

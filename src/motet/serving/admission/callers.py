@@ -12,6 +12,7 @@ from motet.errors import ForbiddenError, UnauthorizedError
 from motet.serving.admission.addresses import Headers, network_name
 from motet.serving.admission.keys import KeyRing
 from motet.serving.admission.tokens import TokenVerifier
+from motet.serving.admission.wrong import WrongCredentials
 from motet.serving.batching.request import Identity
 from motet.serving.config.admission import AdmissionConfig, ClassLimits
 
@@ -50,6 +51,7 @@ class Callers:
         config: what holds here.
         clock: seconds since 1970.
         ticks: seconds that only go up.
+        wrong: counts credentials that do not hold; a new count where it is None.
 
     Raises:
         MissingExtraError: when tokens are configured and what checks them is not installed.
@@ -62,8 +64,10 @@ class Callers:
         *,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        wrong: WrongCredentials | None = None,
     ) -> None:
         self._config = config
+        self.wrong = wrong or WrongCredentials(ticks)
         self._keys = None if config.keys is None else KeyRing(config.keys, clock=clock, ticks=ticks)
         self._tokens = None if config.tokens is None else TokenVerifier(config.tokens, clock=clock, ticks=ticks)
         self._made: OrderedDict[tuple[str, str, str, str], Caller] = OrderedDict()
@@ -82,6 +86,7 @@ class Callers:
 
         Raises:
             UnauthorizedError: when its credential does not hold, or it has none and needs one.
+            WrongCredentialsError: instead, where too many that do not hold came from its network.
             ForbiddenError: when its credential names a class that does not exist here.
             NotReadyError: when credentials cannot be checked now.
         """
@@ -94,7 +99,11 @@ class Callers:
             return self._caller("anonymous", network_name(address), "anonymous")
         if authorization is not None and key is not None:
             raise UnauthorizedError("there are two credentials", hint="send Authorization or X-API-Key, not both")
-        return self._by_key(key.strip()) if key is not None else self._by_bearer(authorization or "")
+        try:
+            return self._by_key(key.strip()) if key is not None else self._by_bearer(authorization or "")
+        except UnauthorizedError:
+            self.wrong.add(network_name(address))
+            raise
 
     def _by_bearer(self, authorization: str) -> Caller:
         scheme, _, credential = authorization.strip().partition(" ")

@@ -25,6 +25,7 @@ from motet.serving.admission.limiter import Limiter, Limiters
 from motet.serving.admission.locks import LockTable
 from motet.serving.admission.rates import Busy, Rates, SqliteRates, Wanted
 from motet.serving.admission.redis_rates import RedisRates
+from motet.serving.admission.wrong import WrongCredentialsError
 from motet.serving.config.admission import AdmissionConfig, ClassLimits, TotalLimits
 
 __all__ = ["Admission", "Ticket", "reason_of"]
@@ -114,7 +115,7 @@ class Admission:
         Raises:
             GraphError, MissingExtraError: when it cannot be used; the one before then still holds.
         """
-        callers = Callers(config, clock=self._clock, ticks=self._ticks)
+        callers = Callers(config, clock=self._clock, ticks=self._ticks, wrong=self._callers.wrong)
         old = self._rates
         if old is None or (config.redis, config.fail) != (self.config.redis, self.config.fail):
             self._rates = self._made_rates(config)
@@ -137,12 +138,13 @@ class Admission:
 
         Raises:
             UnauthorizedError: when its credential does not hold, or it has none and needs one.
+            WrongCredentialsError: instead, where too many that do not hold came from its network.
             ForbiddenError: when its credential names a class that does not exist here.
             NotReadyError: when credentials cannot be checked now.
         """
         try:
             return self._callers.identify(headers, address)
-        except UnauthorizedError:
+        except (UnauthorizedError, WrongCredentialsError):
             self.counts["", "unauthorized"] += 1
             raise
 
@@ -231,7 +233,8 @@ class _RateError(TooManyRequestsError):
 
 
 def reason_of(error: MotetError) -> str:
-    """Why a request was not let in, as metrics call it: `credential`, `forbidden`, `busy`, `rate` or `trouble`."""
+    """Why a request was not let in, as metrics call it: `credential`, `wrong_credentials`, `forbidden`, `busy`, `rate` or
+    `trouble`."""
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
@@ -242,6 +245,7 @@ _REASONS: tuple[tuple[type[MotetError], str], ...] = (
     (UnauthorizedError, "credential"),
     (ForbiddenError, "forbidden"),
     (_RateError, "rate"),
+    (WrongCredentialsError, "wrong_credentials"),
     (TooManyRequestsError, "busy"),
 )
 
