@@ -5,6 +5,7 @@ import csv
 import datetime
 import errno
 import io
+import json
 import os
 import subprocess
 import sys
@@ -309,6 +310,48 @@ def test_the_base_may_be_one_by_digest(project, tmp_path):
     assert "note: the image begins with" not in exported(project, tmp_path / "out", "--base", base).output
     assert f"\nFROM {base}\n" in (tmp_path / "out" / "image" / "Containerfile").read_text()
     assert "note: the image begins with python:3." in exported(project, tmp_path / "other").output
+
+
+def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(project, tmp_path):
+    keys = tmp_path / "keys.jsonl"
+    made = CliRunner().invoke(cli, ["keys", "add", "bob", "--keys", str(keys)])
+    assert made.exit_code == 0
+    jwk = {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}
+    secret = {
+        "old-keys.jsonl": keys.read_text(),
+        "store.p12": "0",
+        "db.yaml": "database: {user: me, password: hunter2}\n",
+        "url.yml": "- 1\n---\nto: postgres://me:hunter2@db/x\n",
+        "url.json": json.dumps({"to": "postgres://me:hunter2@db/x"}),
+        "own.jwks": json.dumps({"keys": [{**jwk, "d": "BBBB"}]}),
+        "others/serve.yaml": "admission: {keys: people, tokens: {jwks: ../theirs.json}}\n",
+        "others/people": "",
+        "theirs.json": json.dumps({"keys": [jwk]}),
+        "other.yaml": "motet: 1\nserve: {tls: {certificate: server.crt, key: server.der}}\n",
+        "server.crt": "c",
+        "server.der": "d",
+    }
+    plain = {
+        "labels.json": json.dumps({"password": "Passwort"}),
+        "text.yaml": "a: &x [1]\nb: *x\nkey: {password: env:DB}\n",
+        "broken.yaml": "{",
+        "twin.yaml": "motet: 1\nname: twin\ninputs: {password: string}\noutputs: {y: password}\n",
+        "public.json": json.dumps({"keys": [jwk]}),
+        "rows.jsonl": '{"hash": 1}\n{"hash": 2}\n',
+    }
+    (project / "others").mkdir()
+    for name, text in {**secret, **plain}.items():
+        (project / name).write_text(text)
+    said = exported(project, tmp_path / "out").output
+    app = tmp_path / "out" / "image" / "app"
+    named = {"others/serve.yaml", "other.yaml"}  # which hold none themselves
+    assert {str(each.relative_to(app)) for each in app.rglob("*") if each.is_file()} == {
+        "kept.yaml", "functions.py", *plain, *named,
+    }  # fmt: skip
+    readme = (tmp_path / "out" / "README.md").read_text()
+    for name in secret.keys() - named:
+        assert f"{project / name} was left out of the image, since " in said
+        assert f"{project / name} was left out of the image, since " in readme
 
 
 def test_a_secret_that_is_not_here_is_told_of(project, tmp_path):

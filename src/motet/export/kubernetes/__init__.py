@@ -9,7 +9,7 @@ server.py      a graph's server as a pod                   needs.py     from hin
 deployment.py  kserve.py  two ways to run that pod         pods.py      what all pods have in common
 workflows.py   reading workflows                           steps.py     a step's command and its key
 argo.py        a workflow for Argo                         trainjob.py  a step of several workers for Kubeflow
-files.py       YAML
+private.py     files that no image may have            files.py     YAML
 """
 
 from motet.export.kubernetes.export import SERVERS, Exported, export_kubernetes

@@ -25,8 +25,10 @@ __all__ = [
     "TLS",
     "Configuration",
     "SecretFile",
+    "passwords",
     "read_configuration",
     "refuse_passwords",
+    "secret_places",
     "variables",
 ]
 
@@ -106,6 +108,24 @@ def read_configuration(said: Mapping[str, Any], folder: Path, place: Callable[[P
     return Configuration(found, tuple(secrets), written, (*mine, *([folder / "spool"] if found.get("sinks") else [])))
 
 
+def secret_places(said: Any) -> Iterator[str]:
+    """The files that a server's configuration names as keys and certificates, as they are written there."""
+    for path in _READ:
+        holder, key = _find(said, path)
+        if holder is not None:
+            yield str(holder[key])
+
+
+def passwords(value: object, *, names: bool = True) -> Iterator[tuple[str, ...]]:
+    """The keys that lead to passwords within plain values: addresses with one, and with `names` what is called so."""
+    graph = isinstance(value, dict) and "motet" in value
+    for path, text in _texts(value):
+        named = path[-1].lower() in _SECRET_KEYS and "inputs" not in path
+        named = named and names and (not graph or path[0] in ("models", "serve"))
+        if (named and not text.startswith("env:")) or _PASSWORD.search(text):
+            yield path
+
+
 def _find(found: Any, path: Sequence[str]) -> tuple[Any, str] | tuple[None, str]:
     """What has the last of these keys, and that key."""
     for key in path[:-1]:
@@ -150,14 +170,12 @@ def refuse_passwords(value: object, where: str) -> None:
     Raises:
         GraphError: when one does.
     """
-    for path, text in _texts(value):
-        named = path[-1].lower() in _SECRET_KEYS and path[0] in ("models", "serve") and "inputs" not in path
-        if (named and not text.startswith("env:")) or _PASSWORD.search(text):
-            raise GraphError(
-                "holds a password, which would be in the image and in a ConfigMap",
-                where=f"{where}: {'.'.join(path)}",
-                hint="write env:NAME, and put it into that variable; the export takes it from a Secret",
-            )
+    for path in passwords(value):
+        raise GraphError(
+            "holds a password, which would be in the image and in a ConfigMap",
+            where=f"{where}: {'.'.join(path)}",
+            hint="write env:NAME, and put it into that variable; the export takes it from a Secret",
+        )
 
 
 def _texts(value: object, path: tuple[str, ...] = ("",)) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -94,9 +94,9 @@ def export_kubernetes(
     _refuse_twins([(workflow.name, workflow.file) for workflow in workflows])
     parts = _Parts(graphs, workflows, settings)
     project = find_project(parts.folders, parts.files, settings.context)
-    notes = (*parts.notes(project), *_notes_of_image(settings))
     written = _Writer(Path(output))
-    image = written.image(parts, project, settings.image or dns_name(_title(targets, parts)))
+    image, left_out = written.image(parts, project, settings.image or dns_name(_title(targets, parts)))
+    notes = (*parts.notes(project), *left_out, *_notes_of_image(settings))
     written.objects("volumes.yaml", parts.claims())
     written.objects("network.yaml", parts.policies())
     for graph in graphs:
@@ -236,8 +236,9 @@ class _Writer:
         if objects:
             self.text(name, dump(objects))
 
-    def image(self, parts: _Parts, project: Project, name: str) -> str:
-        """Write what the image is built from; gives its name with a tag, which tells its content where none was given."""
+    def image(self, parts: _Parts, project: Project, name: str) -> tuple[str, list[str]]:
+        """Write what the image is built from; gives its name with a tag, which tells its content where none was given, and
+        what was left out."""
         folder = self.folder / "image"
         wheel, content = parts.wheel()
         required = parts.requirements(project, wheel)
@@ -248,13 +249,13 @@ class _Writer:
             (folder / "install" / wheel).write_bytes(content)
         for graph, configuration in parts.configurations(project):
             write_whole(folder / "state" / Path(graph.config_place).name, configuration.text.encode())
-        stage(project, folder / "app", [self.folder, *parts.left_out(project)])
+        left_out = stage(project, folder / "app", [self.folder, *parts.left_out(project)])
         let_read(folder)
         text = parts.container_file(project)
         write_whole(folder / "Containerfile", text.encode())
         tagged = name if ":" in name.rpartition("/")[2] or "@" in name else f"{name}:{digest_of(folder)}"
         self.text("image/Containerfile", f"# In this folder: docker build -f Containerfile -t {tagged} .\n{text}")
-        return tagged
+        return tagged, left_out
 
     def secrets(self, objects: Sequence[Any]) -> None:
         """Write Secrets, if there are any: for the owner alone, and not for git."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 import fnmatch
 import hashlib
 import os
-import re
 import shutil
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from motet.errors import InputError
+from motet.export.kubernetes.private import named_secrets, why_private
 from motet.export.kubernetes.project import Project
 
 __all__ = ["digest_of", "let_read", "stage"]
@@ -25,18 +25,15 @@ _LEFT_OUT = (
     ".git", ".venv", "venv", "__pycache__", "*.pyc", ".hypothesis", ".*_cache", "node_modules",
     ".env", ".env.*", ".netrc", ".pypirc", ".ssh", ".aws", ".kube", ".docker",
 )  # fmt: skip
-_PRIVATE_KEY = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s*$", re.MULTILINE)
-"""How a private key begins as text (RFC 7468, section 10), also one of OpenSSH or behind a certificate in the same file."""
-_KEY_BYTES = 1 << 20
-"""Larger files hold no private key."""
 _LINKED_BYTES = 16 << 20
 """Larger files are hard links where that can be: models are not kept twice."""
 _READ, _ENTER = 0o044, 0o055
 """What everybody may do with a file and with a folder of an image."""
 
 
-def stage(project: Project, target: Path, left_out: Collection[Path]) -> None:
-    """Put the project's files into a folder, which is made anew; everybody may read them there.
+def stage(project: Project, target: Path, left_out: Collection[Path]) -> list[str]:
+    """Put the project's files into a folder, which is made anew; everybody may read them there. Gives what is to be known of
+    files that hold secrets, and were left out.
 
     Args:
         project: what is copied.
@@ -49,14 +46,23 @@ def stage(project: Project, target: Path, left_out: Collection[Path]) -> None:
     """
     shutil.rmtree(target, ignore_errors=True)
     without = {str(each.resolve()) for each in left_out}
-    for path in project.paths:
-        try:
-            _copy(project.root / path, target / path, without)
-        except OSError as error:
-            raise InputError(f"{error.filename} cannot be copied: {error.strerror}") from None
+    notes = []
+    try:
+        files = [pair for path in project.paths for pair in _files(project.root / path, target / path, without)]
+        named = named_secrets(source for source, _ in files)
+        for source, place in files:
+            why = why_private(source) or named.get(source.resolve(), "")
+            if why:
+                notes.append(f"{source} was left out of the image, since {why}; what needs it takes it from a Secret")
+            else:
+                _copy_file(source, place)
+    except OSError as error:
+        raise InputError(f"{error.filename} cannot be copied: {error.strerror}") from None
+    return notes
 
 
-def _copy(source: Path, target: Path, without: set[str]) -> None:
+def _files(source: Path, target: Path, without: set[str]) -> Iterator[tuple[Path, Path]]:
+    """The files to copy, and where to; the folders are made."""
     names = (str(source.resolve()), str(source.parent.resolve() / source.name))
     if not without.isdisjoint(part for name in names for part in _stems(name)):
         return
@@ -67,17 +73,10 @@ def _copy(source: Path, target: Path, without: set[str]) -> None:
             raise InputError(f"{source} leads round in a circle", hint="remove the link, or name a smaller folder")
         target.mkdir(parents=True, exist_ok=True)
         for each in sorted(source.iterdir()):
-            _copy(each, target / each.name, without)
-    elif source.is_file() and not _has_private_key(source):
+            yield from _files(each, target / each.name, without)
+    elif source.is_file():
         target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_file(source, target)
-
-
-def _has_private_key(path: Path) -> bool:
-    """Whether a file that is no code has a private key."""
-    if path.suffix == ".py" or path.stat().st_size > _KEY_BYTES:
-        return False
-    return _PRIVATE_KEY.search(path.read_bytes()) is not None
+        yield source, target
 
 
 def _stems(name: str) -> list[str]:
