@@ -58,6 +58,8 @@ KINDS: Mapping[str, Kind] = {
     "process_lost": _error("a process of the server has ended"),
     "process_hung": _error("a process of the server gave no sign of life, and was killed"),
     "process_back": _info("another process serves in its place"),
+    "files_out": _error("a process does not serve, since files were changed in place: others go on with those before"),
+    "files_back": _info("it has the files that the others have, and serves"),
     "supervisor_lost": _error("the parent of the processes has ended; they end too"),
     "stalled": _warning("an event loop stood still: it was stopped, the machine was, or code held it"),
     "request_failed": _error("a request was answered with 500 to 504"),

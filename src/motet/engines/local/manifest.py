@@ -136,5 +136,11 @@ def _source(function: Function) -> object:
 
 def _code(code: CodeType) -> tuple[object, ...]:
     """Code without the names of files and the numbers of lines."""
-    constants = tuple(_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts)
-    return code.co_code, constants, code.co_names, code.co_varnames
+    return code.co_code, tuple(map(_constant, code.co_consts)), code.co_names, code.co_varnames
+
+
+def _constant(value: object) -> object:
+    """A constant of code as it is in every process: the order of sets differs."""
+    if isinstance(value, CodeType):
+        return _code(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)

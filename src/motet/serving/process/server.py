@@ -21,6 +21,7 @@ from motet.facade import Graph
 from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.observability.server_log import set_up
 from motet.serving.process.parts import ServerParts
+from motet.serving.process.same_files import SameFiles
 from motet.serving.repository.entry import UNLOADED
 from motet.serving.repository.store_watcher import StoreWatcher, has_stored
 from motet.system.sockets import FOLDER, OwnSocket
@@ -74,6 +75,8 @@ class Server:
         self._grpc: GrpcServer | None = None
         self._watching: asyncio.Task[None] | None = None
         self.port = self.grpc_port = 0
+        self.serves = False
+        """Whether it has loaded and listens."""
 
     async def start(self, *, late: bool = False) -> None:
         """Listen; models are not loaded yet, and the server is live but not ready.
@@ -116,22 +119,25 @@ class Server:
             loaded: a file that is there once that process among several has loaded which listens from its start; the
                 others listen then.
         """
-        try:
-            await self.repository.load_all()
-        finally:
-            if loaded is not None and self._listening:
-                loaded.touch()
-        if loaded is not None and not self._listening:
-            await self._listen_after(loaded)
+        await self.repository.load_all()
+        if loaded is not None:
+            await self._serve_beside_others(loaded)
+        self.serves = True
+        self.repository.rests()
         for served in self.repository.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)
         if self.config.store_poll_s and any(has_stored(each.graph) for each in self.repository.things):
             self._watching = self.loop.create_task(StoreWatcher(self.repository, self.config.store_poll_s).run())
 
-    async def _listen_after(self, loaded: Path) -> None:
-        while not loaded.exists() and not self._stop.is_set():
+    async def _serve_beside_others(self, loaded: Path) -> None:
+        """Listen once the first process has loaded, and what this one has loaded is the same."""
+        while not self._listening and not loaded.exists() and not self._stop.is_set():
             await asyncio.sleep(LOOK_S)
+        await SameFiles(self.services.folder, self.repository).agree()
+        loaded.touch()
+        if self._listening:
+            return
         if not self._stop.is_set():
             try:
                 await self._listen()

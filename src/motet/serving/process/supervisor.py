@@ -30,6 +30,7 @@ from motet.serving.config.server import ServeConfig
 from motet.serving.observability.incidents import say_stall
 from motet.serving.observability.server_log import set_up
 from motet.serving.process.heartbeat import Heartbeat, Pulse
+from motet.serving.process.same_files import forget_digests
 from motet.serving.process.server import Server, bind, check_unused, new_runner, owner_socket, serve
 from motet.system import lifeline
 from motet.system.addresses import in_url
@@ -113,7 +114,7 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
     def begin(server: Server) -> None:
         for reason in os.environ.get(REPLACES, "").split():
             server.parts.observability.process_replaced(reason)
-        heartbeat = Heartbeat(link, lambda: server.repository.busy)
+        heartbeat = Heartbeat(link, lambda: server.repository.busy or not server.serves)
         server.repository.rests = heartbeat.send
         heartbeat.start()
 
@@ -242,6 +243,8 @@ class _Parent:
         if worker.again_at is None:
             worker.again_at = now + self._pause_s(worker, code, now)
             worker.lost_at = worker.lost_at or now
+            if not any(each.pulse.serving for each in self._workers if each.process.poll() is None):
+                forget_digests(self._folder)
         if now >= worker.again_at:
             worker.pulse.close()
             uncounted = () if worker.pulse.heard else worker.replaces

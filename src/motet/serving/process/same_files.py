@@ -1,0 +1,123 @@
+"""A process that takes the place of another serves what the others serve, or not yet.
+
+The processes of a server share a small file with a digest for each graph: of what it says, its functions and its models' files,
+as those have loaded it that serve. One that comes later compares its own. Where they differ, since files were changed in place,
+it does not listen until it has loaded the same, as after `motet load`, or the files are what they were. The parent removes the
+file when nobody serves any more: then what is on the disk holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import hashlib
+import logging
+import os
+from pathlib import Path
+
+import msgspec
+
+from motet.engines.local.manifest import graph_digest
+from motet.errors import MotetError
+from motet.serving.repository.entry import UNLOADED, RepositoryEntry
+from motet.serving.repository.repository import ModelRepository
+from motet.system.incidents import Outage
+from motet.system.whole_files import write_whole
+
+__all__ = ["SameFiles", "forget_digests"]
+
+_LOG = logging.getLogger("motet.serving")
+LOOK_S = 0.2
+"""How often a process that waits looks whether it may serve."""
+AGAIN_S = 5.0
+"""How often it loads what differs again, since files may be what they were."""
+
+
+class SameFiles:
+    """What the processes of a server have loaded, compared.
+
+    Args:
+        folder: what they share.
+        repository: of this process.
+    """
+
+    def __init__(self, folder: str | Path, repository: ModelRepository) -> None:
+        self._path, self._repository = _path(folder), repository
+        self._written: dict[str, RepositoryEntry] = {}
+
+    async def agree(self) -> None:
+        """Wait until every graph here is as the other processes have it; from then on they are told what is loaded anew."""
+        loop = asyncio.get_running_loop()
+        outage, again_at = Outage(_LOG, "files", "graphs"), loop.time()
+        while not self._repository.stopping and (differ := self._hold(first=True)):
+            text = (
+                "process %d does not serve: the files of graph %s are not those that the other processes have loaded; "
+            )
+            text += "load the graph anew, or bring the earlier ones back"
+            outage.out(text, os.getpid(), ", ".join(differ))
+            if loop.time() >= again_at:
+                await self._load(differ)
+                again_at = loop.time() + AGAIN_S
+            await asyncio.sleep(LOOK_S)
+        outage.back("process %d has the files of the other processes, and serves", os.getpid())
+        self._repository.changed.append(self._note)
+
+    def _note(self) -> None:
+        self._hold()
+
+    async def _load(self, names: list[str]) -> None:
+        for name in names:
+            try:
+                await self._repository.load(name, tell=False)
+            except MotetError as error:
+                _LOG.debug("graph %s: %s", name, error)
+
+    def _hold(self, first: bool = False) -> list[str]:
+        """Note what was loaded; gives the graphs that others have otherwise.
+
+        Args:
+            first: whether what others have loaded holds, and not what is loaded here.
+        """
+        graphs = [each for each in self._repository.things if each.kind == "graph" and each.reason != UNLOADED]
+        fresh = [each for each in graphs if self._written.get(each.name) is not each]
+        if not fresh:
+            return []
+        with open(self._path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            held = _read(self._path)
+            mine = {each.name: _digest(each) for each in fresh}
+            differ = [name for name, digest in mine.items() if held.get(name, digest) != digest]
+            if first and differ:
+                return differ
+            said = {**held, **{name: digest for name, digest in mine.items() if digest}}
+            if said != held:
+                write_whole(self._path, msgspec.json.encode(said))
+        self._written.update((each.name, each) for each in fresh if mine[each.name])
+        return []
+
+
+def forget_digests(folder: str | Path) -> None:
+    """Nobody serves any more: what the next process loads holds."""
+    _path(folder).unlink(missing_ok=True)
+
+
+def _path(folder: str | Path) -> Path:
+    return Path(folder) / "digests.json"
+
+
+def _read(path: Path) -> dict[str, str]:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
+    except FileNotFoundError:
+        return {}
+
+
+def _digest(served: RepositoryEntry) -> str:
+    """What a graph that is loaded answers with; empty where it is not."""
+    if served.batcher is None:
+        return ""
+    executor = served.batcher.executor
+    models = [f"{each.model.name}={each.located.digest}" for each in served.batcher.models]
+    keyed = [f"{each.name}={each.digest}" for each in executor.lazy_keys]
+    said = "\n".join([graph_digest(served.graph.checked), *models, *keyed])
+    return hashlib.sha256(said.encode()).hexdigest()
