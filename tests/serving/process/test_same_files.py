@@ -16,6 +16,7 @@ import motet
 from serving.process.serve_process import FASHION, MLP, body, serving, written
 
 MODELS = FASHION / "models"
+PLUS = "class Plus:\n    def __call__(self, x):\n        return x + {}\n"
 
 
 def answer(server):
@@ -103,6 +104,27 @@ def test_a_process_in_the_place_of_another_serves_the_same_files(changed):
         assert not any("does not serve" in line for line in server.log)
 
 
+def test_a_graph_that_cannot_be_loaded_beside_processes_that_have_it_says_why(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    init = "    def __init__(self):\n        if __import__('os').path.exists('full'):\n            raise OSError('no place')\n"
+    (tmp_path / "classes.py").write_text(PLUS.format(1).replace("\n", f"\n{init}", 1))
+    kinds = {"inputs": {"x": "int64"}, "outputs": {"y": "int64"}}
+    graph = {"motet": 1, "name": "fashion_mlp", "inputs": {"x": "int64"}, "outputs": {"y": "m"}}
+    graph |= {"models": {"plus": {"uri": "python:classes:Plus", **kinds}}}
+    path = written(tmp_path / "g.yaml", {**graph, "nodes": {"m": {"model": "plus", "inputs": ["x"]}}})
+    with serving(path, "--processes", "2") as server:
+        server.until(server.is_ready)
+        server.until(lambda: "processes 2" in httpx.get(f"{server.url}/metrics").text.replace(".0", ""))
+        (tmp_path / "full").touch()
+        (late,) = lose(server, 1)[1]
+        server.until(lambda: waits(server, late))
+        said = [line for line in server.log if "does not serve" in line]
+        assert ["no place" in line for line in said] == [True], server.log
+        assert all(server.is_ready() for _ in range(20))
+        (tmp_path / "full").unlink()
+        server.until(lambda: serves(server, late))
+
+
 def test_the_digest_of_a_graph_is_the_same_in_every_process(tmp_path):
     (tmp_path / "sets.py").write_text("def map_one(x):\n    return x if 'a' in {'a', 'b', ('c', 'd'), 'e'} else 0\n")
     nodes = {"n": {"map": "sets.map_one", "inputs": ["x"]}}
@@ -120,13 +142,16 @@ def test_the_digest_of_a_graph_is_the_same_in_every_process(tmp_path):
     assert len(found) == 1
 
 
-@pytest.mark.parametrize("changes", ["graph", "function"])
+@pytest.mark.parametrize("changes", ["graph", "function", "class"])
 def test_a_graph_and_its_functions_are_files_too(tmp_path, monkeypatch, changes):
     monkeypatch.chdir(tmp_path)
     module = tmp_path / "arrows.py"
     module.write_text("def map_one(x):\n    return x + (1 if 'a' in {'a', 'b', 'c'} else 0)\n")
-    graph = {"motet": 1, "name": "g", "inputs": {"x": "int64"}, "outputs": {"y": "n"}}
-    graph["nodes"] = {"n": {"map": "arrows.map_one", "inputs": ["x"]}}
+    (tmp_path / "classes.py").write_text(PLUS.format(0))
+    kinds = {"inputs": {"x": "int64"}, "outputs": {"y": "int64"}}
+    graph = {"motet": 1, "name": "g", "inputs": {"x": "int64"}, "outputs": {"y": "m"}}
+    graph["models"] = {"plus": {"uri": "python:classes:Plus", **kinds}}
+    graph["nodes"] = {"n": {"map": "arrows.map_one", "inputs": ["x"]}, "m": {"model": "plus", "inputs": ["n"]}}
     path = written(tmp_path / "g.yaml", graph)
     asked = {"inputs": [{"name": "x", "shape": [1], "datatype": "INT64", "data": [1]}]}
 
@@ -138,8 +163,10 @@ def test_a_graph_and_its_functions_are_files_too(tmp_path, monkeypatch, changes)
         server.until(lambda: "processes 2" in httpx.get(f"{server.url}/metrics").text.replace(".0", ""))
         if changes == "graph":
             written(tmp_path / "g.yaml", {**graph, "outputs": {"y": "x"}})
-        else:
+        elif changes == "function":
             module.write_text("def map_one(x):\n    return x + 10\n")
+        else:
+            (tmp_path / "classes.py").write_text(PLUS.format(10))
         late = lose(server, 0)[1].pop()
         server.until(lambda: any(f"process {late} does not serve: the files of graph g" in line for line in server.log))
         assert [ask() for _ in range(20)] == [[2]] * 20

@@ -19,6 +19,8 @@ import msgspec
 
 from motet.engines.local.manifest import graph_digest
 from motet.errors import MotetError
+from motet.models.digest import digest
+from motet.runtime.resolve import ResolvedModel
 from motet.serving.repository.entry import UNLOADED, RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.system.incidents import Outage
@@ -44,17 +46,19 @@ class SameFiles:
     def __init__(self, folder: str | Path, repository: ModelRepository) -> None:
         self._path, self._repository = _path(folder), repository
         self._written: dict[str, RepositoryEntry] = {}
+        self._code: dict[str, str] = {}
+        """Digests of the modules of models in this process, as they were when a graph with them was first loaded here."""
 
     async def agree(self) -> None:
         """Wait until every graph here is as the other processes have it; from then on they are told what is loaded anew."""
         loop = asyncio.get_running_loop()
         outage, again_at = Outage(_LOG, "files", "graphs"), loop.time()
         while not self._repository.stopping and (differ := self._hold(first=True)):
-            text = (
-                "process %d does not serve: the files of graph %s are not those that the other processes have loaded; "
-            )
+            reasons = sorted({self._repository.served[name].reason for name in differ} - {""})
+            why = "".join(f": {' '.join(each.split())}" for each in reasons)
+            text = "process %d does not serve: the files of graph %s are not those that the other processes have loaded%s; "
             text += "load the graph anew, or bring the earlier ones back"
-            outage.out(text, os.getpid(), ", ".join(differ))
+            outage.out(text, os.getpid(), ", ".join(differ), why)
             if loop.time() >= again_at:
                 await self._load(differ)
                 again_at = loop.time() + AGAIN_S
@@ -85,7 +89,7 @@ class SameFiles:
         with open(self._path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             held = _read(self._path)
-            mine = {each.name: _digest(each) for each in fresh}
+            mine = {each.name: self._digest(each) for each in fresh}
             differ = [name for name, digest in mine.items() if held.get(name, digest) != digest]
             if first and differ:
                 return differ
@@ -94,6 +98,25 @@ class SameFiles:
                 write_whole(self._path, msgspec.json.encode(said))
         self._written.update((each.name, each) for each in fresh if mine[each.name])
         return []
+
+    def _digest(self, served: RepositoryEntry) -> str:
+        """What a graph that is loaded answers with; empty where it is not."""
+        if served.batcher is None:
+            return ""
+        models = [f"{each.model.name}={self._model_digest(each.located)}" for each in served.batcher.models]
+        keyed = [f"{each.name}={each.digest}" for each in served.batcher.executor.lazy_keys]
+        said = "\n".join([graph_digest(served.graph.checked), *sorted(models + keyed)])
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def _model_digest(self, located: ResolvedModel) -> str:
+        """The digest of a model's files, or of the module that it is made by: no process imports one again."""
+        find = getattr(located.handler, "code_file", None)
+        path = None if find is None or located.files else find(located.source.location)
+        if path is None:
+            return located.digest
+        if path not in self._code:
+            self._code[path] = digest(path)
+        return self._code[path]
 
 
 def forget_digests(folder: str | Path) -> None:
@@ -110,14 +133,3 @@ def _read(path: Path) -> dict[str, str]:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
     except FileNotFoundError:
         return {}
-
-
-def _digest(served: RepositoryEntry) -> str:
-    """What a graph that is loaded answers with; empty where it is not."""
-    if served.batcher is None:
-        return ""
-    executor = served.batcher.executor
-    models = [f"{each.model.name}={each.located.digest}" for each in served.batcher.models]
-    keyed = [f"{each.name}={each.digest}" for each in executor.lazy_keys]
-    said = "\n".join([graph_digest(served.graph.checked), *models, *keyed])
-    return hashlib.sha256(said.encode()).hexdigest()
