@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from functools import partial
 
 import httpx
 import numpy as np
@@ -99,7 +100,7 @@ def test_a_process_in_the_place_of_another_serves_the_same_files(changed):
         put("mlp.onnx", place)  # the same content, written anew
         for number in (0, 1):
             (late,) = lose(server, number)[1]
-            server.until(lambda late=late: serves(server, late))
+            server.until(partial(serves, server, late))
             assert answer(server) == new
         assert not any("does not serve" in line for line in server.log)
 

@@ -92,7 +92,7 @@ def test_wrong_keys_are_bounded_by_network_over_http_rest_and_grpc(tmp_path, con
             return httpx.post(f"{server.url}/predict/fashion_mlp", json=row, headers=headers)
 
         def http(key: str, address: str) -> httpx.Response:
-            return server.infer("fashion_mlp", body(), **{"x-api-key": key, "x-forwarded-for": address})
+            return server.infer("fashion_mlp", body(), None, **{"x-api-key": key, "x-forwarded-for": address})
 
         def grpc(key: str, address: str) -> str:
             with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:

@@ -134,7 +134,7 @@ class Server:
         """Listen once the first process has loaded, and what this one has loaded is the same."""
         while not self._listening and not loaded.exists() and not self._stop.is_set():
             await asyncio.sleep(LOOK_S)
-        await SameFiles(self.services.folder, self.repository).agree()
+        await SameFiles(loaded.parent, self.repository).agree()
         loaded.touch()
         if self._listening:
             return
