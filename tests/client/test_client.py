@@ -7,8 +7,10 @@ import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, get_type_hints
 
 import numpy as np
+import pandas as pd
 import pytest
 import tritonclient.http as triton
 from hypothesis import given
@@ -29,6 +31,7 @@ from motet.errors import (
     TooManyRequestsError,
     UnauthorizedError,
 )
+from motet.oip.info import ModelInfo
 
 BINARY = pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 
@@ -454,6 +457,24 @@ def test_both_clients_have_the_same_methods_and_say_the_same_of_them():
         return {name: (str(inspect.signature(method)), inspect.getdoc(method)) for name, method in public.items()}
 
     assert face(Client) == face(AsyncClient)
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_methods_say_that_they_return_what_they_do(kind):
+    returned = {
+        name: get_type_hints(getattr(kind, name))["return"] for name in ("infer", "models", "metadata", "ready")
+    }
+    assert returned == {"infer": dict[str, Any], "models": list[dict[str, Any]], "metadata": ModelInfo, "ready": bool}
+    assert inspect.signature(kind.ready).return_annotation == "bool"
+    assert inspect.iscoroutinefunction(kind.infer) == (kind is AsyncClient)
+
+
+def test_outputs_may_be_named_by_any_sequence(client):
+    given = {"x": np.array([1, 2])}
+    for outputs in (pd.Index(["x"]), ("x",)):
+        assert list(client.infer("int64", given, outputs=outputs)) == ["x"]
+    with pytest.raises(InputError, match="unknown output 'y'"):
+        client.infer("int64", given, outputs=pd.Index(["x", "y"]))
 
 
 def test_contexts_close_the_connections(server):

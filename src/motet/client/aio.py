@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial, wraps
+from functools import partial
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from motet.client.flows import Flow, Flows
+from motet.client.flows import Flow, Flows, method_of
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
@@ -28,7 +28,7 @@ def _awaited(
 ) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
     """The method of a client that plays a flow."""
 
-    @wraps(method)
+    @method_of(method)
     async def played(client: AsyncClient, /, *arguments: P.args, **options: P.kwargs) -> T:
         return await client._play(method(client._flows, *arguments, **options))
 
@@ -98,7 +98,7 @@ class AsyncClient:
         timeout_s: float | None = None,
     ) -> list[dict[str, Any]]: ...  # fmt: skip
 
-    @wraps(Flows.predict)
+    @method_of(Flows.predict)
     async def predict(self, *arguments: Any, **options: Any) -> Any:
         """See `Flows.predict`."""
         return await self._play(self._flows.predict(*arguments, **options))

@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import wraps
+from inspect import signature
 from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -23,8 +25,9 @@ from motet.system.addresses import lacks_brackets
 from motet.types import ColumnType
 from motet.version import __version__
 
-__all__ = ["Flow", "Flows"]
+__all__ = ["Flow", "Flows", "method_of"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 Flow = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, T]
 MAX_KNOWN = 256
@@ -32,6 +35,19 @@ MAX_KNOWN = 256
 FRESH_S = 1.0
 """How old metadata may be for a mistake to be believed; when they are older they are asked for again first."""
 _NO_METADATA = (405, 501)
+
+
+def method_of(flow: Callable[..., Flow[Any]]) -> Callable[[F], F]:
+    """Give the method of a client that plays a flow the flow's name, docs and signature; it returns what the flow does in the end."""
+    returned = flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
+
+    def named(method: F) -> F:
+        wraps(flow)(method)
+        method.__annotations__ = {**flow.__annotations__, "return": returned}
+        method.__dict__["__signature__"] = signature(flow).replace(return_annotation=returned)
+        return method
+
+    return named
 
 
 class Flows:
@@ -120,8 +136,7 @@ class Flows:
         info, columns = yield from self._columns(name, version, inputs, where, budget_s)
         known = {} if info is None else info.inputs
         kinds = {} if info is None else {each.name: each.type for each in info.outputs.values()}
-        unknown = [each for each in outputs or () if kinds and each not in kinds]
-        if unknown:
+        if outputs is not None and kinds and (unknown := [each for each in outputs if each not in kinds]):
             raise InputError(f"unknown output {unknown[0]!r}; it gives {', '.join(kinds)}", where=where)
         ragged = any(isinstance(column, Ragged) for column in columns.values())
         listed = {each for each, kind in kinds.items() if kind.varies} if ragged else set()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial, wraps
+from functools import partial
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from motet.client.flows import Flow, Flows
+from motet.client.flows import Flow, Flows, method_of
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
@@ -23,7 +23,7 @@ T = TypeVar("T")
 def _blocking(method: Callable[Concatenate[Flows, P], Flow[T]]) -> Callable[Concatenate[Client, P], T]:
     """The method of a client that plays a flow."""
 
-    @wraps(method)
+    @method_of(method)
     def played(client: Client, /, *arguments: P.args, **options: P.kwargs) -> T:
         return client._play(method(client._flows, *arguments, **options))
 
@@ -90,7 +90,7 @@ class Client:
         timeout_s: float | None = None,
     ) -> list[dict[str, Any]]: ...  # fmt: skip
 
-    @wraps(Flows.predict)
+    @method_of(Flows.predict)
     def predict(self, *arguments: Any, **options: Any) -> Any:
         """See `Flows.predict`."""
         return self._play(self._flows.predict(*arguments, **options))

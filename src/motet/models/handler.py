@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -90,6 +91,7 @@ class Handler(Protocol):
     batch_invariant: ClassVar[bool] = False
     """Whether a row's answer has the same bits whatever shares its batch."""
 
+    @abstractmethod
     def signature(self, source: ModelSource) -> Signature:
         """What the model takes and gives, found as cheaply as the format allows; declared types win over its own.
 
@@ -98,6 +100,7 @@ class Handler(Protocol):
         """
         ...
 
+    @abstractmethod
     def load(self, source: ModelSource) -> LoadedModel:
         """Load the model for use.
 

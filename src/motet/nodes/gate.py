@@ -25,7 +25,7 @@ _within: ContextVar[tuple[Gate, ...]] = ContextVar("motet_within", default=())
 """The gates that the caller is within."""
 
 
-_numbers = count()
+_numbers = count(1)  # 0 is no call
 _under_way: set[int] = set()
 """The calls, by their numbers, of code that fills buffers again, or of which it is not yet known."""
 

@@ -315,8 +315,8 @@ class Lifecycle:
     def says(self, name: str) -> Any:
         """What a loaded copy says of itself under the name of an attribute; None where it says nothing, or none is ready."""
         with self._condition:
-            lifecycle = [slot.life for slot in self._slots if slot.life is not None and not slot.address]
-        return getattr(getattr(lifecycle[0].replica, "loaded", lifecycle[0].replica), name, None) if lifecycle else None
+            lives = [slot.life for slot in self._slots if slot.life is not None and not slot.address]
+        return getattr(getattr(lives[0].replica, "loaded", lives[0].replica), name, None) if lives else None
 
     @property
     def names(self) -> list[str]:
