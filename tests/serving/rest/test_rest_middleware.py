@@ -1,6 +1,9 @@
 """Who may ask, and who may load and unload."""
 
 import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
@@ -11,6 +14,7 @@ from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.administration import check_admin
 from motet.serving.middleware.call import IncomingCall
 from motet.serving.middleware.middleware import Middleware
+from motet.serving.rest.calls import enter
 from serving.rest.app_graphs import gated, shut, tens
 
 
@@ -119,6 +123,59 @@ def test_who_gives_up_at_the_door_or_while_it_is_played_is_noticed(live):
                 client.post("/predict/gated_behind", json={"x": 1}, headers={"x-api-key": "good"}, timeout=0.2)
             live.until(lambda: door.ended)
     assert door.ended == [("/predict/gated_behind", "gated_behind", 1, False, 499, "CancelledError")]
+
+
+def test_what_a_request_was_let_in_with_is_given_back_when_it_is_given_up_in_that_moment():
+    async def given_up():
+        turn, left = asyncio.Event(), asyncio.Event()
+        let_in = Middleware(None).enter(asked(owner=True))
+
+        async def entered():
+            await turn.wait()
+            left.set()
+            return let_in
+
+        request: Any = SimpleNamespace(
+            scope={"state": {}, "headers": [], "path": "/"}, client=None, method="POST", receive=asyncio.Event().wait
+        )
+        door: Any = SimpleNamespace(enter=lambda call: entered())
+        waiting = asyncio.create_task(enter(door, request, "m", 0))
+        await asyncio.sleep(0)
+        turn.set()
+        await left.wait()
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        return let_in.status
+
+    assert asyncio.run(given_up()) == 499
+
+
+class Lines(Middleware):
+    """Notes what has not entered."""
+
+    logs = True
+
+    def __init__(self, repository):
+        super().__init__(repository)
+        self.noted = []
+
+    def unadmitted(self, call, status, **about):
+        self.noted.append((call.method, call.path, status, call.headers.get("x-request-id")))
+
+
+def test_requests_that_come_before_others_are_answered_are_written_down_as_they_came(live):
+    served = live.serve(tens("tens_lined"), middleware=Lines)
+    heads = [("GET", "/v2", "a"), ("POST", "/nowhere", "b"), ("DELETE", "/v2", "c")]
+    sent = "".join(f"{method} {path} HTTP/1.1\r\nhost: a\r\nx-request-id: {id}\r\n\r\n" for method, path, id in heads)
+    with socket.create_connection(("127.0.0.1", served.port)) as connection:
+        connection.sendall(sent.encode())
+        live.until(lambda: len(served.middleware.noted) == 3)
+    assert sorted(served.middleware.noted) == [
+        ("DELETE", "/v2", 405, "c"),
+        ("GET", "/v2", 200, "a"),
+        ("POST", "/nowhere", 404, "b"),
+    ]
 
 
 def test_pages_of_other_origins_may_ask_where_it_is_allowed(live):

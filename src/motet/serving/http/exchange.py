@@ -65,7 +65,13 @@ class Origin(Protocol):
 
 
 def call_of(
-    origin: Origin, path: str, received_bytes: int, *, target: str = "", fields: Collection[tuple[bytes, bytes]] = ()
+    origin: Origin,
+    path: str,
+    received_bytes: int,
+    *,
+    target: str = "",
+    method: str = "",
+    fields: Collection[tuple[bytes, bytes]] = (),
 ) -> IncomingCall:
     """What came in, for the middleware.
 
@@ -74,9 +80,11 @@ def call_of(
         path: what was asked for.
         received_bytes: of the body.
         target: the graph or model; empty for none.
-        fields: of the head; none for those of the request that came from there last.
+        method: of the request; empty for that of the one that came from there last.
+        fields: of its head; none likewise.
     """
-    peer, method, headers = origin.address(), origin.method.decode() or "-", HeaderFields(fields or origin.headers)
+    peer, headers = origin.address(), HeaderFields(fields or origin.headers)
+    method = method or origin.method.decode() or "-"
     return IncomingCall(
         "http", method, path, target, headers, peer[0] if peer else "", received_bytes, owner=origin.owner
     )

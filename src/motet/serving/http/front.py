@@ -129,7 +129,7 @@ class Front:
         status = status or 499
         self.statuses[status] += 1
         if self._middleware.logs and not scope["state"].get(ENTERED):
-            call = call_of(origin, path, sizes[0], fields=scope["headers"])
+            call = call_of(origin, path, sizes[0], method=scope["method"], fields=scope["headers"])
             self._middleware.unadmitted(call, status, sent_bytes=sizes[1], began=began)
 
     def forget_routes(self) -> None:

@@ -425,7 +425,8 @@ class InferExchange(Request):
         if self.context is not None:
             self.context.end(error)
         elif middleware.logs:
-            call = call_of(self.origin, self.path, len(getattr(self, "body", b"")), fields=self.known.items())
+            size, fields = len(getattr(self, "body", b"")), self.known.items()
+            call = call_of(self.origin, self.path, size, method="POST", fields=fields)
             middleware.unadmitted(call, error.status, error=error)
         self.turn_away(error)
 
