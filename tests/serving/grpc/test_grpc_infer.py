@@ -398,6 +398,27 @@ def test_the_middleware_knows_who_calls_and_what_came_of_it(live, repository):
     assert all(each.since_s >= 0 for each in door.ended)
 
 
+class Queue(Door):
+    """Lets each request in a moment later."""
+
+    def enter(self, call):
+        async def turn():
+            await asyncio.sleep(0)
+            return super(Queue, self).enter(call)
+
+        return turn()
+
+
+def test_a_request_that_waits_for_its_turn_with_a_wrong_timeout_is_refused_and_written_down(live, repository):
+    door = Queue(repository)
+    server = live.serve(repository, middleware=door)
+    with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
+        code, said = refusal(client.infer, FLOAT, [numbers(1)], timeout=-5)
+        assert client.infer(FLOAT, [numbers(2)], timeout=10**7).as_numpy("y").tolist() == [2]
+    assert (code, "'timeout'" in said) == ("INVALID_ARGUMENT", True)
+    assert door.codes == ["INVALID_ARGUMENT", "OK"]
+
+
 @pytest.mark.parametrize(
     ("kind", "code"),
     [

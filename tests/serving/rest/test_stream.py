@@ -1,10 +1,16 @@
 """Server-sent events."""
 
+import asyncio
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import pytest
 
+from motet.errors import CancelledError
+from motet.serving.batching.request_future import RequestFuture
+from motet.serving.rest.stream import EventStream
 from serving.rest.app_graphs import gated, shut, tens, two_speeds
 
 SSE = {"accept": "text/event-stream"}
@@ -99,6 +105,22 @@ def test_a_reader_that_leaves_takes_its_rows_along(live):
             assert answer.status_code == 200
         live.until(lambda: all(request.cancelled for each in batcher._playing for request in each.requests))
     live.until(lambda: batcher.idle)
+
+
+def test_a_reader_that_is_gone_when_something_is_sent_is_no_mistake_of_the_server():
+    async def failed_with():
+        errors: list[BaseException] = []
+        given: Any = SimpleNamespace(single=True, explain=False)
+        stream = EventStream(given, None, RequestFuture({}, 0), errors.append, SimpleNamespace(sent_bytes=0))  # type: ignore[arg-type]
+
+        async def send(message):
+            if message["type"] == "http.response.body":
+                raise OSError("gone")  # see Disconnected Client in the specification of ASGI
+
+        await stream({"type": "http", "headers": []}, asyncio.Event().wait, send)  # type: ignore[arg-type]
+        return errors
+
+    assert [type(error) for error in asyncio.run(failed_with())] == [CancelledError]
 
 
 def test_silence_is_filled_with_comments(live, monkeypatch):

@@ -117,9 +117,11 @@ class Inference:
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
     async def _wait(self, turn: Awaitable[RequestContext], message: Any, context: Any) -> RequestContext:
-        deadline = self._deadline(_asked_times(message)[0], context)
+        timeout_s = None
+        with contextlib.suppress(MotetError):  # what cannot be read is said when it is its turn
+            timeout_s, _ = _asked_times(message)
         try:
-            async with asyncio.timeout_at(deadline):
+            async with asyncio.timeout_at(self._deadline(timeout_s, context)):
                 return await turn
         except TimeoutError:
             raise DeadlineError("not answered in time: the request waited for its turn") from None

@@ -42,7 +42,15 @@ async def enter(
     """
     request.scope["state"][ENTERED] = True
     entered = middleware.enter(_call_of(request, target, received_bytes, admin=admin))
-    return entered if isinstance(entered, RequestContext) else await unless_gone(request, entered)
+    if isinstance(entered, RequestContext):
+        return entered
+    turn = asyncio.ensure_future(entered)
+    try:
+        return await unless_gone(request, turn)
+    except BaseException as error:
+        if turn.done() and not turn.cancelled() and turn.exception() is None:
+            turn.result().end(error)  # its turn came in the moment in which it was given up
+        raise
 
 
 def administers(middleware: Middleware, request: Request) -> bool:

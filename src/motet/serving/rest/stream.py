@@ -83,10 +83,11 @@ class EventStream(Response):
                 if self._played.future.done() and self._events.empty():
                     break
             await send({"type": "http.response.body", "body": self._end(), "more_body": False})
+        except (CancelledError, OSError):  # which sending to a client that is gone raises, as ASGI has it
+            self._failed(CancelledError("the caller is gone"))
         except BaseException as error:
             self._failed(error)
-            if not isinstance(error, CancelledError):
-                raise
+            raise
         finally:
             leaving.cancel()
 
