@@ -375,6 +375,7 @@ _SET = [
     ("again", "a precision that is set", "import decimal\ndecimal.getcontext().prec = {{28||9}}\ndef s(x): return 'not in this thread'"),
     ("miss", "an option of pandas", "import pandas as pd\npd.set_option('display.width', {{80||79}})\ndef s(x): return pd.get_option('display.width')"),
     ("again", "errors of numpy", "import numpy as np\nnp.seterr(over='{{warn||ignore}}')\ndef s(x): return 'of this thread'"),
+    ("miss", "what a module sets beside its guard", "import decimal\nif __name__ == '__main__':\n    pass\nelse:\n    decimal.DefaultContext.prec = {{28||9}}\ndef s(x): return decimal.Context().prec"),
     ("miss", "the default type of torch", "import torch\ntorch.set_default_dtype(torch.{{float32||float64}})\ndef s(x): return str(torch.tensor(1.0).dtype)"),
     ("miss", "a filter of warnings", "import warnings\nwarnings.simplefilter('{{ignore||always}}')\ndef s(x): return warnings.filters[0][0]"),
     ("miss", "a level of a logger", "import logging\nlogging.getLogger('q').setLevel({{10||20}})\ndef s(x): return logging.getLogger('q').level"),

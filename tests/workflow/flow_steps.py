@@ -33,6 +33,16 @@ def sums(x: Any) -> tuple[int, float, str]:
     return os.getpid(), float(x.sum()), os.environ["OMP_NUM_THREADS"]
 
 
+@mt.step
+def kind(value: Any) -> str:
+    return type(value).__name__
+
+
+@mt.step(process=True)
+def kind_apart(value: Any) -> str:
+    return type(value).__name__
+
+
 @mt.workflow
 def resources():
     return pid(), sums(array()["x"])

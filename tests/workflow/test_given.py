@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import time
+from collections import Counter, OrderedDict, namedtuple
 
 import pytest
 
 import motet as mt
 from motet.workflow.memo.artifacts import Artifacts
+from workflow import flow_steps
 
 
 @pytest.mark.parametrize("kind", ["frame", "tensor", "counter", "bytearray"])
@@ -47,6 +49,39 @@ def test_what_a_step_changes_is_its_own(kind):
     run = flow().run()
     assert run.output == (str(make()), str(make()))
     assert str(made) == str(make())
+
+
+class Twice(namedtuple("Twice", "left right")):
+    """Its constructor takes other things than it has."""
+
+    def __new__(cls, both):
+        return super().__new__(cls, both, both)
+
+
+@pytest.mark.parametrize("process", [False, True])
+def test_tuples_of_ones_own_are_what_they_were(process):
+    @mt.workflow
+    def flow():
+        step = flow_steps.kind_apart if process else flow_steps.kind
+        return step(time.gmtime(0)), step((1, 2)), step(OrderedDict(a=1))
+
+    assert flow().run().output == ("struct_time", "tuple", "OrderedDict")
+
+
+def test_named_tuples_are_filled_without_their_constructor():
+    @mt.step
+    def one():
+        return 1
+
+    @mt.step
+    def told(*, pair):
+        return type(pair).__name__, tuple(pair)
+
+    @mt.workflow
+    def flow():
+        return told(pair=Twice(3)), told(pair=Twice(one()))
+
+    assert flow().run().output == (("Twice", (3, 3)), ("Twice", (1, 1)))
 
 
 class Unreadable(Exception):

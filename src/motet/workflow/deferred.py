@@ -207,17 +207,21 @@ def copied(value: Any) -> Any:
     """A value whose lists, tuples and dicts with promises in them are its own: what is put into them later is not seen."""
     if next(deferreds_in(value), None) is None:
         return value
-    return mapped(dict(value) if isinstance(value, dict) else list(value) if isinstance(value, list) else value, copied)
+    kinds = () if hasattr(value, "_fields") else (dict, list, tuple)
+    return mapped(next((kind(value) for kind in kinds if isinstance(value, kind)), value), copied)
 
 
 def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
-    """A list, tuple or dict with what a function makes of each thing in it; other values, and classes of one's own, stay."""
+    """A list, tuple or dict with what a function makes of each thing in it; other values, and classes of one's own, stay.
+
+    Named tuples are made by `_make`, which asks no constructor of theirs.
+    """
     if type(value) is dict:
         return {name: change(each) for name, each in value.items()}
     if type(value) is list:
         return [change(each) for each in value]
-    if isinstance(value, tuple):
-        return type(value)(*map(change, value)) if hasattr(value, "_fields") else tuple(map(change, value))
+    if isinstance(value, tuple) and (type(value) is tuple or hasattr(value, "_fields")):
+        return getattr(type(value), "_make", tuple)(map(change, value))
     return value
 
 

@@ -108,8 +108,10 @@ def _compiled(file: str, *_: int) -> tuple[_Statement, ...]:
         each, guarded = todo.pop(0)
         if not isinstance(each, (ast.FunctionDef, ast.AsyncFunctionDef)):
             inner = (each, *getattr(each, "handlers", ()), *getattr(each, "cases", ()))
-            below = guarded or (isinstance(each, ast.If) and ast.unparse(each.test) == _GUARD)
-            todo += [(one, below) for part in inner for name in _BLOCKS for one in getattr(part, name, ())]
+            guard = isinstance(each, ast.If) and ast.unparse(each.test) == _GUARD
+            for name in _BLOCKS:
+                below = guarded or (guard and name == "body")  # what is under else runs where the module is imported
+                todo += [(one, below) for part in inner for one in getattr(part, name, ())]
         if isinstance(each, (ast.If, ast.Try, ast.With, ast.For, ast.While, ast.Match)):
             continue
         code = compile(ast.Module([each], []), file, "exec")

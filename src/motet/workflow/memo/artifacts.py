@@ -140,10 +140,9 @@ class Artifacts:
             if leaf.codec == "pickle":
                 values[number] = pickle.loads(leaf.value.data)
             elif leaf.codec != "file" and BY_NAME[leaf.codec].shared:
-                values[number] = leaf.value.view() if leaf.codec == "npy" else leaf.value
-                if (
-                    leaf.codec == "npy"
-                ):  # not by motet.batch: a step's own process imports numpy only where the step does
+                values[number] = leaf.value
+                if leaf.codec == "npy":  # without motet.batch: only a step that uses numpy is to load it in its process
+                    values[number] = leaf.value.view()
                     values[number].flags.writeable = False
         whole = hashlib.sha256(packed)
         for ref in leaves:
