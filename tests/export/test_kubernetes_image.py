@@ -316,7 +316,7 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
     keys = tmp_path / "keys.jsonl"
     made = CliRunner().invoke(cli, ["keys", "add", "bob", "--keys", str(keys)])
     assert made.exit_code == 0
-    jwk = {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}
+    jwk, begin = {"kty": "OKP", "crv": "Ed25519", "x": "AAAA"}, "-----BEGIN PRIVATE KEY-----"
     secret = {
         "old-keys.jsonl": keys.read_text(),
         "store.p12": "0",
@@ -324,6 +324,10 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "url.yml": "- 1\n---\nto: postgres://me:hunter2@db/x\n",
         "url.json": json.dumps({"to": "postgres://me:hunter2@db/x"}),
         "own.jwks": json.dumps({"keys": [{**jwk, "d": "BBBB"}]}),
+        "one.json": json.dumps({**jwk, "d": "BBBB"}),
+        "OTHER.P12": "0",
+        "account.json": json.dumps({"type": "service_account", "private_key": f"{begin}\nAAAA\n"}),
+        "secret.yaml": f"stringData:\n  key: |\n    {begin}\n    AAAA\n",
         "others/serve.yaml": "admission: {keys: people, tokens: {jwks: ../theirs.json}}\n",
         "others/people": "",
         "theirs.json": json.dumps({"keys": [jwk]}),
@@ -337,6 +341,8 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "broken.yaml": "{",
         "twin.yaml": "motet: 1\nname: twin\ninputs: {password: string}\noutputs: {y: password}\n",
         "public.json": json.dumps({"keys": [jwk]}),
+        "points.json": json.dumps({"d": 1, "k": 2}),
+        "notes.md": f"A key begins with `{begin}`.\n",
         "rows.jsonl": '{"hash": 1}\n{"hash": 2}\n',
     }
     (project / "others").mkdir()
@@ -422,7 +428,8 @@ unverified = ssl._create_unverified_context()
 
 
 def ask(path, body=None, key=""):
-    request = urllib.request.Request("https://127.0.0.1:8000" + path, body, {"X-API-Key": key, "Content-Type": "application/json"})
+    headers = {"Content-Type": "application/json", **({"X-API-Key": key} if key else {})}
+    request = urllib.request.Request("https://127.0.0.1:8000" + path, body, headers)
     try:
         with urllib.request.urlopen(request, context=unverified, timeout=30) as answer:
             return answer.status, json.loads(answer.read() or b"null")

@@ -1,7 +1,7 @@
 """Which files of a project hold secrets, whatever lies in its folders: no image may have them.
 
-private keys            as text, also one behind a certificate
-key stores              by their endings; files of API keys and of private JSON Web Keys by what is in them
+private keys            as text, also one behind a certificate, or within YAML or JSON, as accounts of clouds have it
+key stores              by their endings; files of API keys and private JSON Web Keys by what is in them
 passwords               in YAML and JSON; addresses with one in either, and in YAML keys that are called so
 what configuration names as keys and certificates, of any server
 """
@@ -22,8 +22,9 @@ from motet.serving.admission.keys import read_keys
 
 __all__ = ["named_secrets", "why_private"]
 
-_PRIVATE_KEY = re.compile(rb"^-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----\s*$", re.MULTILINE)
-"""How a private key begins as text (RFC 7468, section 10), also one of OpenSSH or behind a certificate in the same file."""
+_PRIVATE_KEY = re.compile(rb"""(?:^[ \t]*|["'])-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----(?:\s*$|\\n)""", re.MULTILINE)
+"""How a private key begins as text (RFC 7468, section 10), also one of OpenSSH, behind a certificate in the same file, or in a
+text of YAML or JSON."""
 _STORES = (".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk")
 _YAML, _JSON = (".yaml", ".yml"), (".json", ".jwks")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -37,18 +38,19 @@ def why_private(path: Path) -> str:
     Raises:
         OSError: when it cannot be read.
     """
-    if path.suffix in _STORES:
+    suffix = path.suffix.lower()
+    if suffix in _STORES:
         return "it is a key store"
-    if path.suffix == ".py" or path.stat().st_size > _MOST_BYTES:
+    if suffix == ".py" or path.stat().st_size > _MOST_BYTES:
         return ""
     data = path.read_bytes()
     if _PRIVATE_KEY.search(data):
         return "it has a private key"
     if b'"hash"' in data and _are_keys(data):
         return "it has API keys"
-    if path.suffix in _YAML and any(any(passwords(each)) for each in _documents(data)):
+    if suffix in _YAML and any(any(passwords(each)) for each in _documents(data)):
         return "it holds a password"
-    if path.suffix in _JSON:
+    if suffix in _JSON:
         return _why_json(data)
     return ""
 
@@ -57,7 +59,7 @@ def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     """What configuration of servers among these files names as keys and certificates, and why that is private."""
     found = {}
     for file in files:
-        if file.suffix in _YAML and file.stat().st_size <= _MOST_BYTES:
+        if file.suffix.lower() in _YAML and file.stat().st_size <= _MOST_BYTES:
             for said in _documents(file.read_bytes()):
                 for part in (said, said.get("serve")):
                     for path in secret_places(part):
@@ -86,7 +88,8 @@ def _why_json(data: bytes) -> str:
         found = msgspec.json.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return ""
-    keys = found.get("keys") if isinstance(found, dict) else None
-    if isinstance(keys, list) and any(isinstance(each, dict) and {"d", "k"} & each.keys() for each in keys):
+    keys = found.get("keys", found) if isinstance(found, dict) else None
+    keys = keys if isinstance(keys, list) else [keys]
+    if any(isinstance(each, dict) and "kty" in each and {"d", "k"} & each.keys() for each in keys):
         return "it has private keys"
     return "it holds a password" if any(passwords(found, names=False)) else ""
