@@ -4,11 +4,13 @@ import os
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
 
 import motet as mt
 from motet.models.handler import ModelSource
 from motet.models.keep import LoadCache
 from motet.models.keras import KerasHandler
+from motet.models.onnx import OnnxHandler
 from motet.runtime.resolve import ModelResolver
 
 WEIGHTS = Path("variables") / "variables.data-00000-of-00001"
@@ -45,3 +47,16 @@ def test_what_was_loaded_to_learn_the_signature_is_not_kept_then(saved: Path, na
     assert kept.look(source) == b"old"
     change(saved / WEIGHTS)
     assert kept.take(source) == b"new"
+
+
+def test_another_onnx_file_of_the_same_size_and_time_is_read(tmp_path: Path) -> None:
+    path, other = tmp_path / "m.onnx", tmp_path / "other.onnx"
+    for place, axes in ((path, 3), (other, 4)):
+        kinds = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", axes]) for name in "xy"]
+        graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", kinds[:1], kinds[1:])
+        place.write_bytes(helper.make_model(graph).SerializeToString())
+        os.utime(place, ns=(1, 1))
+    source, handler = ModelSource("m", str(path)), OnnxHandler()
+    assert handler.signature(source).inputs["x"].shape == (3,)
+    os.replace(other, path)  # as rsync and cp -p do
+    assert handler.signature(source).inputs["x"].shape == (4,)

@@ -26,6 +26,7 @@ from motet.models.common import (
     place,
     raise_memory_error,
 )
+from motet.models.digest import Change, change_of
 from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import RowByRow, one_row_a_call_if_needed
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
@@ -188,8 +189,7 @@ def _run_of(session: Any) -> Callable[..., Any]:
 def _read(source: ModelSource) -> tuple[OnnxFile, RowSharing]:
     """What a file says, and what becomes of rows that share a call of it."""
     try:
-        found = os.stat(source.location)
-        return _read_once(source.location, found.st_size, found.st_mtime_ns)
+        return _read_once(source.location, change_of(os.stat(source.location)))
     except OnnxFormatError as error:
         hint = "export the model again, or copy the file again if it was cut off"
         raise load_error(source, f"not a whole ONNX file: {error}", hint) from error
@@ -198,7 +198,7 @@ def _read(source: ModelSource) -> tuple[OnnxFile, RowSharing]:
 
 
 @functools.lru_cache(maxsize=512)
-def _read_once(location: str, size: int, changed_ns: int) -> tuple[OnnxFile, RowSharing]:
+def _read_once(location: str, change: Change) -> tuple[OnnxFile, RowSharing]:
     """See `_read`; a model that comes and goes need not be looked through each time."""
     file = read_onnx(location)
     return file, rows_of(file)
