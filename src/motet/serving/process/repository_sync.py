@@ -1,7 +1,7 @@
 """What is loaded, unloaded and scaled in one process of a server is so in all: a small file says what, and every process
 looks at it.
 
-The file is written by rename, under a lock. Each graph has a number that grows with every change, and so has each model
+The file is written whole, under a lock. Each graph has a number that grows with every change, and so has each model
 that was scaled; a process that sees a greater one than it has followed does the same.
 """
 
@@ -17,6 +17,7 @@ import msgspec
 
 from motet.errors import MotetError
 from motet.serving.repository.repository import ModelRepository
+from motet.system.whole_files import write_whole
 
 __all__ = ["RepositorySync"]
 
@@ -53,7 +54,7 @@ class RepositorySync:
     def start(self) -> None:
         """Begin to look, and to tell; what was changed before this process came is followed too."""
         self._repository.tell, self._repository.tell_scaled = self.tell, self.tell_scaled
-        self._task = asyncio.get_running_loop().create_task(self._look())
+        self._task = asyncio.get_running_loop().create_task(self._run())
 
     def close(self) -> None:
         """Look no more."""
@@ -75,9 +76,7 @@ class RepositorySync:
             before = changes.get(name)
             change.number = 1 if before is None else before.number + 1
             changes[name] = change
-            temporary = self._path.with_suffix(f".{os.getpid()}")
-            temporary.write_bytes(msgspec.json.encode(changes))
-            temporary.replace(self._path)
+            write_whole(self._path, msgspec.json.encode(changes))
             self._followed[name] = change.number
 
     def _read(self) -> dict[str, _Change]:
@@ -86,18 +85,30 @@ class RepositorySync:
         except FileNotFoundError:
             return {}
 
-    async def _look(self) -> None:
+    async def _run(self) -> None:
+        failing = False
         while True:
             try:
-                found = os.stat(self._path)
-            except FileNotFoundError:
-                found = None
-            state = None if found is None else (found.st_ino, found.st_mtime_ns)
-            if state != self._seen:
-                self._seen = state
-                for name, change in self._read().items():
-                    await self._follow(name, change)
+                await self._look()
+            except OSError as error:  # no file can be opened any more: it is tried again
+                if not failing:
+                    _LOG.error("what other processes load and unload is not followed now: %s", error)
+                failing = True
+            else:
+                failing = False
             await asyncio.sleep(LOOK_S)
+
+    async def _look(self) -> None:
+        try:
+            found = os.stat(self._path)
+        except FileNotFoundError:
+            return
+        state = found.st_ino, found.st_mtime_ns
+        if state != self._seen:
+            changes = self._read()
+            self._seen = state
+            for name, change in changes.items():
+                await self._follow(name, change)
 
     async def _follow(self, name: str, change: _Change) -> None:
         if self._followed.get(name, 0) >= change.number:

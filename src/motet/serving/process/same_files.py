@@ -67,7 +67,10 @@ class SameFiles:
         self._repository.changed.append(self._note)
 
     def _note(self) -> None:
-        self._hold()
+        try:
+            self._hold()
+        except OSError as error:  # what is loaded is served all the same; the next change notes this one too
+            _LOG.error("the other processes of the server are not told what was loaded: %s", error)
 
     async def _load(self, names: list[str]) -> None:
         for name in names:

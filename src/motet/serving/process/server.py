@@ -371,6 +371,10 @@ async def serve(
 
 
 async def _load(server: Server, loaded: Path | None) -> None:
-    await server.load(loaded)
+    try:
+        await server.load(loaded)
+    except Exception:  # noqa: BLE001 (a server that would never be ready ends)
+        _LOG.exception("what is served could not be loaded")
+        server.stop()
     gc.collect()
     gc.freeze()  # what is loaded stays, and need not be looked through again and again while requests wait

@@ -1,0 +1,45 @@
+"""The small files that the processes of a server share, where they cannot be read or written for a while."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+from helpers.until import until_async
+from motet.serving.process.repository_sync import RepositorySync
+from motet.serving.process.same_files import SameFiles
+
+
+def test_what_others_load_is_followed_again_once_it_can_be_read(tmp_path, caplog):
+    loaded: list[str] = []
+
+    async def load(name, tell):
+        loaded.append(name)
+
+    async def followed():
+        mine, other = (RepositorySync(tmp_path, _repository(load)) for _ in range(2))
+        place = tmp_path / "loaded.json"
+        place.mkdir()
+        mine.start()
+        await until_async(lambda: "is not followed now" in caplog.text)
+        place.rmdir()
+        other.tell("graph", True)
+        await until_async(lambda: loaded)
+        mine.close()
+
+    asyncio.run(followed())
+    assert (loaded, caplog.text.count("is not followed now")) == (["graph"], 1)
+
+
+def _repository(load) -> Any:
+    return SimpleNamespace(load=load)
+
+
+def test_a_graph_is_served_though_the_others_cannot_be_told(tmp_path, caplog):
+    entry = SimpleNamespace(name="graph", kind="graph", reason="", batcher=None)
+    repository: Any = SimpleNamespace(things=[entry], changed=[], stopping=False)
+    asyncio.run(SameFiles(tmp_path, repository).agree())
+    (note,) = repository.changed
+    repository.things = [SimpleNamespace(**{**vars(entry), "name": "other"})]
+    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    note()
+    assert "are not told what was loaded" in caplog.text
