@@ -489,7 +489,7 @@ def _default(each: KeySpec) -> str:
     value = each.default
     if value is dataclasses.MISSING:
         return "*needed*"
-    if value is None and each.kind.section is not None and "anyOf" not in each.kind.form:
+    if isinstance(value, Section):
         return "see below"
     if value is None or value in ((), ""):
         return "none"

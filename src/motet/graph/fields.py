@@ -152,7 +152,7 @@ def read_bytes(value: object, where: str) -> int:
     """A number of bytes: a whole number, or a number and a unit (`512MiB`, `2GB`)."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
         return value
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
+    match = re.fullmatch(r"\s*([0-9]{1,100}(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*", value) if isinstance(value, str) else None
     if match is None or match[2] not in UNITS:
         raise GraphError(
             f"{value!r} is no amount of memory", where=where, hint=f"write a number and a unit: {', '.join(UNITS)}"

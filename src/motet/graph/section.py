@@ -7,8 +7,9 @@
         idle_s: Seconds = 600.0
 
 A field's type says what its key takes, and `Annotated` what more there is to it: marks that narrow it, or a converter of its own. What
-has no default must be there; `X | None` takes null. Where two fields must go together, the class says so when it is made: the
-`where` of its error is the key, and the reader puts the place before it.
+has no default must be there. `X | None` is None where the key is not there, and takes no null: what was to be filled in and was
+not, as a certificate, would open a server. Where two fields must go together, the class says so when it is made: the `where` of
+its error is the key, and the reader puts the place before it.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ from motet.graph.fields import Fields, of_kind, read_bytes, show
 from motet.graph.forms import BYTES, NUMBER, TEXT, TRUTH, WHOLE, Form, either, list_of, one_of, or_null, record
 
 __all__ = [
-    "Bytes", "Converter", "FilePath", "KeyRule", "KeySpec", "Seconds", "Section", "as_written", "between", "converter_of", "flag",
-    "keys_of", "matching", "one_or_list", "path", "section_form",
+    "Bytes", "Converter", "FilePath", "KeyRule", "KeySpec", "Seconds", "Section", "any_case", "as_written", "between", "converter_of",
+    "flag", "keys_of", "matching", "nullable", "one_or_list", "path", "section_form",
 ]  # fmt: skip
 
 
@@ -71,7 +72,7 @@ class KeySpec(NamedTuple):
     Attributes:
         field: that it is read into.
         kind: what it takes.
-        default: of the field; MISSING where the key must be there, None where the default is made.
+        default: of the field; MISSING where the key must be there.
         needs: keys one of which must be there with it.
     """
 
@@ -140,7 +141,7 @@ def _specs(cls: type[Any]) -> Iterator[tuple[str, KeySpec]]:
         hint = hints[each.name]
         rule = next((mark for mark in getattr(hint, "__metadata__", ()) if isinstance(mark, KeyRule)), KeyRule())
         if rule.name != "":
-            default = each.default if each.default_factory is MISSING else None
+            default = each.default if each.default_factory is MISSING else each.default_factory()
             yield rule.name or each.name, KeySpec(each.name, converter_of(hint), default, rule.needs)
 
 
@@ -180,9 +181,8 @@ def converter_of(hint: Any) -> Converter:
     if origin is Mapping:
         return _by_name(converter_of(args[0]), converter_of(args[1]))
     if NoneType in args:
-        (inner,) = (converter_of(each) for each in args if each is not NoneType)
-        read = lambda value, where, folder: None if value is None else inner.read(value, where, folder)  # noqa: E731
-        return replace(inner, read=read, form=or_null(inner.form))
+        (inner,) = (each for each in args if each is not NoneType)
+        return converter_of(inner)
     return _PLAIN[hint]
 
 
@@ -233,15 +233,32 @@ def path(*but: str) -> Mark:
     return then(step, **({} if "" in but else {"minLength": 1}))
 
 
+def nullable(kind: Converter) -> Converter:
+    """Null too, which is None."""
+    read = lambda value, where, folder: None if value is None else kind.read(value, where, folder)  # noqa: E731
+    return replace(kind, read=read, form=or_null(kind.form))
+
+
+def any_case(kind: Converter) -> Converter:
+    """One of some texts in lower case, written in any."""
+
+    def read(value: Any, where: str, folder: str) -> Any:
+        return kind.read(value.lower() if isinstance(value, str) else value, where, folder)
+
+    texts = kind.form["enum"]
+    pattern = re.sub("[a-z]", lambda letter: f"[{letter[0]}{letter[0].upper()}]", "|".join(texts))
+    return replace(kind, read=read, form={**TEXT, **either({"enum": texts}, {"pattern": f"^({pattern})$"})})
+
+
 def flag(kind: Converter) -> Converter:
-    """A section that `true` stands for, with its defaults, and that `false` says is none."""
+    """A section that `true` stands for, with its defaults, and that `false` and null say is none."""
     assert kind.section is not None
     needed = any(each.default is MISSING for each in keys_of(kind.section).values())
 
     def read(value: Any, where: str, folder: str) -> Any:
-        return kind.read({True: {}, False: None}[value] if isinstance(value, bool) else value, where, folder)
+        return None if value is None or value is False else kind.read({} if value is True else value, where, folder)
 
-    return replace(kind, read=read, form=either({"const": False} if needed else TRUTH, kind.form))
+    return replace(kind, read=read, form=either({"const": False} if needed else TRUTH, or_null(kind.form)))
 
 
 def one_or_list(kind: Converter) -> Converter:
@@ -261,8 +278,14 @@ def as_written(hint: Any) -> Converter:
 
 
 def _plain(kind: type, form: Form) -> Converter:
-    make = float if kind is float else lambda value: value
-    return Converter(lambda value, where, folder: make(of_kind(value, kind, where)), form)
+    return Converter(lambda value, where, folder: of_kind(value, kind, where), form)
+
+
+def _number(value: Any, where: str, folder: str) -> float:
+    try:
+        return float(of_kind(value, float, where))
+    except OverflowError:
+        raise GraphError(f"{show(value)} is too large", where=where) from None
 
 
 def _one_of(value: str, values: tuple[str, ...], where: str) -> str:
@@ -288,7 +311,10 @@ def _by_name(name: Converter, kind: Converter) -> Converter:
     return Converter(read, form, kind.section, kind)
 
 
-_PLAIN = {kind: _plain(kind, form) for kind, form in ((str, TEXT), (int, WHOLE), (float, NUMBER), (bool, TRUTH))}
+_PLAIN = {
+    float: Converter(_number, NUMBER),
+    **{kind: _plain(kind, form) for kind, form in ((str, TEXT), (int, WHOLE), (bool, TRUTH))},
+}
 Bytes: TypeAlias = Annotated[int, Converter(lambda value, where, folder: read_bytes(value, where), BYTES)]
 """An amount of memory: bytes, or a number and a unit."""
 Seconds: TypeAlias = Annotated[float, between(0, above=True)]

@@ -66,7 +66,7 @@ VALUES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False).filter(
         lambda number: number % 1
     ),  # a whole one is an integer in JSON
-    st.sampled_from(["", "a", "1MiB", "5/second", "forwarded", "sqlite:///a.db", "redis://h", "?!"]),
+    st.sampled_from(["", "a", "1MiB", "5/second", "forwarded", "X-Forwarded-For", "sqlite:///a.db", "redis://h", "?!"]),
     st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=5),
     st.lists(st.sampled_from(["a", 1, None]), max_size=2),
     st.dictionaries(st.sampled_from(["x", "file", "rate", "a b"]), st.sampled_from(["a", 1, None]), max_size=2),
@@ -150,6 +150,26 @@ def test_a_key_that_is_not_known_is_refused_by_both_wherever_it_is(validator, da
     made = changed(whole, (*place, "mispelt"), data.draw(VALUES))
     assert "'mispelt'" in refusal(made)
     assert not validator.is_valid(made)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"tls": None},
+        {"admission": {"keys": None}},
+        {"admission": {"tokens": None}},
+        {"admission": {"redis": None, "fail": "open"}},
+        {"pool": {"memory": 0}},
+        {"store_poll_s": 10**400},
+        {"limits": {"body_bytes": "9" * 400 + "MiB"}},
+    ],
+)
+def test_what_was_not_filled_in_or_has_no_end_is_refused(written):
+    assert refusal(written)
+
+
+def test_headers_are_named_in_any_case():
+    assert ServeConfig.read({"proxy_header": "X-Forwarded-For"}, "serve.yaml").proxy_header == "x-forwarded-for"
 
 
 def test_what_the_pages_show_fits(validator):

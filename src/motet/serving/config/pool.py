@@ -39,7 +39,7 @@ class PoolConfig(Section):
     """
 
     max_loaded: Annotated[int, between(1)] | None = None
-    memory: Bytes | None = None
+    memory: Annotated[Bytes, between(1)] | None = None
     max_swap_wait_ms: Annotated[float, between(0, above=True), KeyRule(needs=("max_loaded", "memory"))] = (
         MAX_SWAP_WAIT_MS
     )
@@ -52,7 +52,7 @@ class PoolConfig(Section):
     @property
     def places(self) -> Places | None:
         """Of its models; None where each is loaded and stays."""
-        if self.max_loaded is None and not self.memory:
+        if self.max_loaded is None and self.memory is None:
             return None
         return Places(self.max_loaded, self.memory or 0, self.max_swap_wait_ms)
 

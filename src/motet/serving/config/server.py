@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from motet.errors import GraphError
 from motet.graph.fields import of_kind
 from motet.graph.forms import TEXT
-from motet.graph.section import Converter, FilePath, KeyRule, Section, as_written, between, path
+from motet.graph.section import Converter, FilePath, KeyRule, Section, any_case, as_written, between, path
 from motet.graph.yaml import parse
 from motet.serving.config.admission import AdmissionConfig
 from motet.serving.config.cache import ResponseCacheConfig
@@ -90,14 +90,14 @@ class ServeConfig(Section):
     tls: Tls | None = None
     cors: tuple[str, ...] = ()
     trusted_proxies: tuple[Annotated[Network, Converter(_network, TEXT)], ...] = ()
-    proxy_header: Literal["x-forwarded-for", "forwarded"] = "x-forwarded-for"
+    proxy_header: Annotated[Literal["x-forwarded-for", "forwarded"], any_case] = "x-forwarded-for"
     admin: Literal["socket", "key", "open"] = "key"
-    admission: Annotated[Any, as_written(AdmissionConfig | None)] = None
+    admission: Annotated[Any, as_written(AdmissionConfig)] = None
     sinks: Annotated[Any, as_written(SINKS)] = None
-    cache: Annotated[Any, as_written(ResponseCacheConfig | None)] = None
-    observability: Annotated[Any, as_written(ObservabilityConfig | None)] = None
-    grpc: Annotated[Any, as_written(GrpcConfig | None)] = None
-    pool: Annotated[Any, as_written(PoolConfig | None)] = None
+    cache: Annotated[Any, as_written(ResponseCacheConfig)] = None
+    observability: Annotated[Any, as_written(ObservabilityConfig)] = None
+    grpc: Annotated[Any, as_written(GrpcConfig)] = None
+    pool: Annotated[Any, as_written(PoolConfig)] = None
     samples: Annotated[str, path("")] = ""
     store_poll_s: Annotated[float, between(0.05, 86_400, zero=True)] = 1.0
     log: LogSettings = field(default_factory=LogSettings)

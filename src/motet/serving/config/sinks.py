@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from motet.errors import GraphError
 from motet.graph.fields import from_environment
-from motet.graph.section import Bytes, Seconds, Section, between, converter_of, matching, one_or_list
+from motet.graph.section import Bytes, Seconds, Section, between, converter_of, matching, nullable, one_or_list
 
 __all__ = ["SINKS", "SinkConfig", "read_sinks"]
 
@@ -110,7 +110,7 @@ class SinkConfig(Section):
         return replace(read, to=to, format=form, table=table, name=name, **more)
 
 
-SINKS = Annotated[tuple[SinkConfig, ...], one_or_list] | None
+SINKS = Annotated[tuple[SinkConfig, ...], one_or_list, nullable]
 """The list `sinks:`, or one sink alone."""
 
 
