@@ -1,4 +1,4 @@
-"""The gateway: serves graphs over HTTP and gRPC.
+"""The server: serves graphs over HTTP and gRPC.
 
 `asgi` and `start` serve graphs inside other programs.
 
