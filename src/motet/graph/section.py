@@ -311,7 +311,7 @@ def _by_name(name: Converter, kind: Converter) -> Converter:
     return Converter(read, form, kind.section, kind)
 
 
-_PLAIN = {
+_PLAIN: Mapping[type, Converter] = {
     float: Converter(_number, NUMBER),
     **{kind: _plain(kind, form) for kind, form in ((str, TEXT), (int, WHOLE), (bool, TRUTH))},
 }
