@@ -22,6 +22,7 @@ from motet.oip.asking import Asking, LostCall, RemoteAnswer, RemoteCall, Wait, a
 from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
 from motet.system.addresses import lacks_brackets
+from motet.system.recent import LruCache
 from motet.types import ColumnType
 from motet.version import __version__
 
@@ -31,7 +32,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 Flow = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, T]
 MAX_KNOWN = 256
-"""Models whose metadata are remembered; beyond it the oldest are forgotten."""
+"""Models whose metadata are remembered; beyond it those are forgotten that were asked for longest ago."""
 FRESH_S = 1.0
 """How old metadata may be for a mistake to be believed; when they are older they are asked for again first."""
 _NO_METADATA = (405, 501)
@@ -86,7 +87,7 @@ class Flows:
         self._headers = {"User-Agent": f"motet/{__version__}", "Accept-Encoding": "identity"}
         if api_key:
             self._headers["Authorization"] = f"Bearer {api_key}"
-        self._known: dict[tuple[str, str], tuple[float, ModelInfo | None]] = {}
+        self._known: LruCache[tuple[str, str], tuple[float, ModelInfo | None]] = LruCache(MAX_KNOWN)
 
     def infer(
         self,
@@ -281,15 +282,14 @@ class Flows:
     def _change(self, name: str, verb: str) -> Flow[None]:
         """Load or unload a model; what was known of it is forgotten."""
         yield from self._json("POST", f"/v2/repository/models/{quote(name, safe='')}/{verb}", b"{}", repeatable=False)
-        for key in [key for key in list(self._known) if key[0] == name]:
-            self._known.pop(key, None)
+        self._known.forget(lambda key: key[0] == name)
 
     def _columns(
         self, name: str, version: str, inputs: Mapping[str, Any], where: str, timeout_s: float
     ) -> Flow[tuple[ModelInfo | None, dict[str, Column]]]:
         """The inputs as the model takes them; a mistake is believed only of metadata that are fresh."""
-        read_at, info = self._known.get((name, version), (-1e9, None))
-        if (name, version) in self._known:
+        if (known := self._known.get((name, version))) is not None:
+            read_at, info = known
             try:
                 return info, as_columns(inputs, {} if info is None else info.inputs, where)
             except InputError:
@@ -315,9 +315,7 @@ class Flows:
             assert isinstance(got, RemoteAnswer)
             with _answering(where):
                 info = ModelInfo.read(got.body, where)
-        self._known[name, version] = self._clock(), info
-        while len(self._known) > MAX_KNOWN:
-            self._known.pop(next(iter(self._known)), None)
+        self._known.put((name, version), (self._clock(), info))
         return info
 
     def _ask(
