@@ -85,8 +85,9 @@ def logs(run: str, step: str | None) -> None:
     from motet.errors import UnknownNameError
     from motet.workflow.memo.cache import home_folder
     from motet.workflow.record.logs import log_tail
+    from motet.workflow.record.metrics import seen_steps
 
-    found, steps, _ = _read(run)
+    found, steps = seen_steps(home_folder(), run)
     names = [each.id for each in steps]
     if step is not None and step not in names:
         raise UnknownNameError("step", step, names, where=f"run {found.id}")

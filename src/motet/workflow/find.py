@@ -78,7 +78,7 @@ def _load(path: Path) -> Any:
     try:
         return run_file(str(path), path.stem)
     except Exception as error:
-        sys.modules.pop(path.stem)
+        sys.modules.pop(path.stem, None)
         where = users_place(error) or str(path)
         raise GraphError(f"cannot be imported: {summary(error)}", where=where) from error
 

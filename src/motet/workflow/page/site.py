@@ -27,7 +27,7 @@ from motet.workflow.page.curves import draw_curves
 from motet.workflow.page.dag import seconds_told
 from motet.workflow.page.page import head_of, run_page
 from motet.workflow.record.logs import log_size, log_tail
-from motet.workflow.record.metrics import seen_run
+from motet.workflow.record.metrics import seen_run, seen_steps
 from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
 __all__ = ["HEADERS", "RunPage", "answer"]
@@ -137,7 +137,7 @@ def _command(run: RunRow, step: str) -> str:
 
 
 def _log(name: str, step: str) -> str:
-    run, steps, _ = seen_run(home_folder(), name)
+    run, steps = seen_steps(home_folder(), name)
     names = [each.id for each in steps]
     if step not in names:
         raise UnknownNameError("step", step, names, where=f"run {run.id}")

@@ -310,7 +310,7 @@ class StepExecutor:
     def _beside(self, state: StepState, key: Key, checkout: Checkout) -> tuple[StepValue, str]:
         """Call a step that may run beside others: what it sets of its process is not theirs."""
         step = state.node.step
-        shared = self.session.shared(state.node, key) if step.options.process is None else ()
+        shared = self.session.shared(state, key) if step.options.process is None else ()
         if not shared or state.node.place not in self._beside_others:
             with self._turns.beside() as held:
                 return self._here(state, checkout, held)

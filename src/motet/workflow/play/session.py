@@ -99,10 +99,10 @@ class Session:
                 self._codes[own] = follower.code()
             return self._codes[own]
 
-    def shared(self, node: PlannedStep, key: Key) -> frozenset[str]:
+    def shared(self, state: StepState, key: Key) -> frozenset[str]:
         """What a step may set that its process has once: its code, and that of the classes and functions it is given."""
-        found = self.code(node.step.function).shared.union(*(each.shared for each in key.arguments.values()))
-        for value in node.arguments.values():
+        found = self.code(state.node.step.function).shared.union(*(each.shared for each in key.arguments.values()))
+        for value in state.arguments.values():
             for other in nodes_of(value):
                 result = self.state(other).value
                 if result is not None and result.kept is not None and result.kept.classes:

@@ -11,7 +11,7 @@ from motet.metrics_log import MetricSeries, metrics_file, read_series
 from motet.workflow.memo.cache import Cache
 from motet.workflow.record.runs import RunRecord, RunRow, StepRow
 
-__all__ = ["RunMetrics", "metrics_of", "seen_run"]
+__all__ = ["RunMetrics", "metrics_of", "seen_run", "seen_steps"]
 
 RunMetrics = dict[str, dict[str, MetricSeries]]
 """Metrics by step and by name."""
@@ -23,10 +23,16 @@ def seen_run(home: Path, name: str) -> tuple[RunRow, list[StepRow], RunMetrics]:
     Raises:
         UnknownNameError: when there is no such run.
     """
+    run, steps = seen_steps(home, name)
+    with closing(RunRecord.of(home)) as record:
+        return run, steps, metrics_of(record, run, steps)
+
+
+def seen_steps(home: Path, name: str) -> tuple[RunRow, list[StepRow]]:
+    """Likewise, without the metrics, which may be long."""
     with closing(RunRecord.of(home)) as record:
         run = record.as_it_is(record.run(name))
-        steps = record.steps_of(run.id)
-        return run, steps, metrics_of(record, run, steps)
+        return run, record.steps_of(run.id)
 
 
 def metrics_of(record: RunRecord, run: RunRow, steps: Sequence[StepRow]) -> RunMetrics:
