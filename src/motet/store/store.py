@@ -314,8 +314,7 @@ class Store:
 
     def _newest_first(self, name: str) -> Iterator[Version]:
         for number in sorted((int(each) for each in self._storage.names(name) if each.isdecimal()), reverse=True):
-            known = "manifest.json" in self._storage.names(f"{name}/{number}")
-            if known and (version := self._read(name, number)) is not None:
+            if (version := self._read(name, number)) is not None:
                 yield version
 
     def _read(self, name: str, number: int) -> Version | None:

@@ -1,10 +1,16 @@
 """What this machine, or the container that it seems to be, lets a process have.
 
-limits.py    cores and memory, as control groups limit them
-places.py    folders for what is kept, and for what is needed for a while
-progress*.py how far work is, told on a terminal, in a notebook or as lines of a log
-html.py      tables for notebooks
+limits.py       cores and memory, as control groups limit them
+places.py       folders for what is kept, and for what is needed for a while
 whole_files.py  files that are written whole or not at all
-streams.py   the standard streams, where they are closed or nobody reads them
-garbage.py   when a program of ours looks for garbage
+progress*.py    how far work is, told on a terminal, in a notebook or as lines of a log
+incidents.py    what goes wrong around answers, as lines of the log that are counted
+html.py         tables for notebooks
+streams.py      the standard streams, where they are closed or nobody reads them
+lifeline.py     processes that end with the one that has started them
+processes.py    what is known of processes from outside
+addresses.py    addresses of hosts in URLs
+sockets.py      sockets that only this user's processes can reach
+recent.py       what was asked for lately
+garbage.py      when a program of ours looks for garbage
 """
