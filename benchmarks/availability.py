@@ -1,6 +1,6 @@
 """How many requests are answered while replicas crash, over a simulated month: `python -m benchmarks.availability`.
 
-The set, the balancer and the keeper are the real ones; only time, processes and requests are simulated, so that a month
+The set, the balancer and the restart policy are the real ones; only time, processes and requests are simulated, so that a month
 takes seconds. Replicas crash by chance, some of them by getting stuck until their timeout, and some starts fail. Requests
 come by chance, and count as answered when they are answered within their deadline. A call itself takes no time, so the
 figures say what crashes cost, and nothing about load.

@@ -12,7 +12,7 @@ from motet.runtime.residency.policy import ResidencyGroup, ResidencyPolicy, Wait
 
 
 class Played:
-    """A shelf whose models are loaded at once or later, and whose calls end in any order."""
+    """Models that share places, loaded at once or later, and whose calls end in any order."""
 
     def __init__(self, models, places, *, residents=(), loads_at_once=1, max_wait_s=5.0):
         self.policy, self.group = ResidencyPolicy(loads_at_once), ResidencyGroup("all", places, max_wait_s=max_wait_s)

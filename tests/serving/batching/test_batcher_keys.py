@@ -1,4 +1,4 @@
-"""Lanes of graphs whose models share places: who waits for whom, what is together, what goes."""
+"""Batchers of graphs whose models share places: who waits for whom, what is together, what goes."""
 
 import threading
 

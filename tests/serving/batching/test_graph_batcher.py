@@ -1,4 +1,4 @@
-"""Lanes: what is played together, and what each request gets of it."""
+"""Graph batchers: what is played together, and what each request gets of it."""
 
 import logging
 import threading

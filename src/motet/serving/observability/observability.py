@@ -153,7 +153,7 @@ class Observability:
         return self._status.snapshot()
 
     async def now(self) -> dict[str, Any]:
-        """What `status` says, and what of every process: `replicas` (see `replicas.py`), `places` and `pool` (`lent.py`)."""
+        """What `status` says, and what of every process: `replicas` (see `replicas.py`), `places` and `pool` (`places.py`)."""
         if time.monotonic() - self._looked > FRESH_S:
             await self._look()
         more = await asyncio.to_thread(self._everywhere)

@@ -125,7 +125,7 @@ class ModelRepository:
         waits: StoreError | None = None
         try:
             made = graph if isinstance(graph, Graph) else load(path)
-        except StoreError as error:  # which a watch may see mended: see `stores.py`
+        except StoreError as error:  # which a watch may see mended: see `store_watcher.py`
             made, waits = awaited(path), error
         if made.name in self._graphs:
             raise GraphError(f"two graphs are called {made.name!r}", where=path or "serve", hint="rename one")

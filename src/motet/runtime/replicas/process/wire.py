@@ -61,7 +61,7 @@ class ColumnPiece(msgspec.Struct, array_like=True):
 
 
 class Raised(msgspec.Struct, array_like=True):
-    """An exception of the model; see `raised.py`.
+    """An exception of the model; see `remote_errors.py`.
 
     Attributes:
         module, name: of its class.
