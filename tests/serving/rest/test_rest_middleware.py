@@ -13,6 +13,7 @@ from motet.serving.batching.request import Identity
 from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.administration import check_admin
 from motet.serving.middleware.call import IncomingCall
+from motet.serving.middleware.context import RequestContext
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.rest.calls import enter
 from serving.rest.app_graphs import gated, shut, tens
@@ -149,6 +150,30 @@ def test_what_a_request_was_let_in_with_is_given_back_when_it_is_given_up_in_tha
         return let_in.status
 
     assert asyncio.run(given_up()) == 499
+
+
+class Late(Middleware):
+    """Lets each request in as one that has waited for an hour."""
+
+    def __init__(self, repository):
+        super().__init__(repository)
+        self.busy = True
+
+    def enter(self, call):
+        context = super().enter(call)
+        assert isinstance(context, RequestContext)
+        context.began -= 3600
+        return context
+
+
+def test_the_time_that_a_caller_gives_counts_while_its_request_waits_for_its_turn(live):
+    served = live.serve(tens("tens_waited"), middleware=Late)
+    body = {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1], "data": [1]}]}
+    statuses = [
+        served.post("/v2/models/tens_waited/infer", json=body, headers=headers).status_code
+        for headers in ({}, {"x-request-timeout-ms": "7200000"}, {"x-request-timeout-ms": "60000"})
+    ]
+    assert statuses == [200, 200, 504]
 
 
 class Lines(Middleware):

@@ -205,7 +205,8 @@ class _Infer:
         if said.timeout is not None or "timeout" in parameters or "priority" in parameters:
             timeout_s, exchange.priority = asked_times(parameters, said.timeout)
             if timeout_s is not None:
-                exchange.deadline = self.front.loop.time() + timeout_s
+                began = self.front.loop.time() if exchange.context is None else exchange.context.began
+                exchange.deadline = began + timeout_s
         if exchange.context is not None:
             exchange.context.carry(exchange)
         self._repository.submit(self.served, exchange)
@@ -349,6 +350,12 @@ class InferExchange(Request):
                 self.context.reply = reply
             self.failed(failed_rows(reply, self.rows))
             return
+        try:
+            self._answer(reply)
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
+            self.failed(as_answer(error))
+
+    def _answer(self, reply: Reply) -> None:
         route, asked = self.route, self.asked
         assert isinstance(route, _Infer)
         assert asked is not None
@@ -356,9 +363,7 @@ class InferExchange(Request):
         rows = reply.end - reply.first
         form = route.codec.form(asked, rows) if self.keep_alive and self.said.is_usual else None
         if form is not None:
-            front = route.front
-            front.statuses[200] += 1
-            self.data = form.answer(reply.columns, reply.first, reply.end, front.date)
+            self.data = form.answer(reply.columns, reply.first, reply.end, route.front.date)
             self._finish(reply)
             return
         elements = rows * route.row_elements
@@ -366,18 +371,12 @@ class InferExchange(Request):
             work = route.front.loop.run_in_executor(None, route.write, asked, reply)
             work.add_done_callback(lambda done: self._was_written(reply, done))
             return
-        try:
-            written = route.write(asked, reply)
-        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
-            self.failed(as_answer(error))
-            return
-        self._send(reply, written)
+        self._send(reply, route.write(asked, reply))
 
     def _was_written(self, reply: Reply, done: asyncio.Future[tuple[bytes, int | None]]) -> None:
-        error = done.exception()
-        if error is None:
+        try:
             self._send(reply, done.result())
-        else:
+        except Exception as error:  # noqa: BLE001 (no request stays without an answer)
             self.failed(as_answer(error))
 
     def _send(self, reply: Reply, written: tuple[bytes, int | None]) -> None:
@@ -386,7 +385,6 @@ class InferExchange(Request):
         assert self.said is not None
         front, (body, length) = route.front, written
         more = front.date
-        front.statuses[200] += 1
         if self.keep_alive and self.said.is_usual:
             if length is None:
                 self.data = b"%b%d\r\n%b\r\n%b" % (_JSON_HEAD, len(body), more, body)
@@ -397,6 +395,7 @@ class InferExchange(Request):
         self._finish(reply)
 
     def _finish(self, reply: Reply) -> None:
+        self.route.front.statuses[200] += 1
         if self.context is not None:
             self.context.reply, self.context.sent_bytes = reply, body_bytes(cast(bytes, self.data))
             self.context.end()
