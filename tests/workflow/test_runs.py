@@ -321,3 +321,26 @@ def test_a_run_goes_on_where_progress_raises(caplog):
     assert flow().run(progress=progress, threads=1).output == 6
     assert "step total: progress raised; the run goes on" in caplog.text
     assert "OSError: done of total" in caplog.text
+
+
+@pytest.mark.parametrize("refused", [range(1), range(2), range(1, 20)])
+def test_a_run_goes_on_with_the_threads_that_there_are(monkeypatch, refused):
+    """As at a container's limit of processes, where `Thread.start` raises."""
+    asked = []
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "motet-here":
+            asked.append(thread)
+            if len(asked) - 1 in refused:
+                raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    @mt.workflow
+    def flow():
+        return total([number(n) for n in range(8)])
+
+    assert flow().run(threads=3).output == 28
+    assert len(asked) > len(refused) or refused.start

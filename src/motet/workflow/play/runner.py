@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import sys
 import threading
 import time
 from collections import deque
@@ -200,8 +201,17 @@ class Runner:
         if self._idle[kind]:
             self._wake[kind].notify()
         elif self._workers[kind] < self._most[kind]:
-            self._workers[kind] += 1
-            threading.Thread(target=self._work, args=(kind,), name=f"motet-{kind}", daemon=True).start()
+            try:
+                threading.Thread(target=self._work, args=(kind,), name=f"motet-{kind}", daemon=True).start()
+                self._workers[kind] += 1
+            except RuntimeError as error:  # the system has no more of them: those that there are take it
+                if sys.is_finalizing():
+                    raise
+                self.session.say_once(f"{error}: the run goes on with fewer")
+                if not self._workers[kind]:
+                    self._ready[kind].remove(place)
+                    heapq.heappush(self._later, (time.monotonic() + _FLUSH_S, place))
+                    self._over.notify_all()
 
     def _work(self, kind: str) -> None:
         queue = self._ready[kind]
