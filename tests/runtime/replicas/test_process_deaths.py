@@ -2,6 +2,7 @@
 
 import gc
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 from helpers.process_replicas import do, held, made, started
 from motet.errors import ModelLoadError, ReplicaLostError
+from motet.runtime.replicas.process.wire import MessageSocket
+from motet.system.lifeline import open_end
 
 SOON_S = 10.0
 """The machine may be busy; without the fault looked for, nothing here takes a tenth of it."""
@@ -45,6 +48,7 @@ def is_there(pid):
 @pytest.fixture(autouse=True)
 def _nothing_left():
     """Whatever happens to a process, neither descriptors nor memory are held behind it."""
+    os.close(open_end())  # with the pipe that the first process opens for all
     gc.collect()
     before = held()
     yield
@@ -127,6 +131,22 @@ def test_a_model_that_raises_system_exit_has_raised():
             do(replica, "leave 3", LARGE)
         assert type(caught.value).__name__ == "SystemExit"
         assert replica.alive()
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError])
+def test_the_answer_of_a_call_that_was_left_is_not_that_of_the_next_one(monkeypatch, raised):
+    def receive(end):
+        select.select([end._socket], [], [])  # the answer is there
+        raise raised  # as a handler of signals does, such as that of Ctrl-C
+
+    with started() as replica:
+        with monkeypatch.context() as patched:
+            patched.setattr(MessageSocket, "receive", receive)
+            with pytest.raises(raised):
+                do(replica, "echo", LARGE)
+        with pytest.raises(ReplicaLostError, match="was left in the middle of a call, and was killed"):
+            do(replica, "echo", LARGE + 1)
+        assert not replica.alive()
 
 
 def test_what_a_model_has_started_ends_with_it(tmp_path):

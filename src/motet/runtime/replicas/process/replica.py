@@ -264,6 +264,9 @@ class ProcessReplica:
             self._raise_lost()
         except ValueError as error:
             self._broken(f"said what is no message: {error}")
+        except BaseException:  # as Ctrl-C: what it says later would be taken for the answer to the next call
+            self._end("was left in the middle of a call, and was killed")
+            raise
 
     def _larger(self, num_bytes: int, request: SharedBlock) -> SharedBlock | None:
         try:
