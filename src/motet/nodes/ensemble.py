@@ -189,8 +189,9 @@ class Ensemble(MembersNode):
         lost = [place for place in counting if rows and not answers[place].columns]
         lost = [place for place in lost if answers[place].faults[0].error == ModelFailedError.__name__]
         if lost and len(counting) - len(lost) < (self.require or len(counting)):
-            where = f"{self.where}, member {self.players[lost[0]].name!r}"
-            raise ModelFailedError(answers[lost[0]].faults[0].message, where=where)
+            fault, where = answers[lost[0]].faults[0], f"{self.where}, member {self.players[lost[0]].name!r}"
+            hint = "mend it or what it is given, or require fewer members"
+            raise ModelFailedError(fault.message, where=where, hint=hint) from fault.exception
         if not any(answer.columns for answer in answers):
             return self._nobody(answers, rows)
         if all(answer.kept is None for answer in answers):
