@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +93,29 @@ def test_a_disk_that_is_full_names_the_output_and_how_to_go_on(graph: str, tmp_p
     assert "No space left on device" in err
     assert "--resume goes on with what is finished" in err
     assert str(tmp_path / "temporary") in err
+
+
+@pytest.mark.parametrize(
+    ("answer", "code", "told"),
+    [
+        (b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\r\n", 2, "no server of Motet"),
+        (b"", 1, "cannot be reached"),
+        (b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n", 1, "cannot be reached"),
+    ],
+    ids=["the port of gRPC", "nothing", "an answer that is cut off"],
+)
+def test_what_is_asked_and_is_no_server_is_told_without_a_traceback(answer: bytes, code: int, told: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer_one() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(1 << 16)
+                connection.sendall(answer)
+
+        answering = threading.Thread(target=answer_one)
+        answering.start()
+        done = motet("status", f"http://127.0.0.1:{listening.getsockname()[1]}", "--key", "k")
+        answering.join()
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("error: "), done.stderr
+    assert told in done.stderr

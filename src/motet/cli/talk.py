@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
 from collections.abc import Callable, Mapping
@@ -53,22 +54,25 @@ def ask(
         with address.opener().open(request, timeout=timeout_s or TIMEOUT_S) as answer:
             return json.loads(answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
-        said = _said(error.read(MAX_BYTES)) or str(error.reason)
+        said = _said(error) or str(error.reason)
         kind = InputError if 400 <= error.code < 500 else RequestError
         raise kind(f"the server answered {error.code}: {said}", where=address.name) from None
-    except ValueError as error:
-        raise InputError(f"what answers there is no server of Motet: {error}", where=address.name) from None
-    except OSError as error:
+    except (OSError, http.client.IncompleteRead) as error:
         reason = getattr(error, "reason", error)
         raise RequestError(
             f"the server cannot be reached: {reason}", where=address.name, hint="check the address, and that it runs"
         ) from None
+    except (ValueError, http.client.HTTPException) as error:  # of a port of gRPC, which speaks HTTP/2
+        told = str(error) if isinstance(error, ValueError) else f"it does not speak HTTP/1.1 ({type(error).__name__})"
+        raise InputError(f"what answers there is no server of Motet: {told}", where=address.name) from None
 
 
-def _said(body: bytes) -> str:
+def _said(answer: urllib.error.HTTPError) -> str:
+    body = b""
     try:
+        body = answer.read(MAX_BYTES)
         found = json.loads(body)
-    except ValueError:
+    except (ValueError, OSError, http.client.HTTPException):
         return body.decode(errors="replace")[:500]
     return str(found.get("error", "")) if isinstance(found, dict) else ""
 
