@@ -177,6 +177,7 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
         ({"cache": {"max_byte": 1}}, "unknown key 'max_byte'"),
         ({"admin": "local"}, "expected socket, key or open; got 'local'"),
         ({"observability": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
+        ({"observability": {"access_log": "a.jsonl"}, "admission": {"audit": "/dev/null/a.jsonl"}}, "/dev/null"),
         ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),
     ],
 )
@@ -189,6 +190,7 @@ def test_a_configuration_that_is_wrong_anywhere_changes_nothing(reloaded, wrong,
     server.until(lambda: any("the configuration stays as it is" in line and said in line for line in server.log))
     assert server.infer("fashion_mlp", body(8)).status_code == 413
     assert server.answers("fashion_mlp")
+    assert not (path.parent / "a.jsonl").exists()
 
 
 def test_what_cannot_change_is_said_and_what_was_unloaded_stays_so(reloaded):

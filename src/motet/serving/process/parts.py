@@ -77,7 +77,7 @@ class ServerParts:
             lambda: self.repository,
         )
         self.middleware = Middleware(self.repository, config, self.observability)
-        self._use(config)
+        self._use(config, *self._made_admission(_admission_config(config)))
         if config.sinks:
             self._sinks = self._made_sinks(config)
             self.observability.watch(self._sink_numbers)
@@ -88,18 +88,26 @@ class ServerParts:
         self.front = Front(self._answer_rest, routes, config.limits, self.middleware)
         self.repository.changed.append(self.front.forget_routes)
 
-    def _use(self, config: ServeConfig) -> None:
-        """Set up what can be set up anew while the server runs.
+    def _made_admission(self, read: AdmissionConfig | None) -> tuple[Admission | None, AuditLog | None]:
+        """What lets in, the one there is where there is one, and a log of its own; nothing is changed by it.
 
         Raises:
-            MotetError: when the configuration is wrong; what there was stays.
+            MotetError: when one cannot be made.
         """
-        admission, audit, read = None, None, _admission_config(config)
-        if read is not None:
-            from motet.serving.admission import Admission, AuditLog
+        if read is None:
+            return None, None
+        from motet.serving.admission import Admission, AuditLog
 
-            admission = self._admission or Admission(read, folder=Path(self._folder) / "admission")
-            audit = None if read.audit is None else AuditLog(read.audit)
+        audit = None if read.audit is None else AuditLog(read.audit)
+        try:
+            return self._admission or Admission(read, folder=Path(self._folder) / "admission"), audit
+        except BaseException:
+            if audit is not None:
+                audit.close()
+            raise
+
+    def _use(self, config: ServeConfig, admission: Admission | None, audit: AuditLog | None) -> None:
+        """Set up what can be set up anew while the server runs."""
         self._cache = None if config.cache is None else ResponseCacheConfig.read(config.cache, "cache")
         self._config, self._admission, self._audit = config, admission, audit
         self.middleware.use(config, admission, audit)
@@ -179,10 +187,19 @@ class ServerParts:
             ResponseCacheConfig.read(config.cache, "cache")
         if read is not None and (before is None or read.keys != before.config.keys):
             read.check_keys()
-        self.observability.take(_observability_config(config))
-        if before is not None and read is not None:
-            await before.reload(read)
-        self._use(config)
+        admission, made = self._made_admission(read)
+        try:
+            self.observability.take(_observability_config(config))
+            if before is not None and read is not None:
+                await before.reload(read)
+        except MotetError:
+            self.observability.take(_observability_config(self._config))
+            if made is not None:
+                await asyncio.to_thread(made.close)
+            if admission is not None and admission is not before:
+                await admission.close()
+            raise
+        self._use(config, admission, made)
         self._app = None
         if before is not None and read is None:
             await before.close()
