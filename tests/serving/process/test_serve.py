@@ -177,7 +177,7 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
         ({"cache": {"max_byte": 1}}, "unknown key 'max_byte'"),
         ({"admin": "local"}, "expected socket, key or open; got 'local'"),
         ({"observability": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
-        ({"observability": {"access_log": "a.jsonl"}, "admission": {"audit": "/dev/null/a.jsonl"}}, "/dev/null"),
+        ({"observability": {"access_log": "a.jsonl"}, "admission": {"audit": {"file": "/dev/null/a"}}}, "be written"),
         ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),
     ],
 )
