@@ -55,11 +55,15 @@ def children(live):
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+ESTABLISHED = "01"
+
+
 def owner(live, connection):
     """The process that has the other end of a connection."""
     here = f":{connection.sock.getsockname()[1]:04X}"
     lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [line[9] for line in lines if line[1].endswith(f":{live.port:04X}") and line[2].endswith(here)]
+    ends = [line for line in lines if line[1].endswith(f":{live.port:04X}") and line[2].endswith(here)]
+    (inode,) = [line[9] for line in ends if line[3] == ESTABLISHED]  # not one that had these ports before
     for pid in children(live):
         for fd in Path(f"/proc/{pid}/fd").iterdir():
             if os.readlink(fd) == f"socket:[{inode}]":
