@@ -32,7 +32,7 @@ export function showPool(section, now) {
   section.hidden = !pool && !places.length && !scaled.length;
   if (section.hidden) return;
   section.querySelector(".lent").replaceChildren(...(pool ? lent(pool) : []));
-  section.querySelector(".breath").replaceChildren(...scaled.map(count));
+  section.querySelector(".scaled").replaceChildren(...scaled.map(count));
   section.querySelector(".places").replaceChildren(...places.map((each) => place(each, places)));
 }
 

@@ -69,7 +69,7 @@ class ModelRepository:
         self.loop = asyncio.get_running_loop()
         self._prepared = prepare
         self._loader = Loader(self.loop, lambda: self._limits, threads or num_cores(), places)
-        self._breath = Autoscaler(self.loop, self._hosted_models, self._waiting_for, pool)
+        self._autoscaler = Autoscaler(self.loop, self._hosted_models, self._waiting_for, pool)
         self.pool = pool
         self._names: dict[str, RepositoryEntry] = {}
         self._graphs: dict[str, RepositoryEntry] = {}
@@ -268,7 +268,7 @@ class ModelRepository:
             raise error from error.__cause__
         self._graphs[graph.name] = fresh
         self._set(fresh, "READY", "")
-        self._breath.start()
+        self._autoscaler.start()
         self._rivals()
         self._register()
         if fresh is not graph:
@@ -388,5 +388,5 @@ class ModelRepository:
         for each in self.things:
             if each.batcher is not None:
                 each.batcher.end()
-        self._breath.close()
+        self._autoscaler.close()
         self._loader.close([each.batcher for each in self.things if each.batcher is not None])
