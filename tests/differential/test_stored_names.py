@@ -77,8 +77,9 @@ def test_a_server_takes_either_name(iris: Any) -> None:
     try:
         expected = own.predict_proba(frame[:3])
         for rows in (frame[:3], frame[:3].set_axis(["sl", "sw", "pl", "pw"], axis=1)):
-            answer = httpx.post(f"{live.url}/predict/g", json={"rows": rows.to_dict("records")}).json()
-            np.testing.assert_allclose([row["p"] for row in answer["rows"]], expected, atol=1e-12)
+            answer = httpx.post(f"{live.url}/predict/g", json={"rows": rows.to_dict("records")})
+            assert answer.status_code == 200, answer.text
+            np.testing.assert_allclose([row["p"] for row in answer.json()["rows"]], expected, atol=1e-12)
         metadata = httpx.get(f"{live.url}/v2/models/g").json()
         assert [each["name"] for each in metadata["inputs"]] == ["pw", "pl", "sl", "sw"]
         named = dict(zip(("sl", "sw", "pl", "pw"), frame.columns, strict=True))
