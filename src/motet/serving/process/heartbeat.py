@@ -67,13 +67,17 @@ class Pulse:
         self.silent_s, self._last = 0.0, BUSY
         self.serving = self.heard = False
 
-    def hangs(self, now: float) -> bool:
-        """Listen; whether it was silent for too long."""
+    def listen(self, now: float) -> None:
+        """Take in what it has said."""
         self.silent_s += min(now - self._looked, LOOK_S)
         self._looked = now
         if beats := self._heard():
             self.silent_s, self._last, self.heard = 0.0, beats[-1:], True
             self.serving = self.serving or SERVING in beats
+
+    def hangs(self, now: float) -> bool:
+        """Listen; whether it was silent for too long."""
+        self.listen(now)
         if self.silent_s <= self._hang_s:
             return False
         return self._last == SERVING or self.silent_s > BUSY_S or is_stopped(self._pid)

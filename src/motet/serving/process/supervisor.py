@@ -243,7 +243,10 @@ class _Parent:
         if worker.again_at is None:
             worker.again_at = now + self._pause_s(worker, code, now)
             worker.lost_at = worker.lost_at or now
-            if not any(each.pulse.serving for each in self._workers if each.process.poll() is None):
+            left = [each.pulse for each in self._workers if each.process.poll() is None]
+            for pulse in left:
+                pulse.listen(now)  # it may have begun to serve since it was looked at
+            if not any(pulse.serving for pulse in left):
                 forget_digests(self._folder)
         if now >= worker.again_at:
             worker.pulse.close()
