@@ -75,6 +75,7 @@ def test_a_server_takes_either_name(iris: Any) -> None:
     folder, frame, own = iris
     live = Live(folder, folder / "g.yaml")
     try:
+        live.until_ready()
         expected = own.predict_proba(frame[:3])
         for rows in (frame[:3], frame[:3].set_axis(["sl", "sw", "pl", "pw"], axis=1)):
             answer = httpx.post(f"{live.url}/predict/g", json={"rows": rows.to_dict("records")})
