@@ -252,6 +252,7 @@ def test_a_server_of_graphs_whose_models_differ_only_in_the_order_of_their_input
     for place, order in enumerate(ORDERS[:3]):
         _ordered(tmp_path, f"g{place}", order)
     live = Live(tmp_path, *(tmp_path / f"g{place}.yaml" for place in range(3)))
+    live.until_ready()
     try:
         for place in range(3):
             rows = [{f"the_{name}": value for name, value in row.items()} for row in ROWS.to_dict("records")]

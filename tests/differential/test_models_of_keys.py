@@ -100,6 +100,7 @@ def test_new_files_are_found_when_the_graph_is_loaded_again_also_by_a_server(mod
     _graph(folder)
     (folder / "serve.yaml").write_text("admin: open")
     live = Live(folder, folder / "g.yaml", "--config", folder / "serve.yaml")
+    live.until_ready()
     try:
         row = {"f": [0.5, -1.0], "k": "new"}
         answer = httpx.post(f"{live.url}/predict/g", json=row)

@@ -295,6 +295,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     for form in ("grey", "rgb"):
         _decoding(form).save(made / f"{form}_decoded.yaml")
     live = Live(made, *sorted(made.glob("*.yaml")))
+    live.until_ready()
     with httpx.Client(base_url=live.url, timeout=60) as client:
         yield client
     live.close()

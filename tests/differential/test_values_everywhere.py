@@ -77,6 +77,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for graph in graphs:
         graph.save(folder / f"{graph.name}.yaml")
     live = Live(folder, *(folder / f"{graph.name}.yaml" for graph in graphs))
+    live.until_ready()
     yield live
     live.close()
 
