@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner, Result
 
 from motet.cli import cli
+from motet.cli.exits import INTERRUPTED
+from motet.workflow import triggers
+from motet.workflow.plan import Plan
 
 PROGRAM = """
 import motet as mt
@@ -144,6 +149,46 @@ def test_a_file_that_cannot_be_imported_is_told_with_the_line(run: Any, tmp_path
     assert result.exit_code == 2
     place = f"error: {tmp_path / 'unimported.py'}:3: cannot be imported: InputError: step, max_age: 'soon' is no time"
     assert result.stderr.startswith(place)
+
+
+def test_a_file_called_like_another_module_is_refused_and_takes_no_place(run: Any, tmp_path: Path) -> None:
+    loaded = {name: sys.modules.get(name) for name in ("json", "click", "time")}
+    for name in (*loaded, "wave"):
+        (tmp_path / f"{name}.py").write_text(PROGRAM)
+        result = run("workflow", "run", f"{name}.py")
+        assert (result.exit_code, sys.modules.get(name)) == (2, loaded.get(name)), result.output
+        assert f"error: {tmp_path / name}.py: is called as the module {name}" in result.stderr
+        assert "hint: rename the file" in result.stderr
+        (tmp_path / f"{name}.py").unlink()
+
+
+def test_a_file_that_cannot_be_imported_leaves_the_one_of_its_name_in_its_place(run: Any, tmp_path: Path) -> None:
+    assert run("workflow", "run", "commanded.py").exit_code == 0
+    known = sys.modules["commanded"]
+    (tmp_path / "below").mkdir()
+    (tmp_path / "below" / "commanded.py").write_text("1 / 0")
+    assert "ZeroDivisionError" in run("workflow", "run", "below/commanded.py").stderr
+    assert sys.modules["commanded"] is known
+
+
+def test_no_error_of_a_run_ends_those_that_follow(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [
+        OSError(errno.ENOSPC, "No space left on device", "runs.db"),
+        RuntimeError("odd"),
+        KeyboardInterrupt(),
+        None,
+    ]
+    played = Mock(side_effect=errors)
+    monkeypatch.setattr(Plan, "run", played)
+    monkeypatch.setattr(triggers, "repeat", lambda when, once, stop: [once() for _ in errors])
+    result = run("workflow", "run", "commanded.py", "--every", "1h")
+    assert result.stderr.splitlines() == [
+        "error: runs.db: No space left on device",
+        "error: RuntimeError: odd",
+        "stopped",
+    ]
+    assert result.exit_code == INTERRUPTED
+    assert played.call_count == 3
 
 
 def test_a_cache_that_cannot_be_is_told_as_that_before_the_work(run: Any, tmp_path: Path) -> None:

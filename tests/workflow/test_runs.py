@@ -81,6 +81,37 @@ def test_a_condition_decides_which_steps_run(accuracy):
     assert run.step("mourn" if good else "publish").state == "left out"
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_part_of_a_choice_is_of_the_side_that_is_taken(wanted):
+    @mt.step
+    def named(name):
+        return {"name": name}
+
+    @mt.workflow
+    def flow():
+        chosen = mt.when(number(1) == 1, lambda: named("a"), otherwise=lambda: named.named("other")("b"))
+        chosen = mt.when(number(int(wanted)) == 1, lambda: chosen, otherwise=lambda: named.named("third")("c"))
+        return number.named("end")(chosen["name"]), number.named("all")([chosen["name"] == "a"])
+
+    run = flow().run()
+    assert run.output == (("a", [True]) if wanted else ("c", [False]))
+
+
+def test_a_step_says_which_step_of_the_side_that_is_taken_has_failed():
+    @mt.step
+    def broken(x):
+        raise ValueError("no")
+
+    @mt.workflow
+    def flow():
+        chosen = mt.when(number(1) == 0, lambda: number.named("fine")(1), otherwise=lambda: broken(1))
+        return number.named("end")(chosen), number.named("part")(chosen["name"])
+
+    run = flow().run(check=False)
+    for step in ("end", "part"):
+        assert (run.step(step).state, run.step(step).why) == ("skipped", "step broken failed")
+
+
 def test_independent_steps_run_at_the_same_time():
     meeting = threading.Barrier(3, timeout=20)
 

@@ -16,14 +16,12 @@ from motet.system import garbage
 from motet.system.streams import ready
 
 if TYPE_CHECKING:
-    from motet.errors import MotetError
     from motet.facade import Graph
 
 __all__ = [
     "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
     "Command", "CommandGroup", "LazyGroup", "exit_code", "load_graph",
-    "say_finished",
-    "write_exits",
+    "say_error", "say_finished", "write_exits",
 ]  # fmt: skip
 
 OK, FAILED, WRONG, ROWS_FAILED = 0, 1, 2, 3
@@ -91,7 +89,7 @@ class Command(click.Command):
                     say_stopped()
                     ctx.exit(stopping.code)
                 if isinstance(error, MotetError) or (isinstance(error, OSError) and error.errno is not None):
-                    _say(error)
+                    say_error(error)
                     ctx.exit(exit_code(error))
                 raise
 
@@ -133,12 +131,15 @@ class CommandGroup(click.Group):
         write_exits(formatter, self.exits)
 
 
-def _say(error: MotetError | OSError) -> None:
+def say_error(error: Exception) -> None:
+    """Say what went wrong, in a line and its hints; with `MOTET_TRACEBACK=1` also where."""
+    from motet.errors import MotetError
+
     if os.environ.get("MOTET_TRACEBACK", "") not in ("", "0"):
         import traceback
 
         traceback.print_exception(error)
-    if isinstance(error, OSError):
+    if isinstance(error, OSError) and error.errno is not None:
         from motet.system.places import current_folder
 
         place = "".join(f"{name}: " for name in (error.filename, error.filename2) if name is not None)
@@ -147,8 +148,10 @@ def _say(error: MotetError | OSError) -> None:
             return
         click.echo(f"error: {place}{error.strerror}", err=True)
     else:
+        from motet.tracebacks import summary
+
         notes = "".join(f"\n  note: {note}" for note in getattr(error, "__notes__", ()))
-        click.echo(f"error: {error}{notes}", err=True)
+        click.echo(f"error: {error if isinstance(error, MotetError) else summary(error)}{notes}", err=True)
 
 
 def say_finished(text: str, *, err: bool = False) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, WRONG, Command, say_finished
+from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, WRONG, Command, say_error, say_finished
 from motet.tracebacks import summary
 
 if TYPE_CHECKING:
@@ -173,15 +173,17 @@ def _again(
     ctx: click.Context, plan: Plan, settings: dict[str, Any], explain: bool, page: str | None, quiet: bool
 ) -> None:
     """A run among many: one that fails is told of, and the next one comes all the same."""
-    from motet.errors import MotetError, OverlapError
+    from motet.errors import OverlapError
 
     try:
         _once(ctx, plan, settings, explain, page, quiet)
     except OverlapError as error:
         if not quiet:
             click.echo(f"left out: {error.what}", err=True)
-    except MotetError as error:
-        click.echo(f"error: {error}", err=True)
+    except BrokenPipeError:
+        raise  # nobody reads what is said
+    except Exception as error:  # noqa: BLE001 (the next run may go well)
+        say_error(error)
     ctx.obj = None  # nothing runs that --resume could go on with
 
 

@@ -15,6 +15,7 @@ from motet.system.places import current_folder
 from motet.tracebacks import summary, users_place
 from motet.workflow.definition import Workflow
 from motet.workflow.load import run_file
+from motet.workflow.project import is_project, module_file
 
 __all__ = ["find_workflow", "read_parameters"]
 
@@ -32,7 +33,8 @@ def find_workflow(place: str) -> tuple[Workflow[Any], Path, str]:
         The workflow, its file, and its name there.
 
     Raises:
-        GraphError: when the file cannot be read or run, or has no workflow, or several and none is named.
+        GraphError: when the file cannot be read or run, is called as a module is that is not the project's, or has no workflow,
+            or several and none is named.
         UnknownNameError: when it has none of that name.
     """
     text, _, name = place.rpartition(":") if not place.endswith(".py") else (place, "", "")
@@ -75,10 +77,16 @@ def _load(path: Path) -> Any:
     known = sys.modules.get(path.stem)
     if known is not None and getattr(known, "__file__", None) == str(path):
         return known
+    other = module_file(path.stem)
+    if not is_project(path.stem) and other != str(path):
+        named = f"the module {path.stem}{f' ({other})' if other else ''}"
+        raise GraphError(f"is called as {named} is, whose place it would take", where=str(path), hint="rename the file")
     try:
         return run_file(str(path), path.stem)
     except Exception as error:
         sys.modules.pop(path.stem, None)
+        if known is not None:
+            sys.modules[path.stem] = known
         where = users_place(error) or str(path)
         raise GraphError(f"cannot be imported: {summary(error)}", where=where) from error
 

@@ -20,7 +20,7 @@ import orjson
 
 from motet.errors import MotetError, WorkflowError
 from motet.workflow.code.summary import in_unicode
-from motet.workflow.deferred import Choice, Deferred, deferreds_in, nodes_of
+from motet.workflow.deferred import nodes_of
 from motet.workflow.play.execute import Again, StepExecutor, place_of_error
 from motet.workflow.play.state import ENDED, GOOD, Cancelled, StepState, StepValue
 from motet.workflow.steps import AsReady, PlannedStep
@@ -317,52 +317,33 @@ class Runner:
         """Whether a step runs: None, or the state that it ends in. Notes why, and the results that it takes as they come."""
         node = state.node
         for branch in node.branches:
-            verdict = self._verdict(branch.condition)
-            if verdict:
-                return self._because(state, verdict, self._missing(branch.condition))
+            if (other := self._missing(branch.condition)) is not None:
+                return self._because(state, other)
             if bool(self.session.resolve(branch.condition)) != branch.wanted:
                 state.why = f"{branch.condition!s} is {'false' if branch.wanted else 'true'}"
                 return "left out"
         for each in node.after:
             other = self.states[each.place]
             if other.state not in GOOD and other.state != "left out":
-                return self._because(state, "skipped", other)
+                return self._because(state, other)
         for value in node.arguments.values():
             if isinstance(value, AsReady):
-                state.items = [item for item in value.items if not self._verdict(item)]
+                state.items = [item for item in value.items if self._missing(item) is None]
                 if len(state.items) < value.at_least:
                     state.why = f"{len(state.items)} of the results that it waits for came"
                     return "skipped"
-                continue
-            for promise in deferreds_in(value):
-                verdict = self._verdict(promise)
-                if verdict:
-                    return self._because(state, verdict, self._missing(promise))
+            elif (other := self._missing(value)) is not None:
+                return self._because(state, other)
         return None
 
-    def _missing(self, promise: Deferred) -> StepState | None:
-        states = (self.states[each.place] for each in nodes_of(promise))
-        return next((each for each in states if each.value is None), None)
+    def _because(self, state: StepState, other: StepState) -> str:
+        """The state that a step ends in which needs a result of another one that has none. Notes why."""
+        state.why = f"step {other.id} {_PAST.get(other.state, other.state)}"
+        return "left out" if other.state == "left out" else "skipped"
 
-    def _because(self, state: StepState, verdict: str, other: StepState | None) -> str:
-        if other is not None:
-            state.why = f"step {other.id} {_PAST.get(other.state, other.state)}"
-        return verdict
-
-    def _verdict(self, promise: Deferred) -> str:
-        """Empty where a promise can be kept, else what becomes of a step that needs it."""
-        if isinstance(promise, Choice):
-            found = self._verdict(promise.condition)
-            if found:
-                return found
-            inner = [self._verdict(each) for each in deferreds_in(self.session.chosen(promise))]
-            return next(filter(None, inner), "")
-        found = ""
-        for node in nodes_of(promise):
-            state = self.states[node.place]
-            if state.value is None:
-                found = "left out" if state.state == "left out" and found != "skipped" else "skipped"
-        return found
+    def _missing(self, value: Any) -> StepState | None:
+        """A step that has no result, but should have one for a value: one that was left out only where no other lacks."""
+        return min(self.session.lacking(value), key=lambda state: state.state == "left out", default=None)
 
 
 def _told(error: BaseException, node: PlannedStep) -> str:

@@ -142,14 +142,20 @@ class Session:
 
     def known(self, value: Any) -> bool:
         """Whether all results that a promise takes are there."""
-        if isinstance(value, Result):
-            return self.states[value.node.place].value is not None
-        if isinstance(value, Choice):
-            return self.known(value.condition) and self.known(self.chosen(value))
-        inside = (
-            (getattr(value, name) for name in value.__slots__) if isinstance(value, Deferred) else deferreds_in(value)
-        )
-        return all(map(self.known, inside))
+        return next(self.lacking(value), None) is None
+
+    def lacking(self, value: Any) -> Iterator[StepState]:
+        """The steps that have no result and should have one for a value; of a choice only the side that is taken counts."""
+        for promise in deferreds_in(value):
+            if isinstance(promise, Result):
+                if self.state(promise.node).value is None:
+                    yield self.state(promise.node)
+            elif isinstance(promise, Choice):
+                unknown = list(self.lacking(promise.condition))
+                yield from unknown or self.lacking(self.chosen(promise))
+            else:
+                for name in promise.__slots__:
+                    yield from self.lacking(getattr(promise, name))
 
     def chosen(self, choice: Choice) -> Any:
         """The side of a choice that is taken."""
