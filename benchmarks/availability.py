@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.tables import table
 from motet.batch import Array
 from motet.errors import ModelUnavailableError, ReplicaLostError
-from motet.runtime.replicas.restart_policy import Keeping
+from motet.runtime.replicas.restart_policy import RestartPolicy
 from motet.runtime.replicas.set import ReplicaSet
 from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 
@@ -72,9 +72,9 @@ class Month:
         self.crashes = self.failed = 0
         self.seconds: list[float] = []
         self._penalties: list[float] = []
-        keeping = Keeping(look_s=5.0)
+        restart_policy = RestartPolicy(look_s=5.0)
         self.set = ReplicaSet(
-            "m", self._replica, replicas, timeout_s=rates.timeout_s, clockwork=self._clock, keeping=keeping,
+            "m", self._replica, replicas, timeout_s=rates.timeout_s, clockwork=self._clock, restart_policy=restart_policy,
             chance=self._chance.random,
         )  # fmt: skip
         self._started = False

@@ -15,7 +15,7 @@ from motet.errors import (
     ReplicaLostError,
 )
 from motet.runtime.replicas.lifecycle import WAIT_S
-from motet.runtime.replicas.restart_policy import Keeping
+from motet.runtime.replicas.restart_policy import RestartPolicy
 from motet.runtime.replicas.set import BLAMED, TRIES, ReplicaSet
 from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 
@@ -172,9 +172,9 @@ def test_pauses_between_useless_lives_grow():
         return SimulatedReplica(fails=ReplicaLostError("x") if number else None)
 
     clock = SimulatedClockwork()
-    keeping = Keeping(first_pause_s=1.0, longest_pause_s=3.0, tries=6)
+    restart_policy = RestartPolicy(first_pause_s=1.0, longest_pause_s=3.0, tries=6)
     making = Making(make=make)
-    found = ReplicaSet("m", making, 1, clockwork=clock, chance=lambda: 0.0, keeping=keeping)
+    found = ReplicaSet("m", making, 1, clockwork=clock, chance=lambda: 0.0, restart_policy=restart_policy)
     found.start()
     making.made[0].die()
     clock.run(100)
@@ -235,7 +235,7 @@ def test_a_replica_that_answers_wrongly_is_taken_out_where_another_answers_right
 
 
 def test_the_log_quotes_no_answer_of_one_that_is_given_up(caplog):
-    found, _ = ready(wrong_first(), check=check, keeping=Keeping(tries=1))
+    found, _ = ready(wrong_first(), check=check, restart_policy=RestartPolicy(tries=1))
     answers(found)
     assert states(found)[0] == "FAILED"
     assert "gave 1 rows" in found.status()[0].reason

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from motet.runtime.replicas.balancer import BALANCERS, PowerOfTwo, rendezvous
 from motet.runtime.replicas.limits import LEAST, MOST, ConcurrencyLimit
-from motet.runtime.replicas.restart_policy import Keeping, RestartPolicy
+from motet.runtime.replicas.restart_policy import RestartCounter, RestartPolicy
 
 
 @dataclass(eq=False)
@@ -92,25 +92,25 @@ def test_rendezvous_spreads_keys_and_a_missing_one_has_no_place():
 
 
 def test_after_a_useful_life_the_next_begins_at_once():
-    restart_policy = RestartPolicy(Keeping(tries=3), chance=lambda: 0.0)
+    restarts = RestartCounter(RestartPolicy(tries=3), chance=lambda: 0.0)
     for now in range(100):
-        assert restart_policy.ended(float(now), useful=True) == 0.0
+        assert restarts.ended(float(now), useful=True) == 0.0
 
 
 def test_useless_lives_count_for_a_while_only():
-    restart_policy = RestartPolicy(Keeping(tries=3, within_s=60), chance=lambda: 0.0)
-    assert all(restart_policy.ended(now * 40.0, useful=False) is not None for now in range(100))
-    assert restart_policy.ended(99 * 40.0 + 1, useful=False) is None
+    restarts = RestartCounter(RestartPolicy(tries=3, within_s=60), chance=lambda: 0.0)
+    assert all(restarts.ended(now * 40.0, useful=False) is not None for now in range(100))
+    assert restarts.ended(99 * 40.0 + 1, useful=False) is None
 
 
 @given(st.integers(0, 40), st.floats(0, 1))
 def test_pauses_double_up_to_a_bound_and_jitter_only_shortens_them(lifecycle, chance):
-    rules = Keeping(tries=0)
-    restart_policy = RestartPolicy(rules, chance=lambda: chance)
+    rules = RestartPolicy(tries=0)
+    restarts = RestartCounter(rules, chance=lambda: chance)
     for _ in range(lifecycle):
-        restart_policy.ended(0.0, useful=False)
+        restarts.ended(0.0, useful=False)
     wanted = min(rules.longest_pause_s, rules.first_pause_s * 2**lifecycle)
-    assert wanted * (1 - rules.jitter) <= restart_policy.ended(0.0, useful=False) <= wanted
+    assert wanted * (1 - rules.jitter) <= restarts.ended(0.0, useful=False) <= wanted
 
 
 def a_server(limit, servers, calls=4000, service_s=0.01):

@@ -16,7 +16,7 @@ from motet.graph.replicas import MOST_REPLICAS
 from motet.runtime.replicas.clockwork import Clockwork
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restart_policy import Keeping, RestartPolicy
+from motet.runtime.replicas.restart_policy import RestartCounter, RestartPolicy
 from motet.runtime.replicas.slot import UNBOUNDED, Life, ReplicaState, ReplicaStatus, Slot
 from motet.system.incidents import INCIDENTS
 from motet.threads import side_by_side
@@ -48,7 +48,7 @@ class Lifecycle:
         unchanged: is called before and after a local one is loaded; raises where it is another than those before.
         warm_up: is called with each replica when it is loaded; says whether it answered rows; what it raises means
             that it is not ready. None does nothing.
-        keeping: how replicas are replaced.
+        restart_policy: how replicas are replaced.
         clockwork: the time, and who starts replicas.
         chance: a number from 0 to 1, for the jitter of pauses; None is the usual one.
 
@@ -71,13 +71,13 @@ class Lifecycle:
         addresses: Mapping[str, Make],
         unchanged: Callable[[], None],
         warm_up: Callable[[Replica], bool] | None,
-        keeping: Keeping,
+        restart_policy: RestartPolicy,
         clockwork: Clockwork,
         chance: Callable[[], float] | None,
     ) -> None:
         self.name = name
         self._make, self._unchanged, self._warm_up = make, unchanged, warm_up
-        self._keeping, self._clockwork, self._chance = keeping, clockwork, chance
+        self._restart_policy, self._clockwork, self._chance = restart_policy, clockwork, chance
         self._condition = threading.Condition()
         self._closed = self._first = self._looking = self._answered = False
         self.asks: Callable[[], None] | None = None
@@ -87,16 +87,16 @@ class Lifecycle:
         self._slots: list[Slot] = []
         for _ in range(count):
             self._slots.append(self._slot(make))
-        patient = replace(keeping, tries=0)
+        patient = replace(restart_policy, tries=0)
         self._slots += [self._slot(each, address, patient) for address, each in addresses.items()]
 
-    def _slot(self, make: Make, address: str = "", keeping: Keeping | None = None) -> Slot:
-        restart_policy = RestartPolicy(
-            keeping or self._keeping, **({} if self._chance is None else {"chance": self._chance})
+    def _slot(self, make: Make, address: str = "", restart_policy: RestartPolicy | None = None) -> Slot:
+        restart_counter = RestartCounter(
+            restart_policy or self._restart_policy, **({} if self._chance is None else {"chance": self._chance})
         )
         taken = {slot.name for slot in self._slots}
         number = next(str(number) for number in range(MOST_REPLICAS + 1) if str(number) not in taken)
-        return Slot(address or number, make, restart_policy, address)
+        return Slot(address or number, make, restart_counter, address)
 
     def start(self) -> None:
         """Start all replicas; returns when they are ready. One that dies while it starts is tried again, within bounds.
@@ -141,9 +141,9 @@ class Lifecycle:
     def _next_life(self, slot: Slot, reason: str, *, useful: bool, said: str = "") -> None:
         slot.reason = reason
         self._is_lost(slot, said or reason)
-        pause = slot.restart_policy.ended(self._clockwork.now(), useful=useful)
+        pause = slot.restart_counter.ended(self._clockwork.now(), useful=useful)
         if pause is None:
-            given_up = f"given up after {slot.restart_policy.num_useless} starts of no use; the last one: "
+            given_up = f"given up after {slot.restart_counter.num_useless} starts of no use; the last one: "
             slot.reason = given_up + reason
             self._say("replica_given_up", slot, "is not started anew: %s", given_up + (said or reason))
             self._set(slot, ReplicaState.FAILED)
@@ -227,7 +227,7 @@ class Lifecycle:
             slot.starting, slot.error = None, error
             if slot.state is not ReplicaState.STARTING:
                 return
-            again = isinstance(error, ReplicaLostError) and slot.restart_policy.num_useless + 1 < FIRST_TRIES
+            again = isinstance(error, ReplicaLostError) and slot.restart_counter.num_useless + 1 < FIRST_TRIES
             if self._first and not again:
                 slot.reason = reason
                 self._set(slot, ReplicaState.FAILED)
@@ -245,7 +245,7 @@ class Lifecycle:
     def _watch(self, replica: Replica) -> None:
         if replica.kind == "process" and not self._looking:
             self._looking = True
-            self._clockwork.later(partial(_look, weakref.ref(self)), self._keeping.look_s)
+            self._clockwork.later(partial(_look, weakref.ref(self)), self._restart_policy.look_s)
 
     def _look(self) -> bool:
         """Find replicas that ended while nobody called them, or that were stopped; whether to look again."""
@@ -283,7 +283,7 @@ class Lifecycle:
         with self._condition:
             for slot in self._slots:
                 if slot.state is ReplicaState.FAILED:
-                    slot.restart_policy.forget()
+                    slot.restart_counter.forget()
                     self._set(slot, ReplicaState.BACKOFF)
                     self._clockwork.beside(partial(self._again, slot))
 
@@ -356,4 +356,4 @@ def _look(held: weakref.ref[Lifecycle]) -> None:
     """Look at replicas that nobody calls, again and again, for as long as somebody holds the set."""
     found = held()
     if found is not None and found._look():
-        found._clockwork.later(partial(_look, held), found._keeping.look_s)
+        found._clockwork.later(partial(_look, held), found._restart_policy.look_s)

@@ -11,12 +11,12 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Keeping", "RestartPolicy"]
+__all__ = ["RestartCounter", "RestartPolicy"]
 
 
 @dataclass(frozen=True)
-class Keeping:
-    """How replicas are kept.
+class RestartPolicy:
+    """The rules by which a replica that ended is followed by another.
 
     Attributes:
         first_pause_s: before the second useless life in a row; it doubles with each further one.
@@ -35,16 +35,16 @@ class Keeping:
     look_s: float = 0.25
 
 
-class RestartPolicy:
+class RestartCounter:
     """Counts the lives of one replica. It has no lock: one thread at a time.
 
     Args:
-        keeping: the rules.
+        policy: the rules.
         chance: a number from 0 to 1.
     """
 
-    def __init__(self, keeping: Keeping, chance: Callable[[], float] = random.random) -> None:
-        self._keeping, self._chance = keeping, chance
+    def __init__(self, policy: RestartPolicy, chance: Callable[[], float] = random.random) -> None:
+        self._policy, self._chance = policy, chance
         self._useless: deque[float] = deque(maxlen=64)
 
     def ended(self, now: float, *, useful: bool) -> float | None:
@@ -57,7 +57,7 @@ class RestartPolicy:
         Returns:
             The pause before the next life, in seconds; None when it is given up.
         """
-        rules = self._keeping
+        rules = self._policy
         if useful:
             self._useless.clear()
             return 0.0

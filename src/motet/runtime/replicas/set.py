@@ -21,7 +21,7 @@ from motet.runtime.replicas.balancer import BALANCERS, Balancer
 from motet.runtime.replicas.clockwork import CLOCKWORK, Clockwork
 from motet.runtime.replicas.lifecycle import WAIT_S, Lifecycle, Make
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restart_policy import Keeping
+from motet.runtime.replicas.restart_policy import RestartPolicy
 from motet.runtime.replicas.slot import Life, ReplicaState, Slot
 from motet.system.incidents import INCIDENTS
 
@@ -57,7 +57,7 @@ class ReplicaSet(Lifecycle):
             that it is not ready. None does nothing.
         balancer: chooses; None is `least_loaded`.
         timeout_s: how long a call may take; None sets no bound.
-        keeping: how replicas are replaced.
+        restart_policy: how replicas are replaced.
         clockwork: the time, and who starts replicas.
         chance: a number from 0 to 1, for the jitter of pauses; None is the usual one.
     """
@@ -74,7 +74,7 @@ class ReplicaSet(Lifecycle):
         warm_up: Callable[[Replica], bool] | None = None,
         balancer: Balancer | None = None,
         timeout_s: float | None = None,
-        keeping: Keeping | None = None,
+        restart_policy: RestartPolicy | None = None,
         clockwork: Clockwork = CLOCKWORK,
         chance: Callable[[], float] | None = None,
     ) -> None:
@@ -85,7 +85,7 @@ class ReplicaSet(Lifecycle):
             addresses=addresses or {},
             unchanged=unchanged,
             warm_up=warm_up,
-            keeping=keeping or Keeping(),
+            restart_policy=restart_policy or RestartPolicy(),
             clockwork=clockwork,
             chance=chance,
         )
@@ -250,7 +250,7 @@ class ReplicaSet(Lifecycle):
                     life.limit.answered(rows, seconds, life.in_flight)
                 if slot.life is life and slot.callable:
                     if slot.state is ReplicaState.SUSPECT:
-                        slot.restart_policy.forget()
+                        slot.restart_counter.forget()
                         self._set(slot, ReplicaState.READY)
                     self._is_back(slot)
             self._over(slot, life)
@@ -289,7 +289,7 @@ class ReplicaSet(Lifecycle):
             if slot.life is life and slot.callable:
                 slot.reason = reason
                 others = any(other.callable for other in self._slots if other is not slot)
-                pause = slot.restart_policy.ended(self._clockwork.now(), useful=False) if others else None
+                pause = slot.restart_counter.ended(self._clockwork.now(), useful=False) if others else None
                 self._is_lost(slot, reason)
                 self._set(slot, ReplicaState.SUSPECT if pause is None else ReplicaState.BACKOFF)
                 if pause is not None:

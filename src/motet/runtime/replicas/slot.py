@@ -8,7 +8,7 @@ from enum import StrEnum
 
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
-from motet.runtime.replicas.restart_policy import RestartPolicy
+from motet.runtime.replicas.restart_policy import RestartCounter
 
 __all__ = ["UNBOUNDED", "Life", "ReplicaState", "ReplicaStatus", "Slot"]
 
@@ -63,7 +63,7 @@ class Slot:
         name: its own, for as long as it is there.
         make: makes a replica, not started.
         address: of a remote replica, else empty.
-        restart_policy: says when the next life begins.
+        restart_counter: counts its lives, and says when the next begins.
         state: what it is doing.
         life: the one that can be called; None while there is none.
         starting: the replica that loads; None while none does.
@@ -77,7 +77,7 @@ class Slot:
 
     name: str
     make: Callable[[], Replica]
-    restart_policy: RestartPolicy
+    restart_counter: RestartCounter
     address: str = ""
     state: ReplicaState = ReplicaState.STARTING
     life: Life | None = None

@@ -1,4 +1,4 @@
-"""The door: a request goes in with a ticket, and gives it back when it is done."""
+"""The admission controller: a request goes in with a ticket, and gives it back when it is done."""
 
 from __future__ import annotations
 
@@ -130,18 +130,7 @@ class Admission:
         return self._callers.owner
 
     def identify(self, headers: Headers, address: str) -> Caller:
-        """The caller of a request.
-
-        Args:
-            headers: by lower-case names.
-            address: of the client; `client_address` finds it behind proxies.
-
-        Raises:
-            UnauthorizedError: when its credential does not hold, or it has none and needs one.
-            WrongCredentialsError: instead, where too many that do not hold came from its network.
-            ForbiddenError: when its credential names a class that does not exist here.
-            NotReadyError: when credentials cannot be checked now.
-        """
+        """The caller of a request, see `Callers.identify`; counts those whose credential does not hold."""
         try:
             return self._callers.identify(headers, address)
         except (UnauthorizedError, WrongCredentialsError):
