@@ -10,6 +10,7 @@ from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
+from motet.errors import GraphError
 from motet.nodes.owned import own_result
 from motet.tracebacks import ends_program
 
@@ -19,6 +20,8 @@ T = TypeVar("T")
 
 ALONE_S = 1.0
 """How long a call waits to be made alone, and others for its end; they are made then in any case."""
+MOST_WAIT_S = 3600.0
+"""How long a call waits for a place while none of those that run ends; then it is taken for one that they wait for."""
 
 
 _within: ContextVar[tuple[Gate, ...]] = ContextVar("motet_within", default=())
@@ -80,6 +83,7 @@ class Gate:
 
         Raises:
             BaseException: what the call raises, of a lone row what it raised alone.
+            GraphError: when none of the calls that it must wait for ends.
         """
         if self._filled:
             return _one_at_a_time(call, given, options, lone=lone)
@@ -126,12 +130,19 @@ class Gate:
         return self._filled and beside
 
     def _wait(self) -> None:
-        """Wait for a place, and, within a bound, for a call that is to be made alone."""
+        """Wait for a place, and for a call that is to be made alone, both within a bound."""
         self._waiting += 1
-        self._changed.wait_for(lambda: not self._alone, ALONE_S)
-        while self._most is not None and self._running >= self._most:
-            self._changed.wait()
-        self._waiting -= 1
+        try:
+            self._changed.wait_for(lambda: not self._alone, ALONE_S)
+            while self._most is not None and self._running >= self._most:
+                if not self._changed.wait(MOST_WAIT_S):
+                    raise GraphError(
+                        f"a call has waited {MOST_WAIT_S:g} s for others to end, and none did: they may wait for this one",
+                        hint="what is called one at a time must not call its own process over the network; functions are "
+                        "once they return memory that they fill again: have them return arrays of their own",
+                    )
+        finally:
+            self._waiting -= 1
 
     def _by_itself(self, call: Callable[..., T], given: Sequence[Any], options: Mapping[str, Any]) -> T:
         """Make a call when no other runs; those that come now wait for its end."""
