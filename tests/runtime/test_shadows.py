@@ -18,6 +18,7 @@ from helpers.oip_server import OipServer, Served, far
 from helpers.until import until
 from motet.batch import Batch
 from motet.client import Client
+from motet.runtime import node_context
 from motet.runtime.executor import drive
 from motet.runtime.shadows import AT_ONCE, MOST_CALLS
 from motet.testing.fakes import Affine, Failing, fake
@@ -115,6 +116,19 @@ def test_one_on_another_machine_is_asked_a_few_times_at_once(server):
     finally:
         server.gate.set()
     until(lambda: of(graph).played == 3 * (AT_ONCE + 4))
+
+
+def test_rows_that_cannot_be_copied_for_it_are_dropped(monkeypatch):
+    def no_memory(column):
+        raise MemoryError
+
+    graph = shadowed(near("next"))
+    with monkeypatch.context() as patched:
+        patched.setattr(node_context, "copied", no_memory)
+        assert graph({"x": X})["y"].tolist() == (2 * X).tolist()
+    assert numbers(of(graph)) == {"played": 0, "failed": 0, "dropped": 3}
+    graph({"x": X})
+    until(lambda: of(graph).played == 3)
 
 
 def test_its_failures_are_counted_and_harm_nobody():

@@ -13,6 +13,7 @@ from motet.graph.node import Answer
 from motet.nodes.owned import own_objects
 from motet.runtime.deadline import unhurried
 from motet.threads import begun
+from motet.tracebacks import ends_program
 
 __all__ = ["AT_ONCE", "Shadow", "copied"]
 
@@ -28,7 +29,7 @@ class Shadow:
     Attributes:
         played: rows that it answered.
         failed: rows that it failed on.
-        dropped: rows that it was not called with, since too many were waiting.
+        dropped: rows that it was not called with, since too many were waiting, or there was no memory for them.
         at_once: how many calls are under way.
     """
 
@@ -52,7 +53,13 @@ class Shadow:
             if full or self._closed:
                 self.dropped += rows
                 return
-            context, call = contextvars.copy_context(), make()
+            try:
+                context, call = contextvars.copy_context(), make()
+            except BaseException as error:
+                self.dropped += rows
+                if ends_program(error):
+                    raise
+                return
             self._waiting.append((rows, lambda: context.run(unhurried, call)))
             self._rows += rows
             if self._threads >= self.at_once:
