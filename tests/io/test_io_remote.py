@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from motet.cli import cli
 from motet.errors import InputError, RunError
 from motet.io import open_source, open_writer
 from motet.io.files import FoundFile
-from motet.io.remote import asking
+from motet.io.remote import RemoteFile, asking
 
 GRAPH = """
 motet: 1
@@ -222,3 +223,37 @@ def test_answers_that_cannot_be_put_there_are_told(s3: Any, monkeypatch: pytest.
 def test_errors_of_this_machines_files_stay_what_they_are() -> None:
     with pytest.raises(ZeroDivisionError), asking("here", None):
         raise ZeroDivisionError
+
+
+class _OfNoSize(io.BytesIO):
+    """A file whose file system knows no size: where it goes to places it tells."""
+
+    size = None
+
+
+class _Streamed(_OfNoSize):
+    def seek(self, place: int, whence: int = 0) -> int:
+        raise ValueError("Cannot seek streaming HTTP file")
+
+
+class _CountsFromNone(_OfNoSize):
+    def seek(self, place: int, whence: int = 0) -> int:
+        return self.size + place  # (as fsspec's AbstractBufferedFile does)
+
+
+def _opened(file: Any) -> RemoteFile:
+    class Files:
+        def open(self, path: str, mode: str) -> Any:
+            return file
+
+    return RemoteFile("far://rows", Files(), "rows")
+
+
+def test_the_size_of_a_file_is_asked_of_it_where_its_file_system_knows_none() -> None:
+    file = _opened(_OfNoSize(b"0123456789"))
+    assert (file.size(), file.read(3), file.seek(-2, 2), file.read()) == (10, b"012", 8, b"89")
+    for kind in (_Streamed, _CountsFromNone):
+        given = kind(b"0123456789")
+        with pytest.raises(InputError, match="far://rows: its file system does not tell how many bytes it has"):
+            _opened(given)
+        assert given.closed

@@ -227,7 +227,7 @@ class RemoteFile(SeekableFile):
         if size is None or not is_asynchronous(fs):
             with asking(url, fs):
                 self._file = fs.open(path, "rb")
-            size = self._file.size if size is None else size
+                size = _size_of(self._file, url) if size is None else size
         super().__init__(int(size))
 
     def read(self, size: int = -1) -> bytes:
@@ -265,6 +265,18 @@ class RemoteFile(SeekableFile):
         self._block = b""
         if self._file is not None:
             self._file.close()
+
+
+def _size_of(file: Any, url: str) -> int:
+    """The bytes in an open file, which is at its start."""
+    try:
+        size = file.seek(0, 2)
+        file.seek(0)
+        return int(size)
+    except (TypeError, ValueError) as error:  # the former where it counts from a size that it does not know
+        file.close()
+        what = "its file system does not tell how many bytes it has, nor goes to places in it"
+        raise InputError(what, where=url, hint="copy it to this machine, or to an object store") from error
 
 
 def _told(error: Exception, url: str) -> MotetError:
