@@ -523,3 +523,21 @@ def test_many_calls_at_once_share_the_connections_that_there_may_be():
     assert asyncio.run(ask()) == [[{}] * 100] * 2
     assert 8 < most <= 20
     assert made <= 24, "connections are used again"
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_arguments_that_are_missing_or_unknown_are_told_by_the_method_that_was_called(kind):
+    client = kind("http://localhost:9")
+
+    async def call(method, *arguments, **options):
+        asked = method(*arguments, **options)
+        return await asked if inspect.isawaitable(asked) else asked
+
+    for name, arguments, options, what in [
+        ("infer", ["m"], {}, "infer() missing 1 required positional argument: 'inputs'"),
+        ("predict", [], {}, "predict() missing 2 required positional arguments: 'name' and 'rows'"),
+        ("ready", ["m"], {"verison": "1"}, "ready() got an unexpected keyword argument 'verison'"),
+    ]:
+        with pytest.raises(TypeError) as raised:
+            asyncio.run(call(getattr(client, name), *arguments, **options))
+        assert str(raised.value) == what

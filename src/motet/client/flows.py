@@ -42,6 +42,8 @@ def method_of(flow: Callable[..., Flow[Any]]) -> Callable[[F], F]:
     """Give the method of a client that plays a flow the flow's name, docs and signature; it returns what the flow does in the end."""
     returned = flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
 
+    flow.__qualname__ = flow.__name__  # errors of arguments tell it, of whichever client it is
+
     def named(method: F) -> F:
         wraps(flow)(method)
         method.__annotations__ = {**flow.__annotations__, "return": returned}
