@@ -92,7 +92,7 @@ class Host:
         with loading:  # of this model alone, so that several load at the same time
             if (known := self._known_as(key, located)) is not None:
                 return known
-            signature = self.resolver.signature(model, folder)
+            signature = self.resolver.signature(model, folder, located)
             found = ModelRuntime(model, located, signature, None, self.resolver.addresses(model, folder, located))
             if self.run is not None:
                 found.in_one_run(self.run)

@@ -186,15 +186,15 @@ class ModelResolver:
             found[uri] = ResolvedModel(other.handler, source, first.version)
         return found
 
-    def signature(self, model: Model, folder: str) -> Signature:
-        """What a model itself takes and gives.
+    def signature(self, model: Model, folder: str, located: ResolvedModel | None = None) -> Signature:
+        """What a model itself takes and gives; `located` is what `locate` gave for it, where that was asked already.
 
         Raises:
             MotetError: when there is no such model, or its signature cannot be known.
         """
         model = self.current(model, folder)
         key = (model, folder)
-        located = self.locate(model, folder)
+        located = located or self.locate(model, folder)
         known = self._signatures.get(key)
         if known and known[1] is located:
             return known[0]
