@@ -14,7 +14,6 @@ import math
 import os
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from motet.errors import InputError
+from motet.system.recent import LruCache
 from motet.threads import new_lock
 
 __all__ = [
@@ -226,12 +226,9 @@ def read_series(path: Path) -> list[MetricSeries]:
         with path.open("rb") as file, _read_lock:
             about = os.fstat(file.fileno())
             key = (str(path), about.st_dev, about.st_ino)
-            found = _read.pop(key, None)
+            found = _read.get(key)
             if found is None or about.st_size < found.place:
-                found = _Points()
-            _read[key] = found
-            while len(_read) > _MOST_READ:
-                _read.popitem(last=False)
+                found = _read.put(key, _Points())
             found.add(file)
             return found.series()
     except OSError:
@@ -276,6 +273,6 @@ class _Points:
         ]
 
 
-_read: OrderedDict[tuple[str, int, int], _Points] = OrderedDict()
+_read: LruCache[tuple[str, int, int], _Points] = LruCache(_MOST_READ)
 """The files that were read last, by path and what the file system calls them."""
 _read_lock = new_lock()

@@ -213,10 +213,15 @@ def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
     assert (read_series(path)[0].values, len(read)) == ((0.0, 7.0, 8.0), 5)
     path.write_bytes(b"")
     assert read_series(path) == []
-    for other in range(metrics_log._MOST_READ):
-        (tmp_path / str(other)).touch()
-        read_series(tmp_path / str(other))
-    assert (len(metrics_log._read), str(path) in {each[0] for each in metrics_log._read}) == (4, False)
+    others = [tmp_path / str(other) for other in range(4)]
+    for other in others:
+        other.touch()
+        read_series(other)
+
+    def is_known(each):
+        return metrics_log._read.get((str(each), each.stat().st_dev, each.stat().st_ino)) is not None
+
+    assert [each for each in (path, *others) if is_known(each)] == others
 
 
 def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):

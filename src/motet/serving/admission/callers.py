@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -15,6 +14,7 @@ from motet.serving.admission.tokens import TokenVerifier
 from motet.serving.admission.wrong import WrongCredentials
 from motet.serving.batching.request import Identity
 from motet.serving.config.admission import AdmissionConfig, ClassLimits
+from motet.system.recent import LruCache
 
 __all__ = ["Caller", "Callers"]
 
@@ -70,7 +70,7 @@ class Callers:
         self.wrong = wrong or WrongCredentials(ticks)
         self._keys = None if config.keys is None else KeyRing(config.keys, clock=clock, ticks=ticks)
         self._tokens = None if config.tokens is None else TokenVerifier(config.tokens, clock=clock, ticks=ticks)
-        self._made: OrderedDict[tuple[str, str, str, str], Caller] = OrderedDict()
+        self._made: LruCache[tuple[str, str, str, str], Caller] = LruCache(CACHED)
 
     @property
     def owner(self) -> Caller:
@@ -148,9 +148,7 @@ class Callers:
                 )
             key = _digest(klass, kind, name)
             caller = Caller(Identity(name, kind), klass, limits, key, _digest(klass), credential)
-            self._made[asked] = caller
-            if len(self._made) > CACHED:
-                self._made.popitem(last=False)
+            self._made.put(asked, caller)
         return caller
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -20,6 +19,7 @@ import msgspec
 from motet.errors import GraphError, MissingExtraError, UnauthorizedError
 from motet.serving.admission.watched import Watched
 from motet.serving.config.admission import TokenConfig
+from motet.system.recent import LruCache
 
 __all__ = ["Claims", "TokenVerifier"]
 
@@ -75,7 +75,7 @@ class TokenVerifier:
             raise MissingExtraError("PyJWT[crypto]", "auth", "admission by tokens") from error
         self._jwt, self._config, self._clock = jwt, config, clock
         self.file: Watched[_KeySet] = Watched(config.jwks, _KeySet.read, missing=None, clock=ticks)
-        self._verified: OrderedDict[bytes, Claims] = OrderedDict()
+        self._verified: LruCache[bytes, Claims] = LruCache(CACHED)
         self._reads = self.file.num_reads
 
     def verify(self, token: str) -> Claims:
@@ -88,15 +88,12 @@ class TokenVerifier:
         """
         keys, now = self.file.get(), self._clock()
         if self._reads != self.file.num_reads:
-            self._verified.clear()
+            self._verified = LruCache(CACHED)
             self._reads = self.file.num_reads
         digest = sha256(token.encode("utf-8", "surrogatepass")).digest()
         claims = self._verified.get(digest)
         if claims is None:
-            claims = self._check(token, keys)
-            self._verified[digest] = claims
-            if len(self._verified) > CACHED:
-                self._verified.popitem(last=False)
+            claims = self._verified.put(digest, self._check(token, keys))
         if not now < claims.ends:
             raise UnauthorizedError("the token has expired")
         if not claims.begins <= now:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 
 from motet.errors import TooManyRequestsError
 from motet.system.incidents import INCIDENTS
+from motet.system.recent import LruCache
 
 __all__ = ["WrongCredentials", "WrongCredentialsError"]
 
@@ -21,7 +21,7 @@ MOST = 10
 """Wrong credentials of one network in a period that are answered with what is wrong about them."""
 PERIOD_S = 60.0
 MOST_NETWORKS = 65_536
-"""Networks that are counted at the same time; the one that began first is forgotten for a further one."""
+"""Networks that are counted at the same time; the one that sent its last longest ago is forgotten for a further one."""
 
 
 class WrongCredentialsError(TooManyRequestsError):
@@ -37,7 +37,7 @@ class WrongCredentials:
 
     def __init__(self, ticks: Callable[[], float] = time.monotonic) -> None:
         self._ticks = ticks
-        self._counts: OrderedDict[str, tuple[float, int]] = OrderedDict()
+        self._counts: LruCache[str, tuple[float, int]] = LruCache(MOST_NETWORKS)
         """When the period of a network began, and how many came since."""
 
     def add(self, network: str) -> None:
@@ -47,13 +47,10 @@ class WrongCredentials:
             WrongCredentialsError: when too many have come; says nothing about this one, but when to try again.
         """
         now = self._ticks()
-        since, count = self._counts.get(network, (now, 0))
+        since, count = self._counts.get(network) or (now, 0)
         if now - since >= PERIOD_S:
-            del self._counts[network]
             since, count = now, 0
-        self._counts[network] = since, count + 1
-        if len(self._counts) > MOST_NETWORKS:
-            self._counts.popitem(last=False)
+        self._counts.put(network, (since, count + 1))
         if count == MOST:
             text = "more than %d wrong credentials came from %s within a minute; further ones are refused with 429"
             INCIDENTS.say(_LOG, "wrong_credentials", text, MOST, network, network=network)
