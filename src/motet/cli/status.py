@@ -66,7 +66,7 @@ def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) 
 
 
 def _graphs(found: dict[str, Any]) -> Table:
-    table = _table("graph", "state", "requests/s", "rows/s", "50 %", "99 %", "waiting", "failed")
+    table = _table("graph", "state", "requests/s", "rows/s", "p50", "p99", "waiting", "failed")
     graphs = found["graphs"]
     for name, state in found["states"].items():
         if "." in name or (name not in graphs and state["state"] == "READY"):

@@ -84,7 +84,7 @@ class GraphBatcher:
     ) -> None:
         self.name, self.executor = name, executor
         self.responder = Responder(name, listener)
-        self._loop, self._threads, self.limits, self._calls = loop, threads.share(), limits, calls
+        self._loop, self._threads, self.limits = loop, threads.share(), limits
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
         self._active, self.placement = active, Placement(executor, active, at_once)
         self.rivals: list[GraphBatcher] = []
