@@ -45,7 +45,7 @@ _WRITTEN = (("observability", "access_log"), ("admission", "audit"), ("admission
 _WRITABLE = ("/tmp", "/var/lib/motet")
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 _PASSWORD = re.compile(r"//[^/@:\s]*:[^/@\s]+@|://.*[?&]password=")
-_SECRET_KEYS = {"api_key", "password", "authorization", "x-api-key"}
+_SECRET_KEY = re.compile(r"(?:.*[-_. ])?(?:api[-_]?key|password|authorization)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -120,9 +120,9 @@ def passwords(value: object, *, names: bool = True) -> Iterator[tuple[str, ...]]
     """The keys that lead to passwords within plain values: addresses with one, and with `names` what is called so."""
     graph = isinstance(value, dict) and "motet" in value
     for path, text in _texts(value):
-        named = path[-1].lower() in _SECRET_KEYS and "inputs" not in path
-        named = named and names and (not graph or path[0] in ("models", "serve"))
-        if (named and not text.startswith("env:")) or _PASSWORD.search(text):
+        named = names and _SECRET_KEY.fullmatch(path[-1]) is not None and "inputs" not in path
+        named = named and (not graph or path[0] in ("models", "serve"))
+        if (named and text and not text.startswith("env:")) or _PASSWORD.search(text):
             yield path
 
 
@@ -178,10 +178,18 @@ def refuse_passwords(value: object, where: str) -> None:
         )
 
 
-def _texts(value: object, path: tuple[str, ...] = ("",)) -> Iterator[tuple[tuple[str, ...], str]]:
-    """All texts in plain values, with the keys that lead to each."""
-    if isinstance(value, str):
-        yield path, value
-    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, each in items:
-        yield from _texts(each, (*(path if path != ("",) else ()), str(key)))
+def _texts(value: object) -> Iterator[tuple[tuple[str, ...], str]]:
+    """All texts and numbers in plain values, with the keys that lead to each.
+
+    What has many names, as aliases of YAML give them, comes once for each kind of place that `passwords` tells apart.
+    """
+    left: list[tuple[tuple[str, ...], object]] = [((), value)]
+    seen = set()
+    while left:
+        path, each = left.pop()
+        if isinstance(each, (str, int, float)) and not isinstance(each, bool):
+            yield path or ("",), str(each)
+        elif isinstance(each, (dict, list)) and (kind := (id(each), path[:1], "inputs" in path)) not in seen:
+            seen.add(kind)
+            inside = each.items() if isinstance(each, dict) else enumerate(each)
+            left += reversed([((*path, str(key)), part) for key, part in inside])
