@@ -10,7 +10,6 @@ import motet as mt
 from helpers import served_functions
 from helpers.live_server import Live
 from helpers.tfserving_server import EXAMPLES
-from helpers.until import until
 from motet.client import Client
 from motet.errors import InputError, NotFoundError, RowErrors
 from motet.types import ColumnType
@@ -42,8 +41,7 @@ def live(tmp_path_factory):
     (folder / "serve.yaml").write_text("admin: open")
     files = [folder / f"{graph.name}.yaml" for graph in graphs]
     live = Live(folder, FASHION, *files, "--config", folder / "serve.yaml")
-    with Client(live.url) as client:
-        until(client.ready, otherwise=live.log.read_text)
+    live.until_ready()
     yield live
     live.close()
 

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import motet as mt
+from helpers.parsed_files import changed, places, value_at
 from motet.cli import cli
 from motet.errors import MotetError
 from motet.graph.graph import GraphSpec
@@ -101,26 +102,11 @@ def refusal(value):
     return None
 
 
-def places(value, at=()):
-    """The place of everything in a file, itself left out."""
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield (*at, key)
-        yield from places(each, (*at, key))
-
-
-def at(value, place):
-    for key in place:
-        value = value[key]
-    return value
-
-
-def changed(value, place, to):
+def changed_alone(value, place, to):
     """A file with something else at a place; of the part that it is in nothing else is kept."""
     part, name = (*place, None, None)[:2]
     alone = part in ("models", "nodes") and name in value[part]
-    made = copy.deepcopy({**value, part: {name: value[part][name]}} if alone else value)
-    at(made, place[:-1])[place[-1]] = to
-    return made
+    return changed({**value, part: {name: value[part][name]}} if alone else value, place, to)
 
 
 def test_everything_is_taken_by_both(validator):
@@ -154,7 +140,7 @@ def test_wrong_kinds_are_refused_by_both(validator, part):
                 continue  # no inputs by name: nothing is wrong with them, whatever the node
             if value == {"x": 1} and place == ("serve",):
                 continue  # which a server reads
-            made = changed(whole, place, value)
+            made = changed_alone(whole, place, value)
             said, fits = refusal(made), validator.is_valid(made)
             assert fits == (said is None) or (fits and ONLY_READERS.search(said)), (place, value, said)
 
@@ -163,8 +149,8 @@ def test_misspelt_keys_are_refused_by_both(validator):
     whole = parse(EVERYTHING)
     closed = 0
     for place in [(), *places(whole)]:
-        if isinstance(at(whole, place), dict) and place != ("serve",):  # which a server reads
-            made = changed(whole, (*place, "mispelt"), {"x": 1})
+        if isinstance(value_at(whole, place), dict) and place != ("serve",):  # which a server reads
+            made = changed_alone(whole, (*place, "mispelt"), {"x": 1})
             said, fits = refusal(made), validator.is_valid(made)
             assert fits == (said is None) or (fits and ONLY_READERS.search(said)), (place, said)
             closed += said is not None and "'mispelt'" in said and not fits

@@ -78,7 +78,7 @@ def folder(tmp_path_factory):
 
 def begin(folder, *arguments):
     live = Live(folder, *arguments)
-    until(lambda: fetched(live, "/v2/health/ready")[0] == 200)
+    live.until_ready()
     return live
 
 

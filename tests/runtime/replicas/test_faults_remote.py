@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
 
@@ -35,7 +34,7 @@ class Peer:
     def begin(self):
         self.live = Live(self.folder, self.folder / "there.yaml", port=self.port)
         self.port = self.live.port
-        until(lambda: httpx.get(f"{self.live.url}/v2/health/ready").status_code == 200)
+        self.live.until_ready()
 
     def kill(self):
         self.live.process.kill()

@@ -51,7 +51,7 @@ def server(folder):
     paths.append(folder / "plain.yaml")
     paths[-1].write_text(yaml.safe_dump(plain))
     live = Live(folder, *paths)
-    until(lambda: httpx.get(f"{live.url}/v2/health/ready").status_code == 200)
+    live.until_ready()
     yield live
     live.close()
 

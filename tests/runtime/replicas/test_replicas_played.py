@@ -15,7 +15,6 @@ import pytest
 
 import motet as mt
 from helpers.live_server import Live
-from helpers.until import until
 from motet.errors import GraphError, ModelUnavailableError
 from motet.testing.fakes import Affine, fake
 
@@ -199,17 +198,12 @@ def two_servers(tmp_path_factory):
         path = folder / "there.yaml"
         mt.Graph("there", {"y": mt.model(steady("m"), mt.input("x", "float32"))}).save(str(path))
         servers.append(Live(folder, path))
-    until(lambda: all("ready" in _status(server) for server in servers))
+    for server in servers:
+        server.until_ready()
     yield servers
     for server in servers:
         server.process.kill()
         server.process.wait()
-
-
-def _status(server):
-    import httpx
-
-    return "ready" if httpx.get(f"{server.url}/v2/health/ready").status_code == 200 else ""
 
 
 def test_addresses_answer_together_and_one_that_dies_costs_no_call(two_servers, closing):

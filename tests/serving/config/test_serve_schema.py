@@ -3,7 +3,6 @@
 import copy
 import json
 import re
-from functools import reduce
 from importlib import resources
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from helpers.parsed_files import changed, places, value_at
 from motet.errors import MotetError
 from motet.graph.yaml import parse
 from motet.serving.admission import AdmissionConfig
@@ -99,22 +99,6 @@ def refusal(value):
     return None
 
 
-def places(value, at=()):
-    for key, each in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
-        yield (*at, key)
-        yield from places(each, (*at, key))
-
-
-def at_place(value, place):
-    return reduce(lambda inner, key: inner[key], place, value)
-
-
-def changed(value, place, to):
-    made = copy.deepcopy(value)
-    at_place(made, place[:-1])[place[-1]] = to
-    return made
-
-
 def test_the_whole_is_taken_by_both(validator):
     assert refusal(parse(WHOLE)) is None
     validator.validate(parse(WHOLE))
@@ -144,7 +128,7 @@ def test_a_key_that_is_not_known_is_refused_by_both_wherever_it_is(validator, da
     found = [
         at
         for at in [(), *places(whole)]
-        if isinstance(at_place(whole, at), dict) and at[-2:] != ("admission", "classes")
+        if isinstance(value_at(whole, at), dict) and at[-2:] != ("admission", "classes")
     ]
     place = data.draw(st.sampled_from(found))
     made = changed(whole, (*place, "mispelt"), data.draw(VALUES))
