@@ -541,3 +541,45 @@ def test_arguments_that_are_missing_or_unknown_are_told_by_the_method_that_was_c
         with pytest.raises(TypeError) as raised:
             asyncio.run(call(getattr(client, name), *arguments, **options))
         assert str(raised.value) == what
+
+
+HALF = "\ud800"  # of a pair: no text that UTF-8 has
+LOOP: list[Any] = []
+LOOP.append(LOOP)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "options"),
+    [
+        ("infer", ["ragged", {"rows": [[1.0]]}], {"parameters": {"a": HALF}}),
+        ("infer", ["ragged", {"rows": [[1.0]]}], {"parameters": {"a": 1j}}),
+        ("infer", ["ragged", {"rows": [[1.0]]}], {"parameters": [1]}),
+        ("infer", ["ragged", {"rows": [[1.0]]}], {"parameters": {"a": LOOP}}),
+        ("infer", ["ragged", {"rows": [[1.0]]}], {"request_id": HALF}),
+        ("infer", ["ragged", {"rows": [[1.0]]}], {"outputs": 5}),
+        ("infer", [HALF, {"x": [1.0]}], {}),
+        ("infer", [5, {"x": [1.0]}], {}),
+        ("metadata", ["ragged", HALF], {}),
+        ("load", [HALF], {}),
+        ("predict", [None, [{"x": 1}]], {}),
+        ("predict", ["ragged", 5], {}),
+        ("predict", ["ragged", [{"x": HALF}]], {}),
+        ("predict", ["ragged", [{"x": LOOP}]], {}),
+        ("predict", ["ragged", [{"x": 1}]], {"parameters": 5}),
+    ],
+)
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_no_request_can_hold_is_refused_as_an_input(server, method, arguments, options, binary):
+    more = {"binary": binary} if method == "infer" else {}
+    with Client(server.url) as client, pytest.raises(InputError):
+        getattr(client, method)(*arguments, **options, **more)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_so_is_half_a_character_of_a_text(binary):
+    server = OipServer(text=Served(lambda x: {"y": x}, [("x", "BYTES", [-1])], [("y", "BYTES", [-1])]))
+    try:
+        with Client(server.url) as client, pytest.raises(InputError, match="model 'text': .*surrogates not allowed"):
+            client.infer("text", {"x": ["good", f"bad{HALF}"]}, binary=binary)
+    finally:
+        server.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import msgspec
@@ -21,13 +22,13 @@ from motet.batch import (
     equal_shapes,
     take_rows,
 )
-from motet.errors import InputError, TypeMismatchError, known_names
+from motet.errors import InputError, MotetError, TypeMismatchError, known_names
 from motet.oip.info import TensorInfo
 from motet.oip.tensors import read_rows, tensor_of
 from motet.reading import as_given
 from motet.types import ANY
 
-__all__ = ["Group", "as_columns", "compressed", "encoded", "groups", "joined"]
+__all__ = ["Group", "as_columns", "compressed", "encoded", "groups", "joined", "sending"]
 
 Group = tuple[Indices | None, dict[str, tuple[str, Array]]]
 """The places of rows of equal shape (None: all rows, in order), and their tensors by name."""
@@ -153,10 +154,23 @@ def encoded(value: Any, where: str) -> bytes:
     Raises:
         InputError: when it has no JSON form.
     """
-    try:
+    with sending(where, "has no JSON form"):
         return msgspec.json.encode(value, enc_hook=_nested)
-    except (TypeError, NotImplementedError, OverflowError) as error:
-        raise InputError(f"a value has no JSON form: {error}", where=where) from error
+
+
+@contextmanager
+def sending(where: str, what: str = "cannot be sent") -> Iterator[None]:
+    """Tell of what a request cannot hold, such as other objects, halves of characters, or a list that is in itself.
+
+    Raises:
+        InputError: in place of what encoding raises.
+    """
+    try:
+        yield
+    except MotetError:
+        raise
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InputError(f"a value {what}: {error}", where=where) from error
 
 
 def _nested(value: Any) -> Any:

@@ -7,7 +7,7 @@ method's answer. Both clients drive the same flows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import wraps
 from inspect import signature
@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from urllib.parse import SplitResult, quote, urlsplit
 
 from motet.batch import Column, Indices, Ragged
-from motet.client.convert import as_columns, compressed, encoded, groups, joined
+from motet.client.convert import as_columns, compressed, encoded, groups, joined, sending
 from motet.client.refusals import error_of
 from motet.errors import InputError, NotFoundError, RequestError
 from motet.oip.asking import Asking, LostCall, RemoteAnswer, RemoteCall, Wait, ask
@@ -134,7 +134,7 @@ class Flows:
         budget_s = self._budget(timeout_s)
         end = self._clock() + budget_s
         where = f"model {name!r}"
-        if isinstance(outputs, str):
+        if outputs is not None and (isinstance(outputs, str) or not isinstance(outputs, Iterable)):
             raise InputError(f"outputs must be a list of names; got {outputs!r}", where=where)
         info, columns = yield from self._columns(name, version, inputs, where, budget_s)
         known = {} if info is None else info.inputs
@@ -148,10 +148,11 @@ class Flows:
             left_s = budget_s if not answers else end - self._clock()
 
             def make(left_s: float, tensors: Any = tensors) -> RemoteCall:
-                about = {"timeout": max(1, round(left_s * 1e6)), **(parameters or {})}
-                body, headers = write_request(
-                    tensors, outputs=outputs, binary=binary, parameters=about, request_id=request_id
-                )
+                with sending(where):
+                    about = {"timeout": max(1, round(left_s * 1e6)), **(parameters or {})}
+                    body, headers = write_request(
+                        tensors, outputs=outputs, binary=binary, parameters=about, request_id=request_id
+                    )
                 body, more = compressed(body, compress)
                 return self._call("POST", f"{_model_path(name, version)}/infer", left_s, body, {**headers, **more})
 
@@ -191,18 +192,22 @@ class Flows:
         self, name: str, rows: Any, parameters: Mapping[str, Any] | None, timeout_s: float | None, query: str = ""
     ) -> Flow[Any]:
         one = isinstance(rows, Mapping)
-        wrapped = {"rows": [rows] if one else list(rows)}
         where = f"graph {name!r}"
+        if not isinstance(rows, Iterable):
+            raise InputError(f"rows must be mappings of inputs by name; got {type(rows).__name__}", where=where)
+        wrapped = {"rows": [rows] if one else list(rows)}
         for place, row in enumerate(wrapped["rows"]):
             if not isinstance(row, Mapping):
                 raise InputError(
                     f"row {place} must be a mapping of inputs by name; got {type(row).__name__}", where=where
                 )
-        body = encoded({**wrapped, "parameters": dict(parameters)} if parameters else wrapped, where)
+        with sending(where):
+            body = encoded({**wrapped, "parameters": dict(parameters)} if parameters else wrapped, where)
+        path = f"/predict/{_quoted(name)}{query}"
 
         def make(left_s: float) -> RemoteCall:
             headers = {"Content-Type": "application/json", "X-Request-Timeout-Ms": str(max(1, round(left_s * 1e3)))}
-            return self._call("POST", f"/predict/{quote(name, safe='')}{query}", left_s, body, headers)
+            return self._call("POST", path, left_s, body, headers)
 
         budget_s = self._budget(timeout_s)
         got = yield from self._ask(make, where, budget_s, budget_s)
@@ -283,7 +288,7 @@ class Flows:
 
     def _change(self, name: str, verb: str) -> Flow[None]:
         """Load or unload a model; what was known of it is forgotten."""
-        yield from self._json("POST", f"/v2/repository/models/{quote(name, safe='')}/{verb}", b"{}", repeatable=False)
+        yield from self._json("POST", f"/v2/repository/models/{_quoted(name)}/{verb}", b"{}", repeatable=False)
         self._known.forget(lambda key: key[0] == name)
 
     def _columns(
@@ -371,8 +376,16 @@ def _check_timeout(timeout_s: float) -> None:
 
 def _model_path(name: str, version: str) -> str:
     """Where a model is on a server."""
-    path = f"/v2/models/{quote(name, safe='')}"
-    return f"{path}/versions/{quote(str(version), safe='')}" if version else path
+    path = f"/v2/models/{_quoted(name)}"
+    return f"{path}/versions/{_quoted(str(version))}" if version else path
+
+
+def _quoted(name: str) -> str:
+    """A name as a part of a path."""
+    try:
+        return quote(name, safe="")
+    except (TypeError, ValueError):
+        raise InputError(f"{name!r} is no name that can be sent; give a text") from None
 
 
 def _read(got: RemoteAnswer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
