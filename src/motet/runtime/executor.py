@@ -126,7 +126,7 @@ class Executor:
         for shadow in self.shadows.values():
             shadow.open()
         for executor in self._all():
-            executor._straight = None
+            executor._straight = executor._at_once = None
             executor._models.clear()
         self.host.close()
 

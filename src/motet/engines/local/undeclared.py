@@ -247,7 +247,7 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
     return pa.array(good, kind), errors
 
 
-_UNSTORED = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError, ValueError)
+_UNSTORED = (pa.ArrowNotImplementedError, OverflowError, TypeError, ValueError)
 """What Arrow raises for values that it cannot store."""
 
 

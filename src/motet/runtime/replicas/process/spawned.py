@@ -86,7 +86,8 @@ class Spawned:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_WR)
             self.socket.settimeout(wait_s)
-            while self.socket.recv(_LEFT_BYTES):
+            end = time.monotonic() + wait_s
+            while self.socket.recv(_LEFT_BYTES) and time.monotonic() < end:
                 continue
         self.kill()
 
