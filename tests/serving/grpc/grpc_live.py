@@ -100,11 +100,11 @@ class Door(Middleware):
         super().__init__(repository, ServeConfig(admin="open"))
         self.error, self.ended, self.entered = error, [], []
 
-    def enter(self, call):
+    def enter(self, call, deadline=None):
         self.entered.append((call.method, call.target, call.headers.get("traceparent"), call.peer))
         if self.error is not None:
             raise self.error
-        context = super().enter(call)
+        context = super().enter(call, deadline)
         context.identity = Identity(call.headers.get("x-api-key", "nobody"), "key")
         return context
 

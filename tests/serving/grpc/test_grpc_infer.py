@@ -401,7 +401,7 @@ def test_the_middleware_knows_who_calls_and_what_came_of_it(live, repository):
 class Queue(Door):
     """Lets each request in a moment later."""
 
-    def enter(self, call):
+    def enter(self, call, deadline=None):
         async def turn():
             await asyncio.sleep(0)
             return super(Queue, self).enter(call)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import sqlite3
@@ -214,3 +215,67 @@ def test_an_answer_is_given_again_without_playing(tmp_path, config):
     costs = [each["compute_s"] for each in entries if each["status"] == 200 and each.get("rows")][-2:]
     assert costs[0] > 0
     assert costs[1] == 0
+
+
+def test_the_time_that_a_caller_gives_holds_while_it_waits_for_its_turn_whatever_the_protocol(tmp_path):
+    """The only slot is taken all the while, so that an answer is one to a request that waits."""
+    go, audit, port = tmp_path / "go", tmp_path / "audit.jsonl", free_port()
+    classes = {"anonymous": {"concurrent": 1, "queue": 20, "wait_s": 3600}}
+    serve = written(tmp_path / "serve.yaml", {"admission": {"classes": classes, "audit": {"file": str(audit)}}})
+    infer, short = json.loads(body()), {"x-request-timeout-ms": "40"}
+    said, row = {"parameters": {"timeout": 40_000}}, {"image": [[0] * 28] * 28}
+    tensor = {"name": "image", "shape": [1, 28, 28], "datatype": "UINT8", "parameters": {"binary_data_size": 784}}
+    head = json.dumps({"inputs": [tensor], **said}).encode()
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/v2/models/slow/infer", {"json": infer, "headers": short}),
+        ("/v2/models/slow/infer", {"content": b"{", "headers": short}),
+        ("/v2/models/slow/infer", {"json": {**infer, **said}}),
+        (
+            "/v2/models/slow/infer",
+            {"json": {**infer, "inputs": [{**infer["inputs"][0], "data": [float("nan")]}], **said}},
+        ),
+        ("/v2/models/slow/infer", {"content": json.dumps({**json.loads(body(20)), **said})}),
+        (
+            "/v2/models/slow/infer",
+            {"content": head + bytes(784), "headers": {"inference-header-content-length": str(len(head))}},
+        ),
+        (
+            "/v2/models/slow/infer",
+            {"content": gzip.compress(json.dumps({**infer, **said}).encode()), "headers": {"content-encoding": "gzip"}},
+        ),
+        ("/predict/slow", {"json": row, "headers": short}),
+        ("/predict/slow?timeout=40000", {"json": row}),
+        ("/predict/slow", {"json": {"rows": [row], **said}}),
+        ("/predict/slow?timeout=40000", {"data": {"image": json.dumps(row["image"])}}),
+        ("/v1/models/slow:predict", {"json": {"instances": [row], **said}}),
+        ("/v1/models/slow:predict?timeout=40000", {"json": {"instances": [row]}}),
+    ]
+    image = tritonclient.grpc.InferInput("image", [1, 28, 28], "UINT8")
+    image._raw_content = bytes(784)
+    with serving(slow_graph(tmp_path, go), "--config", serve, grpc=("--grpc-port", str(port))) as server:
+        go.touch()  # it is warmed
+        server.until(server.is_ready)
+        go.unlink()
+        first = threading.Thread(target=lambda: server.infer("slow", body()))
+        first.start()
+        server.until(lambda: server.in_flight("slow") == 1)
+        for path, request in asked:
+            if "json" in request:  # which may hold NaN
+                request["content"] = json.dumps(request.pop("json"))
+            answer = httpx.post(f"{server.url}{path}", timeout=60, **request)
+            assert (answer.status_code, "not answered in time" in answer.text) == (504, True), (path, answer.text)
+        with tritonclient.grpc.InferenceServerClient(f"127.0.0.1:{port}") as client:
+            for times in ({"client_timeout": 0.1}, {"timeout": 40_000}):
+                with pytest.raises(tritonclient.grpc.InferenceServerException) as refused:
+                    client.infer("slow", [image], **times)
+                assert refused.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+            with pytest.raises(tritonclient.grpc.InferenceServerException) as refused:
+                client.get_model_metadata("slow", client_timeout=0.1)
+            assert refused.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+        late = f'motet_rejected_total{{graph="slow",reason="late"}} {len(asked) + 3}.0'
+        server.until(lambda: late in httpx.get(f"{server.url}/metrics").text)
+        go.touch()
+        first.join()
+        assert server.stop() == 0
+    entries = [json.loads(line) for line in audit.read_text().splitlines()]
+    assert [each["status"] for each in entries if each["target"] == "slow"] == [504] * (len(asked) + 3) + [200]

@@ -67,7 +67,7 @@ class Door(Middleware):
         super().__init__(repository, ServeConfig(admin="open"))
         self.ended, self.waiting = [], asyncio.Event()
 
-    def enter(self, call):
+    def enter(self, call, deadline=None):
         key = call.headers.get("x-api-key")
         if key == "late":
             return self.waiting.wait()
@@ -75,7 +75,7 @@ class Door(Middleware):
             raise TooManyRequestsError("more than 1/hour", retry_after_s=12.2)
         if key != "good":
             raise UnauthorizedError("a credential is missing")
-        context = super().enter(call)
+        context = super().enter(call, deadline)
         context.identity = Identity("ann", "key")
         return context
 
@@ -139,7 +139,7 @@ def test_what_a_request_was_let_in_with_is_given_back_when_it_is_given_up_in_tha
         request: Any = SimpleNamespace(
             scope={"state": {}, "headers": [], "path": "/"}, client=None, method="POST", receive=asyncio.Event().wait
         )
-        door: Any = SimpleNamespace(enter=lambda call: entered())
+        door: Any = SimpleNamespace(enter=lambda call, deadline: entered())
         waiting = asyncio.create_task(enter(door, request, "m", 0))
         await asyncio.sleep(0)
         turn.set()
@@ -159,8 +159,8 @@ class Late(Middleware):
         super().__init__(repository)
         self.busy = True
 
-    def enter(self, call):
-        context = super().enter(call)
+    def enter(self, call, deadline=None):
+        context = super().enter(call, deadline)
         assert isinstance(context, RequestContext)
         context.began -= 3600
         return context

@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Any
 
 from motet.errors import (
+    DeadlineError,
     ForbiddenError,
     MotetError,
     RequestError,
@@ -222,8 +223,8 @@ class _RateError(TooManyRequestsError):
 
 
 def reason_of(error: MotetError) -> str:
-    """Why a request was not let in, as metrics call it: `credential`, `wrong_credentials`, `forbidden`, `busy`, `rate` or
-    `trouble`."""
+    """Why a request was not let in, as metrics call it: `credential`, `wrong_credentials`, `forbidden`, `busy`, `rate`,
+    `late` or `trouble`."""
     for kind, reason in _REASONS:
         if isinstance(error, kind):
             return reason
@@ -236,6 +237,7 @@ _REASONS: tuple[tuple[type[MotetError], str], ...] = (
     (_RateError, "rate"),
     (WrongCredentialsError, "wrong_credentials"),
     (TooManyRequestsError, "busy"),
+    (DeadlineError, "late"),
 )
 
 

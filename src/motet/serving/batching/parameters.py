@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
+from typing import Any
 
 from motet.errors import InputError, MotetError
 from motet.serving.batching.request import Reply
-from motet.serving.wire.envelope import whole
+from motet.serving.wire.compress import decompress
+from motet.serving.wire.envelope import read_json, whole
+from motet.serving.wire.long import LONG_TEXT_BYTES
 
 __all__ = [
     "FailedRowsError",
@@ -16,6 +20,7 @@ __all__ = [
     "asked_times",
     "failed_rows",
     "no_shared_memory",
+    "read_parameters",
     "without_folders",
 ]
 
@@ -83,6 +88,31 @@ def asked_times(parameters: Mapping[str, object], header: bytes | None = None) -
         wanted = "a whole number" if not isinstance(priority, int) else "at least 0"
         raise InputError(f"parameter 'priority' must be {wanted}; got {priority!r}", hint="1 goes first, then 2")
     return timeout_s, priority
+
+
+async def read_parameters(
+    body: bytes, encoding: str | None, max_bytes: int, header_length: int | None = None
+) -> Mapping[str, Any]:
+    """The parameters of a request's JSON that may say a timeout, before the rest of it is read; none where nothing does.
+
+    Args:
+        body: as it came.
+        encoding: of the body, None for none.
+        max_bytes: of the body without its compression.
+        header_length: bytes of the JSON that bytes follow; None where all of it is JSON.
+    """
+    args = body, encoding, max_bytes, header_length
+    return await asyncio.to_thread(_parameters, *args) if len(body) > LONG_TEXT_BYTES else _parameters(*args)
+
+
+def _parameters(body: bytes, encoding: str | None, max_bytes: int, header_length: int | None) -> Mapping[str, Any]:
+    try:
+        text = (body if encoding is None else decompress(body, encoding, max_bytes))[:header_length]
+        value = read_json(text) if b'"timeout"' in text else None
+    except MotetError:  # it is said when the request is read
+        return {}
+    parameters = value.get("parameters") if isinstance(value, dict) else None
+    return parameters if isinstance(parameters, dict) else {}
 
 
 def _number(value: object, what: str) -> float:

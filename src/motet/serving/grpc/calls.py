@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -51,7 +52,9 @@ def call_of(
         received_bytes: of the message.
         admin: whether a model is to be loaded or unloaded.
     """
-    return IncomingCall("grpc", method, "", target, headers, _address_of(context.peer()), received_bytes, admin=admin)
+    left, address = context.time_remaining(), _address_of(context.peer())
+    deadline = None if left is None else time.monotonic() + left
+    return IncomingCall("grpc", method, "", target, headers, address, received_bytes, admin=admin, deadline=deadline)
 
 
 @lru_cache(maxsize=1024)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
-from motet.errors import DeadlineError, InputError, MotetError, OverloadedError
+from motet.errors import InputError, MotetError, OverloadedError
 from motet.oip.messages import ModelInferRequest
 from motet.serving.batching.parameters import asked_times, failed_rows
 from motet.serving.batching.request_future import RequestFuture
@@ -23,7 +23,7 @@ from motet.serving.grpc.codec import (
     write_answer,
 )
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
-from motet.serving.middleware.call import REQUEST_ID
+from motet.serving.middleware.call import REQUEST_ID, IncomingCall
 from motet.serving.middleware.context import RequestContext
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
@@ -95,11 +95,13 @@ class Inference:
         try:
             message = await self._in_thread(len(data) > LONG_RAW_BYTES, _parsed, data)
             call = call_of(method, message.model_name, headers, context, len(data))
-            entered = self._middleware.enter(call)
-            if not isinstance(entered, RequestContext):
-                entered = await self._wait(entered, message, context)
-            with entered:
-                answer = await self._play(message, context, entered)
+
+            async def deadline() -> float | None:
+                return self._deadline(_asked_times(message)[0], call, self._loop.time())
+
+            entered = self._middleware.enter(call, deadline)
+            with entered if isinstance(entered, RequestContext) else await entered as entered:
+                answer = await self._play(message, entered)
                 entered.sent_bytes = answer.ByteSize()
                 return answer
         except MotetError:
@@ -116,17 +118,7 @@ class Inference:
             self._held_bytes -= size
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
-    async def _wait(self, turn: Awaitable[RequestContext], message: Any, context: Any) -> RequestContext:
-        timeout_s = None
-        with contextlib.suppress(MotetError):  # what cannot be read is said when it is its turn
-            timeout_s, _ = _asked_times(message)
-        try:
-            async with asyncio.timeout_at(self._deadline(timeout_s, context)):
-                return await turn
-        except TimeoutError:
-            raise DeadlineError("not answered in time: the request waited for its turn") from None
-
-    async def _play(self, message: Any, context: Any, entered: RequestContext) -> Any:
+    async def _play(self, message: Any, entered: RequestContext) -> Any:
         served = self.repository.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
@@ -137,7 +129,7 @@ class Inference:
             columns,
             rows,
             id=message.id or entered.call.headers.get(REQUEST_ID, ""),
-            deadline=self._deadline(timeout_s, context),
+            deadline=self._deadline(timeout_s, entered.call, entered.began),
             priority=priority,
             identity=entered.identity,
         )
@@ -161,10 +153,12 @@ class Inference:
         """What some work gives, which is done in a thread where it would hold up other requests for long."""
         return await self._loop.run_in_executor(None, work, *args) if long else work(*args)
 
-    def _deadline(self, timeout_s: float | None, context: Any) -> float | None:
+    @staticmethod
+    def _deadline(timeout_s: float | None, call: IncomingCall, began: float) -> float | None:
         """When the answer is of no use any more: at the call's deadline, or when the request itself says so."""
-        left = [each for each in (timeout_s, context.time_remaining()) if each is not None]
-        return self._loop.time() + min(left) if left else None
+        if timeout_s is None:
+            return call.deadline
+        return began + timeout_s if call.deadline is None else min(began + timeout_s, call.deadline)
 
 
 def _parsed(data: bytes) -> Any:

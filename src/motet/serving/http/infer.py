@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from motet.batch import Array, Column
 from motet.errors import ModelError, MotetError, NotFoundError
-from motet.serving.batching.parameters import asked_times, failed_rows
+from motet.serving.batching.parameters import asked_times, failed_rows, read_parameters
 from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.http.exchange import call_of
 from motet.serving.http.front import HttpRoute
@@ -135,7 +135,7 @@ class _Infer:
         origin = exchange.origin
         call = call_of(origin, origin.url.decode("latin-1"), len(body), target=self.served.name)
         try:
-            entered = self.middleware.enter(call)
+            entered = self.middleware.enter(call, lambda: self._deadline(exchange, body))
         except Exception as error:  # noqa: BLE001 (no request stays without an answer)
             exchange.turn_away(as_answer(error))
             return
@@ -145,6 +145,14 @@ class _Infer:
         exchange.entering = task = self.front.loop.create_task(self._wait(exchange, entered))
         self.front.tasks.add(task)
         task.add_done_callback(self.front.tasks.discard)
+
+    async def _deadline(self, exchange: InferExchange, body: bytes) -> float | None:
+        """When the answer is of no use any more to who waits for its turn."""
+        came = self.front.loop.time()
+        said = InferHeaders(exchange.known)
+        parameters = await read_parameters(body, said.encoding, self.front.limits.body_bytes, said.header_length)
+        timeout_s, _ = asked_times(parameters, said.timeout)
+        return None if timeout_s is None else came + timeout_s
 
     async def _wait(self, exchange: InferExchange, turn: Coroutine[Any, Any, RequestContext]) -> None:
         try:

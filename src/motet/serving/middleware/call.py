@@ -57,6 +57,8 @@ class IncomingCall:
         received_bytes: of the body, or of the message.
         admin: whether something is to be loaded, unloaded or scaled.
         owner: whether the user that runs the server asks, over the socket that nobody else can reach.
+        deadline: when the caller gives up, on the clock `time.monotonic`, which is that of the event loop; None for never, or
+            where the protocol does not say.
     """
 
     protocol: str
@@ -68,6 +70,7 @@ class IncomingCall:
     received_bytes: int = 0
     admin: bool = False
     owner: bool = False
+    deadline: float | None = None
 
     @property
     def place(self) -> str:

@@ -7,7 +7,7 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from motet.errors import MotetError, RequestError
+from motet.errors import DeadlineError, MotetError, RequestError
 from motet.serving.batching.request import ANONYMOUS, Identity, Reply, Request
 from motet.serving.middleware.call import REQUEST_ID, IncomingCall
 from motet.serving.observability.incidents import error_name
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from motet.serving.observability.tracing import RequestSpan, Tracing
 
 __all__ = ["RequestContext"]
+
+CLOCKS_S = 0.005
+"""By how much gRPC's clock may be before ours."""
 
 
 class RequestContext:
@@ -36,6 +39,7 @@ class RequestContext:
         caller: who asks, with the limits that hold; None where there is no admission.
         identity: who asks.
         ticket: what lets it in; None where nothing needs to.
+        deadline: when its answer is of no use any more, as far as that is known before it is let in; None for never.
         request: what is played for it; None as long as there is nothing.
         reply: to be set where there is one; some of its rows may have failed.
         error: why it was not answered; None where it was.
@@ -44,8 +48,8 @@ class RequestContext:
     """
 
     __slots__ = (
-        "_middleware", "_span", "_waited_s", "address", "began", "call", "caller", "error", "identity", "reply", "request",
-        "sent_bytes", "status", "ticket",
+        "_middleware", "_span", "_waited_s", "address", "began", "call", "caller", "deadline", "error", "identity", "reply",
+        "request", "sent_bytes", "status", "ticket",
     )  # fmt: skip
 
     def __init__(self, middleware: Middleware, call: IncomingCall) -> None:
@@ -54,6 +58,7 @@ class RequestContext:
         self.caller: Caller | None = None
         self.identity: Identity = ANONYMOUS
         self.ticket: Ticket | None = None
+        self.deadline = call.deadline
         self.request: Request | None = None
         self.reply: Reply | None = None
         self.error: BaseException | None = None
@@ -65,6 +70,13 @@ class RequestContext:
     def since_s(self) -> float:
         """How long it has been here, in seconds."""
         return time.monotonic() - self.began
+
+    @property
+    def is_late(self) -> bool:
+        """Whether its answer is of no use any more."""
+        request = self.request
+        deadline = self.deadline if request is None or request.deadline is None else request.deadline
+        return deadline is not None and time.monotonic() >= deadline - CLOCKS_S
 
     def trace(self, tracing: Tracing) -> None:
         """Make a span for it, below the one that the caller names."""
@@ -90,6 +102,8 @@ class RequestContext:
         """
         if self.status:
             return
+        if isinstance(error, asyncio.CancelledError) and self.is_late:  # as gRPC ends a call
+            error = DeadlineError("not answered in time")
         self.error, self.status = error, _status(error)
         if self._span is not None:
             self._end_span(self._span)

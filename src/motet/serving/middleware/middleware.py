@@ -7,10 +7,11 @@ look at `busy`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+import contextlib
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from motet.errors import MotetError
+from motet.errors import DeadlineError, MotetError
 from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.administration import check_admin
 from motet.serving.middleware.call import IncomingCall
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from motet.serving.observability.tracing import Tracing
 
 __all__ = ["Middleware"]
+
+_LATE = "not answered in time: the request waited for its turn"
 
 
 class Middleware:
@@ -73,13 +76,21 @@ class Middleware:
 
         return client_address(call.peer, call.headers, self.config.trusted_proxies, self.config.proxy_header)
 
-    def enter(self, call: IncomingCall) -> RequestContext | Coroutine[Any, Any, RequestContext]:
+    def enter(
+        self, call: IncomingCall, deadline: Callable[[], Awaitable[float | None]] | None = None
+    ) -> RequestContext | Coroutine[Any, Any, RequestContext]:
         """Let a request in: at once where it can be, else what is to be awaited until it is its turn.
 
         Cancelling it gives the turn up. What is not let in is over: it has been counted and written down.
 
+        Args:
+            call: what came in.
+            deadline: says when its answer is of no use any more, as `IncomingCall.deadline`, which holds where there is none.
+                It is asked where the request has to wait; a mistake that it finds is said when it is the request's turn.
+
         Raises:
             MotetError: when it may not come in, here or when awaited.
+            DeadlineError: when awaited, where it was not its turn in time.
         """
         context = RequestContext(self, call)
         admission, tracing = self.admission, self.tracing
@@ -95,20 +106,41 @@ class Middleware:
             if admission is not None and caller is not None:
                 ticket = admission.enter(caller)
                 if asyncio.iscoroutine(ticket):
-                    return self._wait(context, ticket)
+                    return self._wait(context, ticket, deadline)
                 context.entered(ticket)
         except BaseException as error:
             self._refuse(context, error)
             raise
         return context
 
-    async def _wait(self, context: RequestContext, turn: Coroutine[Any, Any, Ticket]) -> RequestContext:
+    async def _wait(
+        self,
+        context: RequestContext,
+        turn: Coroutine[Any, Any, Ticket],
+        deadline: Callable[[], Awaitable[float | None]] | None,
+    ) -> RequestContext:
         try:
-            context.entered(await turn)
+            if deadline is not None:
+                with contextlib.suppress(MotetError):
+                    context.deadline = await deadline()
+            context.entered(await self._in_time(turn, context.deadline))
         except BaseException as error:
-            self._refuse(context, error)
+            turn.close()  # it has not begun where the deadline was never said
+            late = isinstance(error, asyncio.CancelledError) and context.is_late  # gRPC was quicker
+            self._refuse(context, DeadlineError(_LATE) if late else error)
             raise
         return context
+
+    @staticmethod
+    async def _in_time(turn: Coroutine[Any, Any, Ticket], deadline: float | None) -> Ticket:
+        timer = asyncio.timeout_at(deadline)
+        try:
+            async with timer:
+                return await turn
+        except TimeoutError:
+            if not timer.expired():
+                raise
+            raise DeadlineError(_LATE) from None
 
     def _refuse(self, context: RequestContext, error: BaseException) -> None:
         """Count a request that is not let in, where it is for something that is served, and end it."""

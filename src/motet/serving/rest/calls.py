@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -26,7 +26,13 @@ def _call_of(request: Request, target: str, received_bytes: int, *, admin: bool)
 
 
 async def enter(
-    middleware: Middleware, request: Request, target: str, received_bytes: int, *, admin: bool = False
+    middleware: Middleware,
+    request: Request,
+    target: str,
+    received_bytes: int,
+    deadline: Callable[[], Awaitable[float | None]] | None = None,
+    *,
+    admin: bool = False,
 ) -> RequestContext:
     """Let a request in, now or when it is its turn, as long as the client is there.
 
@@ -35,13 +41,14 @@ async def enter(
         request: whose body has been read.
         target: the graph or model that is asked for.
         received_bytes: of the body.
+        deadline: says when its answer is of no use any more, see `Middleware.enter`.
         admin: whether something is to be loaded, unloaded or scaled.
 
     Raises:
         MotetError: when it may not come in, or the client has gone.
     """
     request.scope["state"][ENTERED] = True
-    entered = middleware.enter(_call_of(request, target, received_bytes, admin=admin))
+    entered = middleware.enter(_call_of(request, target, received_bytes, admin=admin), deadline)
     if isinstance(entered, RequestContext):
         return entered
     turn = asyncio.ensure_future(entered)

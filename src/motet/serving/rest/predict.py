@@ -13,7 +13,7 @@ from starlette.responses import Response
 from motet.errors import CancelledError, Failure, InputError, known_names
 from motet.pictures import begins_as_picture
 from motet.runtime.rows import JsonRows, read_rows
-from motet.serving.batching.parameters import asked_times
+from motet.serving.batching.parameters import asked_times, read_parameters
 from motet.serving.batching.request import Reply
 from motet.serving.batching.request_future import RequestFuture
 from motet.serving.middleware.context import RequestContext
@@ -85,7 +85,13 @@ class Predict:
         arrived = asyncio.get_running_loop().time()
         served = self._repository.find(request.path_params["name"], request.path_params.get("version", ""))
         body = await request.body()
-        context = await enter(self._middleware, request, served.name, len(body))
+
+        async def deadline() -> float | None:
+            limit, encoding = self._repository.limits.body_bytes, request.headers.get("content-encoding")
+            read = {} if "parameters" in served.inputs else await read_parameters(body, encoding, limit)
+            return _times(request, {**self._in_query(request), **read}, arrived)[0]
+
+        context = await enter(self._middleware, request, served.name, len(body), deadline)
         played = RequestFuture({}, 0, identity=context.identity)
         context.carry(played)
         try:
@@ -105,9 +111,7 @@ class Predict:
         encoding = request.headers.get("content-encoding")
         body = self._inflated(request, body)
         query = dict(request.query_params)
-        given = PredictRequest(
-            parameters={name: _number(query[name], name) for name in ("timeout", "priority") if name in query}
-        )
+        given = PredictRequest(parameters=self._in_query(request))
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         looks_json = body.lstrip()[:1] in (b"{", b"[")
         if kind in _UNSAID and begins_as_picture(body):
@@ -127,6 +131,12 @@ class Predict:
         given.stream = given.stream or "text/event-stream" in request.headers.get("accept", "")
         given.id = given.id or request.headers.get("x-request-id", "")
         return given
+
+    @staticmethod
+    def _in_query(request: Request) -> dict[str, Any]:
+        """The parameters that the address says."""
+        query = request.query_params
+        return {name: _number(query[name], name) for name in ("timeout", "priority") if name in query}
 
     def _inflated(self, request: Request, body: bytes) -> bytes:
         """The body without its compression."""
@@ -155,9 +165,7 @@ class Predict:
     def _prepare(
         self, played: RequestFuture, given: PredictRequest, rows: JsonRows, request: Request, arrived: float
     ) -> None:
-        header = request.headers.get("x-request-timeout-ms")
-        timeout_s, played.priority = asked_times(given.parameters, None if header is None else header.encode("latin-1"))
-        played.deadline = None if timeout_s is None else arrived + timeout_s
+        played.deadline, played.priority = _times(request, given.parameters, arrived)
         played.columns, played.rows, played.id = rows.columns, len(rows.places), given.id
         played.explain = given.explain and not given.stream
 
@@ -217,6 +225,13 @@ class Predict:
         context.reply = played.reply
         context.end(error)
         self._errors.refused(served.name, played, error, context.status)
+
+
+def _times(request: Request, parameters: Mapping[str, Any], arrived: float) -> tuple[float | None, int]:
+    """When the answer is of no use any more, and the priority."""
+    header = request.headers.get("x-request-timeout-ms")
+    timeout_s, priority = asked_times(parameters, None if header is None else header.encode("latin-1"))
+    return None if timeout_s is None else arrived + timeout_s, priority
 
 
 async def decoded(body: bytes) -> Any:

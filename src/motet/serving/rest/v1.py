@@ -91,7 +91,7 @@ class V1(Predict):
             raise InputError("either 'instances' or 'inputs' must be given", hint='send {"instances": [...]}')
         given = PredictRequest(by_column=columns is not None, id=request.headers.get("x-request-id", ""))
         given.rows = _of_instances(instances, served.inputs) if columns is None else _of_columns(columns, served.inputs)
-        given.parameters = value.get("parameters", {})
+        given.parameters = {**self._in_query(request), **value.get("parameters", {})}
         return given
 
     async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
