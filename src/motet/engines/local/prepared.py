@@ -78,7 +78,7 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
         try:
             yield run
         finally:
-            run.host.close()
+            run.executor.close()
     finally:
         if isinstance(opened, Stream):
             opened.stop()
