@@ -83,6 +83,18 @@ def test_steps_alone_give_what_a_run_gives(tmp_path, first):
     assert left_out == (["kept"] if first >= 2 else ["add-2"])
 
 
+@pytest.mark.parametrize("first", [1, 3])
+def test_a_step_after_one_that_was_left_out_runs_as_in_a_run(tmp_path, first):
+    @workflow
+    def waiting():
+        one = number(first)
+        chosen = when(one["value"] >= 2, lambda: add(one["value"]), otherwise=lambda: kept(one["value"]))
+        return add.named("last")(1).after(chosen)
+
+    plan = waiting()
+    assert ran(plan, "a run", tmp_path / "alone") == plan.run(cache=tmp_path / "together").output == 1
+
+
 def test_a_finished_step_is_not_run_again_in_its_run(tmp_path, calls):
     plan = flow()
     found = [run_step(plan, "number", run=run, cache=tmp_path) for run in ("1", "1", "2")]

@@ -197,21 +197,30 @@ class _Results:
         return self._loaded[step]
 
     def _load(self, step: str) -> Any:
+        found = self.outcome(step)
+        if found["left_out"]:
+            raise _LeftOut(f"step {step} was left out")
+        return self.artifacts.load(KeptValue.from_json(found["kept"]))
+
+    def outcome(self, step: str) -> dict[str, Any]:
+        """What is noted of what a step gave, or of why it was left out.
+
+        Raises:
+            WorkflowError: when it has given nothing, or that is not there any more.
+        """
         name = self.given.get(step) or self.found(step)
         if name is None or not _ID.fullmatch(name):
             hint = "run that step first, in the same run and with the same cache"
             raise WorkflowError(f"step {step} has no result in run {self.run}", where=str(self.root), hint=hint)
         try:
-            found = orjson.loads(self._path(name).read_bytes())
+            found: dict[str, Any] = orjson.loads(self._path(name).read_bytes())
         except (OSError, ValueError) as error:
             raise WorkflowError(
                 f"the result {name} of step {step} cannot be read: {error}",
                 where=str(self.root),
                 hint="where Argo has remembered it, delete the ConfigMap of its memory and run again",
             ) from error
-        if found["left_out"]:
-            raise _LeftOut(f"step {step} was left out")
-        return self.artifacts.load(KeptValue.from_json(found["kept"]))
+        return found
 
     def found(self, step: str) -> str | None:
         """The ID of what a step gave in this run; None before it has."""
@@ -233,7 +242,7 @@ def _arguments(node: PlannedStep, results: _Results) -> dict[str, Any]:
         if bool(_value(branch.condition, results)) != branch.wanted:
             raise _LeftOut(f"{branch.condition!s} is {'false' if branch.wanted else 'true'}")
     for other in node.after:
-        results.get(other.id)
+        results.outcome(other.id)  # one that was left out is over, too
     return {name: _value(value, results) for name, value in node.arguments.items()}
 
 
