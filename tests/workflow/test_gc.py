@@ -6,11 +6,14 @@ import os
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import motet as mt
+from motet.errors import WorkflowError
 from motet.workflow.memo.cache import Cache, cache_folder
 from motet.workflow.memo.gc import collect, pin, unpin, verify
 from motet.workflow.memo.index import Index
+from motet.workflow.run_step import result_of, run_step
 
 
 def filled(clock, count=6):
@@ -56,6 +59,31 @@ def test_beyond_a_size_the_least_recently_used_go_first(clock):
         assert list(told.entries) == keys[1:5]
         assert told.left_bytes == 20_000
         assert verify(cache, index) == {}
+
+
+def test_what_a_step_of_a_cluster_has_left_stays_for_those_that_take_it_and_goes_after_two_weeks(clock):
+    @mt.step
+    def array(i):
+        return np.full(9_872, i, "uint8")
+
+    @mt.workflow
+    def flow():
+        return array(1)
+
+    cache = Cache(cache_folder(), lambda: clock[0])
+    run_step(flow(), "array", run="a run", cache=cache.root)
+    files = [path for path in cache.root.rglob("*") if path.is_file()]
+    for path in files:
+        os.utime(path, (clock[0], clock[0]))
+    with Index.of(cache) as index:
+        clock[0] += 13 * 86400
+        assert collect(cache, index, max_bytes=0).artifacts == ()
+        assert result_of(flow(), "array", "a run", cache.root).tolist() == [1] * 9_872
+        clock[0] += 2 * 86400
+        assert len(collect(cache, index, max_bytes=0).artifacts) == 1
+    assert [*(cache.root / "results").rglob("*.json"), *(cache.root / "results" / "runs").iterdir()] == []
+    with pytest.raises(WorkflowError, match="step array has no result in run a run"):
+        result_of(flow(), "array", "a run", cache.root)
 
 
 def test_pinned_results_and_those_of_live_runs_stay(clock):

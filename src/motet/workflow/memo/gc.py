@@ -1,7 +1,8 @@
 """Removing what nobody needs: by age since the last hit, and by size, the least recently used first.
 
-Never removed is what was used or written less than an hour ago, what is pinned (`pins/NAME.json`), and what runs noted that
-may have to go on. Files are removed, nothing else, so a run that meets a gap makes the result anew.
+Never removed is what was used or written less than an hour ago, what is pinned (`pins/NAME.json`), what runs noted that
+may have to go on, and what steps of a cluster have left for each other (`results/`, run_step.py) within two weeks. Files are
+removed, nothing else, so a run that meets a gap makes the result anew.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from motet.workflow.memo.index import Index
 __all__ = ["GcReport", "collect", "pin", "pins", "unpin", "verify"]
 
 GRACE_S = 3600.0
+RESULT_S = 14 * 86_400.0
+"""How long what a step of a cluster has left stays: Argo takes it again for a week, in runs that may take long themselves."""
 PIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,120}")
 
 
@@ -73,7 +76,9 @@ def collect(
     now = cache.clock()
     used = _times(cache.root / "entries", ".json")
     pinned_keys, pinned_artifacts = pins(cache)
-    pinned_artifacts |= {leaf.digest for kept in live for leaf in kept.leaves}
+    pinned_artifacts |= {
+        leaf.digest for kept in (*live, *_results(cache.root / "results", now)) for leaf in kept.leaves
+    }
     by_entry, count, sizes = _refs(index)
     total = sum(sizes.values())
     gone: list[str] = []
@@ -101,6 +106,16 @@ def collect(
     if not dry_run:
         _remove(cache, index, gone, free, used, now)
     return GcReport(tuple(gone), tuple(free), freed, len(used) - len(gone), max(total, 0), spared)
+
+
+def _results(root: Path, now: float) -> Iterator[KeptValue]:
+    """What steps of a cluster have left, and others may take."""
+    for name, changed in _times(root, ".json").items():
+        if now - changed < RESULT_S:
+            with suppress(OSError, ValueError, LookupError, TypeError):  # a damaged one is refused where it is taken
+                found = orjson.loads((root / name[:2] / f"{name}.json").read_bytes())
+                if found["kept"] is not None:
+                    yield KeptValue.from_json(found["kept"])
 
 
 def _refs(index: Index) -> tuple[dict[str, list[str]], dict[str, int], dict[str, int]]:
@@ -135,11 +150,20 @@ def _remove(
     for name in _times(cache.root / "code", ".json"):
         if name not in codes:
             (cache.root / "code" / name[:2] / f"{name}.json").unlink(missing_ok=True)
+    results = cache.root / "results"
     for folder in (cache.artifacts.root, cache.root / "entries"):
-        for part in [*folder.glob(".new-*"), *folder.glob("*/.new-*")]:
-            with suppress(OSError):
-                if now - part.stat().st_mtime > GRACE_S:
-                    part.unlink()
+        _remove_older([*folder.glob(".new-*"), *folder.glob("*/.new-*")], now - GRACE_S)
+    _remove_older([*results.glob("*/*.json"), *results.glob("runs/*/*")], now - RESULT_S)
+    for run in results.glob("runs/*"):
+        with suppress(OSError):
+            run.rmdir()  # where nothing is left of it
+
+
+def _remove_older(paths: Iterable[Path], than: float) -> None:
+    for path in paths:
+        with suppress(OSError):
+            if path.stat().st_mtime < than:
+                path.unlink()
 
 
 def _times(root: Path, end: str) -> dict[str, float]:
