@@ -583,3 +583,9 @@ def test_so_is_half_a_character_of_a_text(binary):
             client.infer("text", {"x": ["good", f"bad{HALF}"]}, binary=binary)
     finally:
         server.close()
+
+
+def test_a_health_path_that_answers_no_json_is_the_servers_mistake(server):
+    server.then(Say(200, b"{nonsense"))
+    with Client(server.url) as client, pytest.raises(RequestError, match="/v2/health/ready: the answer is no JSON"):
+        client.ready()

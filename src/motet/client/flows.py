@@ -41,7 +41,6 @@ _NO_METADATA = (405, 501)
 def method_of(flow: Callable[..., Flow[Any]]) -> Callable[[F], F]:
     """Give the method of a client that plays a flow the flow's name, docs and signature; it returns what the flow does in the end."""
     returned = flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
-
     flow.__qualname__ = flow.__name__  # errors of arguments tell it, of whichever client it is
 
     def named(method: F) -> F:
@@ -272,7 +271,7 @@ class Flows:
             raise error
         if not 200 <= got.status < 300:
             return False
-        said = decode_json(got.body, path) if got.body[:1] == b"{" else {}
+        said = _answer_json(got, path) if got.body[:1] == b"{" else {}
         return bool(said.get("ready", said.get("live", True)))
 
     def _json(self, method: str, path: str, body: bytes = b"", *, repeatable: bool = True) -> Flow[Any]:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 ALONE_S = 1.0
 """How long a call waits to be made alone, and others for its end; they are made then in any case."""
-MOST_WAIT_S = 3600.0
+MOST_WAIT_S = 600.0
 """How long a call waits for a place while none of those that run ends; then it is taken for one that they wait for."""
 
 
