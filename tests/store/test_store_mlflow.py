@@ -220,6 +220,19 @@ def test_deleted_versions_stay_where_they_are(tmp_path: Path) -> None:
         assert store.aliases("risk") == {"champion": 1, "latest": 2, "production": 2, "staging": 2}
 
 
+def test_aliases_and_metrics_that_are_damaged_are_left_out(tmp_path: Path) -> None:
+    registry = write_files(tmp_path, early=False)
+    about = tmp_path / "mlruns" / "models" / "risk" / "meta.yaml"
+    about.write_text(yaml.safe_dump({**yaml.safe_load(about.read_text()), "aliases": {"champion": "1", "torn": None}}))
+    (about.parent / "aliases" / "half").write_text("")
+    for name, text in (("torn", "1700000000000"), ("odd", "1700000000000 much 1"), ("none", "")):
+        (tmp_path / "mlruns" / "0" / f"{1:032x}" / "metrics" / name).write_text(text)
+    store = mt.Store(tmp_path / "store")
+    assert [each.version for each in import_registry(store, registry, ["risk"])] == ["risk@1", "risk@2", "risk@3"]
+    assert store.aliases("risk") == {"champion": 1, "latest": 3, "production": 3, "staging": 2}
+    assert store.resolve("risk@2").metrics == {"accuracy": 0.02}
+
+
 def test_a_registry_that_was_moved_is_read_where_it_lies(tmp_path: Path) -> None:
     (tmp_path / "first").mkdir()
     write_files(tmp_path / "first", early=False)

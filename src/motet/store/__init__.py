@@ -14,6 +14,6 @@ version.py     Version and Published, its manifest; references such as `fashion@
 parts.py       what a version is made of, as its publisher gives it
 aliases.py     where aliases point, and pointed
 storage.py     reading and making files on what fsspec opens
-mlflow.py      registries of MLflow, imported
+mlflow.py      registries of MLflow, imported; mlflow_registry.py reads what they hold
 sweep.py       what publishers that died have left behind
 """

@@ -1,4 +1,4 @@
-"""Registries of MLflow, read without MLflow: versions, aliases and stages, with the metrics of the runs that they come from.
+"""Registries of MLflow, imported without MLflow: versions, aliases and stages, with the metrics of the runs that they come from.
 
     mlflow:FOLDER                the folder of a file store (`mlruns`), or the one it is in
     mlflow:sqlite:///FILE.db     a database of SQLite
@@ -11,16 +11,12 @@ The form of both: https://mlflow.org/docs/latest/ml/model-registry/, https://mlf
 
 from __future__ import annotations
 
-import math
 import re
-import sqlite3
 import tempfile
 import zipfile
-from abc import ABC, abstractmethod
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -28,12 +24,12 @@ from urllib.parse import unquote, urlsplit
 import yaml
 
 from motet.errors import InputError, MotetError, StoreError, UnknownNameError
+from motet.store.mlflow_registry import SCHEME, RegisteredVersion, Registry, open_registry
 from motet.store.store import Store
 from motet.store.version import ALIAS, NAME
 
 __all__ = ["ImportedVersion", "import_registry"]
 
-SCHEME = "mlflow:"
 _PICKLES = (".pkl", ".pickle", ".joblib")
 _DELETED = "Deleted_Internal"
 """The stage of versions that were deleted, which every registry goes on to keep."""
@@ -59,43 +55,6 @@ class ImportedVersion:
     note: str = ""
 
 
-@dataclass(frozen=True)
-class _Registered:
-    """A version as a registry has it."""
-
-    name: str
-    number: int
-    source: str
-    stage: str
-    status: str
-    run: str
-    description: str
-    tags: Mapping[str, str]
-    aliases: Sequence[str]
-    metrics: Mapping[str, float] = field(default_factory=dict)
-    parameters: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Registry(ABC):
-    """Where a registry is kept: a folder or a file."""
-
-    path: Path
-
-    @property
-    def root(self) -> Path:
-        """The folder that it is in."""
-        return self.path.absolute().parent
-
-    @abstractmethod
-    def versions(self) -> list[_Registered]:
-        """All versions, by name and number. Raises InputError where they cannot be read."""
-
-    @abstractmethod
-    def folder(self, uri: str) -> str:
-        """Where the files are of what is called `models:/m-ID` or `runs:/RUN/PATH`; empty where that is not known."""
-
-
 def import_registry(
     store: Store, registry: str, names: Sequence[str] = (), *, dry_run: bool = False
 ) -> Iterator[ImportedVersion]:
@@ -114,7 +73,7 @@ def import_registry(
         InputError: when it is no registry.
         UnknownNameError: when it has no model of a name.
     """
-    opened = _open(registry)
+    opened = open_registry(registry)
     found = [each for each in opened.versions() if each.stage != _DELETED]
     known = list(dict.fromkeys(each.name for each in found))
     for name in names:
@@ -138,8 +97,8 @@ def import_registry(
 
 def _import(
     store: Store,
-    registry: _Registry,
-    each: _Registered,
+    registry: Registry,
+    each: RegisteredVersion,
     aliases: Sequence[str],
     taken: dict[str, str],
     where: str,
@@ -257,7 +216,7 @@ def _is_torchscript(path: Path) -> bool:
     return False
 
 
-def _local(source: str, registry: _Registry, stack: ExitStack) -> Path:
+def _local(source: str, registry: Registry, stack: ExitStack) -> Path:
     """The folder of a model on this machine; what lies elsewhere is copied for as long as the stack is open."""
     if source.startswith(("models:/", "runs:/")):
         source = registry.folder(source)
@@ -280,170 +239,3 @@ def _local(source: str, registry: _Registry, stack: ExitStack) -> Path:
     except Exception as error:
         raise InputError(f"its files cannot be fetched from {source}: {error}") from error
     return folder
-
-
-def _open(registry: str) -> _Registry:
-    place = registry.removeprefix(SCHEME)
-    hint = "write mlflow:FOLDER or mlflow:sqlite:///FILE.db"
-    if not registry.startswith(SCHEME) or not place:
-        raise InputError(f"{registry!r} is no registry", hint=hint)
-    scheme = urlsplit(place).scheme
-    if scheme == "sqlite":
-        return _database(Path(unquote(place.removeprefix("sqlite://")[1:])), registry)
-    if scheme not in ("", "file"):
-        hint = "give the folder or the database of SQLite that the server keeps it in"
-        raise InputError(f"a registry at {scheme}: is not read", where=registry, hint=hint)
-    path = Path(unquote(urlsplit(place).path)) if scheme else Path(place)
-    if path.is_file():
-        return _database(path, registry)
-    for folder in (path, path / "mlruns"):
-        if (folder / "models").is_dir():
-            return _FileRegistry(folder)
-    raise InputError(f"there is no registry in {path}", where=registry, hint=hint)
-
-
-def _database(path: Path, registry: str) -> _Registry:
-    if not path.is_file():
-        raise InputError(
-            f"there is no file {path}", where=registry, hint="three slashes before a relative path, four before another"
-        )
-    return _SqliteRegistry(path)
-
-
-@dataclass(frozen=True)
-class _FileRegistry(_Registry):
-    """A file store: folders, with YAML files in them."""
-
-    def versions(self) -> list[_Registered]:
-        found = []
-        for model in sorted(each for each in (self.path / "models").iterdir() if (each / "meta.yaml").is_file()):
-            about = _yaml(model / "meta.yaml")
-            aliases = {str(alias): int(number) for alias, number in (about.get("aliases") or {}).items()}
-            aliases |= {each: int(text) for each, text in _texts(model / "aliases").items() if text.strip().isdecimal()}
-            numbers = (each.parent.name.removeprefix("version-") for each in model.glob("version-*/meta.yaml"))
-            for number in sorted(int(each) for each in numbers if each.isdecimal()):
-                folder = model / f"version-{number}"
-                try:
-                    meta = {**_yaml(folder / "meta.yaml"), "version": number}
-                except InputError:
-                    meta = {"version": number, "status": "damaged"}
-                tags = _texts(folder / "tags")
-                name = str(about.get("name") or model.name)
-                run = self._run(str(meta.get("run_id") or ""))
-                found.append(
-                    _registered(name, meta, tags, aliases, self._metrics(run), _texts(run / "params" if run else None))
-                )
-        return found
-
-    def folder(self, uri: str) -> str:
-        kind, _, rest = uri.partition(":/")
-        if kind == "models":
-            return next(map(str, self.path.glob(f"*/models/{Path(rest).name}/artifacts")), "")
-        run, _, path = rest.partition("/")
-        folder = self._run(run)
-        place = str(_yaml(folder / "meta.yaml").get("artifact_uri") or "") if folder else ""
-        return f"{place}/{path}" if place else ""
-
-    def _run(self, run: str) -> Path | None:
-        return next(self.path.glob(f"*/{run}"), None) if re.fullmatch(r"\w+", run) else None
-
-    def _metrics(self, run: Path | None) -> dict[str, float]:
-        """The last values: lines of `time value step`."""
-        last = {name: text.split("\n")[-1].split() for name, text in _texts(run / "metrics" if run else None).items()}
-        return {name: float(parts[1]) for name, parts in last.items() if len(parts) > 1}
-
-
-@dataclass(frozen=True)
-class _SqliteRegistry(_Registry):
-    """A database of SQLite."""
-
-    def versions(self) -> list[_Registered]:
-        aliases = self._by("registered_model_aliases", lambda row: (row["name"], row["alias"], int(row["version"])))
-        tags = self._by("model_version_tags", lambda row: (_which(row), row["key"], row["value"]))
-        metrics = self._by(
-            "latest_metrics", lambda row: (row["run_uuid"], row["key"], math.nan if row["is_nan"] else row["value"])
-        )
-        parameters = self._by("params", lambda row: (row["run_uuid"], row["key"], row["value"]))
-        found = []
-        for row in sorted(self._rows("model_versions"), key=_which):
-            name, run = row["name"], row.get("run_id") or ""
-            found.append(_registered(name, row, tags[_which(row)], aliases[name], metrics[run], parameters[run]))
-        return found
-
-    def _by(
-        self, table: str, split: Callable[[dict[str, Any]], tuple[Any, str, Any]]
-    ) -> defaultdict[Any, dict[str, Any]]:
-        """Named values by what they are of; nothing where an earlier MLflow has no such table."""
-        found: defaultdict[Any, dict[str, Any]] = defaultdict(dict)
-        for row in self._rows(table, missing=True):
-            owner, name, value = split(row)
-            found[owner][name] = value
-        return found
-
-    def folder(self, uri: str) -> str:
-        kind, _, rest = uri.partition(":/")
-        if kind == "models":
-            found = (
-                row["artifact_location"] for row in self._rows("logged_models", missing=True) if row["model_id"] == rest
-            )
-            return next(found, "")
-        run, _, path = rest.partition("/")
-        place = next((row["artifact_uri"] for row in self._rows("runs", missing=True) if row["run_uuid"] == run), "")
-        return f"{place}/{path}" if place else ""
-
-    def _rows(self, table: str, *, missing: bool = False) -> list[dict[str, Any]]:
-        try:
-            with closing(sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)) as base:
-                base.row_factory = sqlite3.Row
-                return [dict(row) for row in base.execute(f"select * from {table}")]
-        except sqlite3.Error as error:
-            if missing and "no such table" in str(error):  # an earlier MLflow
-                return []
-            raise InputError(f"{self.path} is no registry of MLflow: {error}") from error
-
-
-def _which(row: Mapping[str, Any]) -> tuple[str, int]:
-    return row["name"], int(row["version"])
-
-
-def _registered(
-    name: str,
-    meta: Mapping[str, Any],
-    tags: Mapping[str, str],
-    aliases: Mapping[str, int],
-    metrics: Mapping[str, float],
-    parameters: Mapping[str, str],
-) -> _Registered:
-    number, stage = int(meta["version"]), str(meta.get("current_stage") or "")
-    return _Registered(
-        name,
-        number,
-        str(meta.get("storage_location") or meta.get("source") or ""),
-        "" if stage in ("None", "Archived") else stage,
-        str(meta.get("status") or ""),
-        str(meta.get("run_id") or ""),
-        str(meta.get("description") or ""),
-        tags,
-        sorted(alias for alias, at in aliases.items() if at == number),
-        {key: value for key, value in metrics.items() if value - value == 0},  # what is finite can be JSON
-        parameters,
-    )
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return dict(found)
-    except (OSError, ValueError, TypeError, yaml.YAMLError) as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-
-
-def _texts(folder: Path | None) -> dict[str, str]:
-    """The files in a folder and below by their paths, with what is in them."""
-    if folder is None or not folder.is_dir():
-        return {}
-    files = [each for each in sorted(folder.rglob("*")) if each.is_file()]
-    return {
-        each.relative_to(folder).as_posix(): each.read_text(encoding="utf-8", errors="replace").strip()
-        for each in files
-    }
