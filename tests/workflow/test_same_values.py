@@ -49,6 +49,19 @@ class Bits(enum.IntFlag):
     B = 2
 
 
+class Doubled(collections.namedtuple("Doubled", "one two")):
+    """A tuple whose constructor takes something else than its fields."""
+
+    __slots__ = ()
+
+    def __new__(cls, one):
+        return super().__new__(cls, one, one * 2)
+
+
+class Marked(collections.namedtuple("Marked", "one")):
+    """A tuple that holds more than its fields."""
+
+
 def back(tmp_path, value):
     """A value as the next step gets it, as a later run gets it, and its digest."""
     artifacts = Artifacts(tmp_path)
@@ -257,3 +270,13 @@ def test_the_same_values_have_one_digest_in_every_process(tmp_path):
     first = run("1")
     assert len(set(first.split())) == 11
     assert run("2") == run("3") == first
+
+
+def test_named_tuples_come_back_with_all_that_is_in_them(tmp_path):
+    marked = Marked(1)
+    vars(marked)["mark"] = "kept"
+    for value in (Doubled(3), Doubled("a")._replace(two="b"), Marked(2), marked):
+        for found in back(tmp_path, value)[:2]:
+            assert (type(found), tuple(found), vars(value) if value is marked else {}) == (
+                type(value), tuple(value), getattr(found, "__dict__", {}),
+            )  # fmt: skip

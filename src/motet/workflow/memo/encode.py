@@ -118,7 +118,8 @@ class Encoder:
             return {"$enum": self._class(kind), "name": value.name}
         if _is_scalar(value, kind):
             return {"$numpy": [value.dtype.str, base64.b64encode(value.tobytes()).decode()]}
-        if isinstance(value, tuple) and hasattr(value, "_fields") and _found(kind) and not _own_pickling(kind):
+        named = isinstance(value, tuple) and hasattr(kind, "_make") and not getattr(value, "__dict__", None)
+        if named and _found(kind) and not _own_pickling(kind):
             return {"$named": self._class(kind), "fields": [self.tree(each) for each in value]}
         if dataclasses.is_dataclass(value) and _found(kind) and not _own_pickling(kind):
             fields = {each.name: getattr(value, each.name, None) for each in dataclasses.fields(value)}
@@ -216,7 +217,7 @@ def _ordered(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
 
 
 def _named(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
-    return find_class(tree["$named"])(*map(inner, tree["fields"]))
+    return find_class(tree["$named"])._make(map(inner, tree["fields"]))  # its constructor may take something else
 
 
 _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
