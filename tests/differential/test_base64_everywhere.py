@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 import motet as mt
+from motet.base64_values import from_base64
 from motet.errors import InputError
 from motet.graph.input import Input
 from motet.oip.messages import ModelInferRequest
-from motet.reading import from_base64
 from motet.serving.grpc.codec import read_columns
 from motet.serving.wire.infer import InferCodec
 from motet.types import ColumnType

@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.base64_values import from_base64
 from motet.batch import objects
 from motet.errors import InputError, cut
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import number_name
 from motet.numbers import convert, from_objects
-from motet.reading import from_base64
 
 __all__ = [
     "FALSE",

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
+from motet.base64_values import base64_in, of_json
 from motet.batch import objects
 from motet.errors import InputError, cut
 from motet.io.arrow import arrow_type
@@ -32,7 +33,7 @@ from motet.io.tally import LinesTally
 from motet.io.text import TextSource, finish, has_infinite, leaf, wire_schema, with_reasons
 from motet.io.utf8 import LINE_BYTES, Pieces, utf8_pieces
 from motet.pictures import is_picture
-from motet.reading import as_given, base64_in, holds_truth, of_json, read_column
+from motet.reading import as_given, holds_truth, read_column
 from motet.types import ColumnType
 
 __all__ = ["JsonLinesSource", "agree"]

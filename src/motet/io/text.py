@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from motet.base64_values import from_base64
 from motet.io.arrow.buffers import numbers
 from motet.io.arrow.layout import is_list
 from motet.io.compression import codec_of
@@ -19,7 +20,6 @@ from motet.io.faults import with_errors
 from motet.io.files import FoundFile, fingerprint_files
 from motet.io.read_options import ReadOptions
 from motet.io.stream import FileStream
-from motet.reading import from_base64
 
 __all__ = [
     "TextSource",

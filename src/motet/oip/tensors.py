@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from motet.base64_values import from_base64
 from motet.batch import Array, Column, Ragged, empty_column, objects
 from motet.errors import InputError, known_names
 from motet.numbers import may_convert
-from motet.reading import NO_DEFAULT, from_base64, read_column
+from motet.reading import NO_DEFAULT, read_column
 from motet.types import ColumnType
 
 __all__ = [

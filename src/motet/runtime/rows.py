@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 
+from motet.base64_values import of_json
 from motet.batch import Column, Ragged, objects, take_rows
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.graph.input import Input
 from motet.numbers import refusal
-from motet.reading import holds_truth, of_json
+from motet.reading import holds_truth
 from motet.runtime.bind import bind_columns, by_input, columns_of, takes
 
 __all__ = ["JsonRows", "Unread", "plain_value", "read_rows", "rows_of"]
