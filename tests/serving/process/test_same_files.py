@@ -18,6 +18,21 @@ import motet
 from serving.process.serve_process import FASHION, MLP, body, serving, written
 
 MODELS = FASHION / "models"
+AGREES = """
+import asyncio, sys
+from motet.serving.process.same_files import SameFiles
+from motet.serving.repository.repository import ModelRepository
+
+async def main():
+    repository = ModelRepository()
+    repository.add(sys.argv[1])
+    await repository.load_all()
+    await SameFiles(sys.argv[2], repository).agree()
+    print("agrees", flush=True)
+    sys.stdin.read()
+
+asyncio.run(main())
+"""
 PLUS = "class Plus:\n    def __call__(self, x):\n        return x + {}\n"
 
 
@@ -71,6 +86,29 @@ def waits(server, pid):
 
 def serves(server, pid):
     return any(f"process {pid} serves in the place of one that was lost" in line for line in server.log)
+
+
+def test_what_processes_said_holds_while_one_of_them_lives(tmp_path, changed):
+    """The moment in which one says it has the lock, and not what somebody hears of it later, decides."""
+    path, place = changed[:2]
+
+    def agrees(model):
+        put(model, place)
+        command, pipe = [sys.executable, "-c", AGREES, path, str(tmp_path)], subprocess.PIPE
+        return subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+
+    with agrees("linear.onnx") as first, agrees("linear.onnx") as second:
+        assert [each.stdout.readline() for each in (first, second)] == ["agrees\n"] * 2
+        first.kill()
+        first.wait()
+        with agrees("mlp.onnx") as third:
+            assert "are not those that the other processes have loaded" in third.stderr.readline()
+            second.kill()
+            assert third.stdout.readline() == "agrees\n"
+            third.kill()
+    with agrees("linear.onnx") as last:
+        assert last.stdout.readline() == "agrees\n"
+        last.kill()
 
 
 @pytest.mark.parametrize("how", ["loaded anew", "brought back", "others lost"])

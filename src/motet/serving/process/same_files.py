@@ -2,17 +2,20 @@
 
 The processes of a server share a small file with a digest for each graph: of what it says, its functions and its models' files,
 as those have loaded it that serve. One that comes later compares its own. Where they differ, since files were changed in place,
-it does not listen until it has loaded the same, as after `motet load`, or the files are what they were. The parent removes the
-file when nobody serves any more: then what is on the disk holds.
+it does not listen until it has loaded the same, as after `motet load`, or the files are what they were. Whoever has said what it
+serves keeps a shared lock for as long as it lives. Where nobody has it what is said there was said by processes that have ended:
+what is on the disk holds then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import fcntl
 import hashlib
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -26,13 +29,15 @@ from motet.serving.repository.repository import ModelRepository
 from motet.system.incidents import Outage
 from motet.system.whole_files import write_whole
 
-__all__ = ["SameFiles", "forget_digests"]
+__all__ = ["SameFiles"]
 
 _LOG = logging.getLogger("motet.serving")
 LOOK_S = 0.2
 """How often a process that waits looks whether it may serve."""
 AGAIN_S = 5.0
 """How often it loads what differs again, since files may be what they were."""
+TURN, SERVES = 0, 1
+"""The bytes of the lock file: of who compares now, and of those that serve. A process that is forked has no part in them."""
 
 
 class SameFiles:
@@ -44,7 +49,8 @@ class SameFiles:
     """
 
     def __init__(self, folder: str | Path, repository: ModelRepository) -> None:
-        self._path, self._repository = _path(folder), repository
+        self._path, self._repository = Path(folder) / "digests.json", repository
+        self._lock = os.open(self._path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, 0o600)
         self._written: dict[str, RepositoryEntry] = {}
         self._code: dict[str, str] = {}
         """Digests of the modules of models in this process, as they were when a graph with them was first loaded here."""
@@ -89,18 +95,41 @@ class SameFiles:
         fresh = [each for each in graphs if self._written.get(each.name) is not each]
         if not fresh:
             return []
-        with open(self._path.with_suffix(".lock"), "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            held = _read(self._path)
+        with self._turn():
+            held = {} if self._is_first() else self._read()
             mine = {each.name: self._digest(each) for each in fresh}
             differ = [name for name, digest in mine.items() if held.get(name, digest) != digest]
             if first and differ:
                 return differ
+            fcntl.lockf(self._lock, fcntl.LOCK_SH, 1, SERVES)
             said = {**held, **{name: digest for name, digest in mine.items() if digest}}
-            if said != held:
-                write_whole(self._path, msgspec.json.encode(said))
+            write_whole(self._path, msgspec.json.encode(said))
         self._written.update((each.name, each) for each in fresh if mine[each.name])
         return []
+
+    @contextlib.contextmanager
+    def _turn(self) -> Iterator[None]:
+        fcntl.lockf(self._lock, fcntl.LOCK_EX, 1, TURN)
+        try:
+            yield
+        finally:
+            fcntl.lockf(self._lock, fcntl.LOCK_UN, 1, TURN)
+
+    def _is_first(self) -> bool:
+        """Whether nothing of what was said holds: this process has said nothing, and all that have are gone."""
+        if self._written:
+            return False
+        try:
+            fcntl.lockf(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, SERVES)
+        except OSError:  # another serves
+            return False
+        return True
+
+    def _read(self) -> dict[str, str]:
+        try:
+            return msgspec.json.decode(self._path.read_bytes(), type=dict[str, str])
+        except FileNotFoundError:
+            return {}
 
     def _digest(self, served: RepositoryEntry) -> str:
         """What a graph that is loaded answers with; empty where it is not."""
@@ -120,19 +149,3 @@ class SameFiles:
         if path not in self._code:
             self._code[path] = digest(path)
         return self._code[path]
-
-
-def forget_digests(folder: str | Path) -> None:
-    """Nobody serves any more: what the next process loads holds."""
-    _path(folder).unlink(missing_ok=True)
-
-
-def _path(folder: str | Path) -> Path:
-    return Path(folder) / "digests.json"
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        return msgspec.json.decode(path.read_bytes(), type=dict[str, str])
-    except FileNotFoundError:
-        return {}

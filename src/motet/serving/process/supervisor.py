@@ -30,7 +30,6 @@ from motet.serving.config.server import ServeConfig
 from motet.serving.observability.incidents import say_stall
 from motet.serving.observability.server_log import set_up
 from motet.serving.process.heartbeat import Heartbeat, Pulse
-from motet.serving.process.same_files import forget_digests
 from motet.serving.process.server import Server, bind, check_unused, new_runner, owner_socket, serve
 from motet.system import lifeline
 from motet.system.addresses import in_url
@@ -243,11 +242,6 @@ class _Parent:
         if worker.again_at is None:
             worker.again_at = now + self._pause_s(worker, code, now)
             worker.lost_at = worker.lost_at or now
-            left = [each.pulse for each in self._workers if each.process.poll() is None]
-            for pulse in left:
-                pulse.listen(now)  # it may have begun to serve since it was looked at
-            if not any(pulse.serving for pulse in left):
-                forget_digests(self._folder)
         if now >= worker.again_at:
             worker.pulse.close()
             uncounted = () if worker.pulse.heard else worker.replaces
