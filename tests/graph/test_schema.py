@@ -82,8 +82,8 @@ WRONG = (None, True, 3, -1, 1.5, "?!", [], {}, ["x"], {"x": 1})
 ONLY_READERS = re.compile(
     r"unknown member|cannot be the name of a member|expected one weight for each|does not weigh its members"  # references
     r"|no confidence is given|a cascade needs at least two|require must be from 1 to|a route goes by exactly one"
-    r"|expected a default of type|this is no expression|rows is \d+, more than max_rows|max at least min"
-    r"|labels: expected a list; got '"  # the name of a file, which was not read here
+    r"|expected a default of type|this is no expression|rows is \d+, more than max_rows|min is \d+, more than max"
+    r"|has no meaning without max_loaded|labels: expected a list; got '"  # the name of a file, which was not read here
 )
 """What a schema cannot say: names that stand elsewhere in the file, expressions, sums, values of a declared type."""
 

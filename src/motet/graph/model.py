@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 
 from motet.errors import GraphError
-from motet.graph.capacity import BATCH, RESOURCES, Batching, Resources, read_batching, read_resources
-from motet.graph.fields import TYPE, Fields, of_kind, plain, read_type, text_of, write_bytes
+from motet.graph.capacity import BATCH, RESOURCES, Batching, Resources
+from motet.graph.fields import TYPE, Fields, of_kind, plain, read_type, text_of
 from motet.graph.forms import (
     LISTED,
     MAPPING,
@@ -151,15 +151,13 @@ class Model:
         labels = tuple(text_of(label) for label in labels)
         if twice := [label for label in labels if labels.count(label) > 1]:
             raise GraphError(f"the label {twice[0]!r} is there twice", where=where)
-        batching = batch if isinstance(batch, Batching) else read_batching(batch or {}, f"{where}: batch")
-        needs = (
-            resources if isinstance(resources, Resources) else read_resources(resources or {}, f"{where}: resources")
-        )
         values: dict[str, Any] = {
             "uri": uri, "name": name, "inputs": _types(inputs, f"{where}: inputs"), "outputs": _types(outputs, f"{where}: outputs"),
-            "before": as_functions(before), "after": as_functions(after), "batch": batching,
+            "before": as_functions(before), "after": as_functions(after), "batch": Batching.read(batch, f"{where}: batch"),
             "replicas": as_replicas(replicas, where),
-            "placement": placement, "resources": needs, "labels": labels, "options": plain(dict(options or {})),
+            "placement": placement,
+            "resources": Resources.read(resources, f"{where}: resources"),
+            "labels": labels, "options": plain(dict(options or {})),
             "unpickle": unpickle, "version": version, "device": device, "uris": tuple(uris), "balance": balance,
             "balance_by": balance_by, "warm_up": as_warm_up(warm_up, where),
             "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s, "resident": resident, "concurrent": concurrent,
@@ -294,9 +292,9 @@ def read_model(name: str, value: object, where: str) -> Model:
         uris=uris,
         before=read_functions(fields.raw("before"), fields.place("before")),
         after=read_functions(fields.raw("after"), fields.place("after")),
-        batch=read_batching(fields.get("batch") or {}, fields.place("batch")),
+        batch=Batching.read(fields.get("batch") or {}, fields.place("batch")),
         replicas=read_replicas(fields.raw("replicas", 1), fields.place("replicas")),
-        resources=read_resources(fields.get("resources") or {}, fields.place("resources")),
+        resources=Resources.read(fields.get("resources") or {}, fields.place("resources")),
         labels=fields.take("labels", list, []),
         options=fields.get("with"),
         unpickle=unpickle == "allow",
@@ -316,12 +314,9 @@ def write_model(model: Model) -> dict[str, Any]:
     for key in ("before", "after"):
         if functions := getattr(model, key):
             written[key] = write_functions(functions, where)
-    if batch := _differences(model.batch, Batching()):
-        written["batch"] = batch
-    if resources := _differences(model.resources, Resources()):
-        if "memory_bytes" in resources:
-            resources["memory"] = write_bytes(resources.pop("memory_bytes"))
-        written["resources"] = resources
+    for part in ("batch", "resources"):
+        if said := getattr(model, part).written():
+            written[part] = said
     plain = {
         "placement": None, "version": "", "device": "cpu", "balance": "least_loaded", "balance_by": "", "timeout_s": None,
         "warm_up": None, "resident": False, "concurrent": None,
@@ -338,9 +333,3 @@ def write_model(model: Model) -> dict[str, Any]:
     if model.unpickle:
         written["unpickle"] = "allow"
     return written
-
-
-def _differences(value: Any, default: Any) -> dict[str, Any]:
-    return {
-        key: getattr(value, key) for key in value.__dataclass_fields__ if getattr(value, key) != getattr(default, key)
-    }

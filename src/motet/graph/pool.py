@@ -3,41 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated
 
 from motet.errors import GraphError
-from motet.graph.capacity import placed
-from motet.graph.fields import Fields, read_bytes, write_bytes
-from motet.graph.forms import BYTES, NUMBER, WHOLE, least, record
+from motet.graph.forms import MAPPING
 from motet.graph.model import Model
 from motet.graph.node import Node
+from motet.graph.section import Bytes, CheckedSection, KeyRule, between, section_form
 
-__all__ = [
-    "MAX_LOADED",
-    "MAX_SWAP_WAIT",
-    "MAX_SWAP_WAIT_MS",
-    "PLACES",
-    "Places",
-    "check_places",
-    "read_max_loaded",
-    "read_places",
-    "read_swap_wait",
-    "write_places",
-]
+__all__ = ["MAX_SWAP_WAIT_MS", "PLACES", "Places", "SwapBounds", "check_places"]
 
 MAX_SWAP_WAIT_MS = 1000.0
 """How long rows whose model is not loaded may be passed over by rows of models that are, where nothing is said."""
-MAX_LOADED = least(WHOLE, 1)
-MAX_SWAP_WAIT = {**NUMBER, "exclusiveMinimum": 0}
-PLACES = {
-    **record({"max_loaded": MAX_LOADED, "memory": BYTES, "max_swap_wait_ms": MAX_SWAP_WAIT}),
-    "anyOf": [{"required": ["max_loaded"]}, {"required": ["memory"]}],
-}
 
 
 @dataclass(frozen=True)
-class Places:
+class SwapBounds(CheckedSection):
+    """How many models may be loaded at the same time.
+
+    Attributes:
+        max_loaded: how many; None for any number.
+        max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are; None for
+            `MAX_SWAP_WAIT_MS`.
+    """
+
+    max_loaded: Annotated[int, between(1)] | None = None
+    max_swap_wait_ms: Annotated[float, between(0, above=True)] | None = None
+
+
+@dataclass(frozen=True)
+class Places(CheckedSection):
     """How many models may be loaded at the same time, and what they may take.
 
     Attributes:
@@ -46,51 +42,21 @@ class Places:
         max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are.
     """
 
-    max_loaded: int | None = None
-    memory_bytes: int = 0
-    max_swap_wait_ms: float = MAX_SWAP_WAIT_MS
+    max_loaded: Annotated[int, between(1)] | None = None
+    memory_bytes: Annotated[Bytes, KeyRule("memory")] = 0
+    max_swap_wait_ms: Annotated[float, between(0, above=True)] = MAX_SWAP_WAIT_MS
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_loaded is None and not self.memory_bytes:
-            raise GraphError("neither max_loaded nor memory is given", where="pool", hint="write pool: {max_loaded: 8}")
+            raise GraphError("neither max_loaded nor memory is given", hint="write pool: {max_loaded: 8}")
 
 
-def read_places(value: object, where: str) -> Places:
-    """Places as a file says them: `{max_loaded: N, memory: BYTES, max_swap_wait_ms: MS}`.
-
-    Raises:
-        GraphError: when a key is unknown, or a value cannot be.
-    """
-    given = Fields(value, where, PLACES)
-    max_loaded = read_max_loaded(given)
-    memory_bytes = read_bytes(given.raw("memory", 0), given.place("memory"))
-    wait_ms = read_swap_wait(given) or MAX_SWAP_WAIT_MS
-    return placed(where, lambda: Places(max_loaded, memory_bytes, wait_ms))
-
-
-def read_max_loaded(given: Fields) -> int | None:
-    """The key `max_loaded`: how many models may be loaded at the same time; None where it is not there."""
-    found: int | None = given.take("max_loaded", int, None)
-    if found is not None and found < 1:
-        raise GraphError(f"at least 1 model must be loaded to answer; got {found}", where=given.place("max_loaded"))
-    return found
-
-
-def read_swap_wait(given: Fields) -> float | None:
-    """The key `max_swap_wait_ms`, in milliseconds; None where it is not there."""
-    found = given.take("max_swap_wait_ms", float, None)
-    if found is not None and not 0 < found < float("inf"):
-        raise GraphError(f"must be more than 0; got {found}", where=given.place("max_swap_wait_ms"))
-    return None if found is None else float(found)
-
-
-def write_places(places: Places) -> dict[str, Any]:
-    """The inverse of `read_places`; what has its default is left out."""
-    written = {each.name: getattr(places, each.name) for each in fields(places)}
-    found = {name: value for name, value in written.items() if value != getattr(Places, name)}
-    if "memory_bytes" in found:
-        found["memory"] = write_bytes(found.pop("memory_bytes"))
-    return found
+PLACES = {
+    **section_form(Places),
+    **MAPPING,
+    "anyOf": [{"required": ["max_loaded"]}, {"required": ["memory"]}],
+}
 
 
 def check_places(models: Mapping[str, Model], nodes: Mapping[str, Node], pool: Places | None) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 from motet.errors import GraphError, UnknownNameError
-from motet.graph.fields import Fields, of_kind, plain
-from motet.graph.forms import NUMBER, WHOLE, either, least, named, record
+from motet.graph.fields import of_kind, plain
+from motet.graph.forms import MAPPING, NUMBER, WHOLE, either, least, named
+from motet.graph.section import CheckedSection, Seconds, between, section_form
 
 __all__ = [
     "BALANCES",
@@ -26,22 +27,10 @@ BALANCES = ("least_loaded", "round_robin", "power_of_two", "hash")
 MOST_REPLICAS = 256
 """Replicas that a model may have."""
 LONGEST_TIMEOUT_S = 86_400.0
-_TIMES = ("hold_s", "idle_s")
-_MORE = {**NUMBER, "exclusiveMinimum": 0}
-_RANGE = record(
-    {
-        "min": {**least(WHOLE, 0), "default": 1},
-        "max": {**least(WHOLE, 1), "maximum": MOST_REPLICAS},
-        **dict.fromkeys(_TIMES, _MORE),
-    },
-    ["max"],
-)
-REPLICAS = named("replicas", either({**least(WHOLE, 1), "maximum": MOST_REPLICAS}, _RANGE))
-TIMEOUT_S = {**_MORE, "maximum": LONGEST_TIMEOUT_S}
 
 
 @dataclass(frozen=True)
-class Replicas:
+class Replicas(CheckedSection):
     """How many replicas a model has.
 
     Attributes:
@@ -51,24 +40,21 @@ class Replicas:
         idle_s: live, after how many seconds without rows there are none, where `min` is 0.
     """
 
-    min: int = 1
-    max: int = 1
-    hold_s: float = 60.0
-    idle_s: float = 300.0
+    min: Annotated[int, between(0)] = 1
+    max: Annotated[int, between(1, MOST_REPLICAS)] = 1
+    hold_s: Seconds = 60.0
+    idle_s: Seconds = 300.0
 
     def __post_init__(self) -> None:
-        for name in ("min", "max"):
-            if type(getattr(self, name)) is not int:
-                raise GraphError(f"{name} must be a whole number; got {getattr(self, name)!r}", where="replicas")
-        if not 0 <= self.min <= self.max or not 1 <= self.max <= MOST_REPLICAS:
-            raise GraphError(
-                f"min must be at least 0, max at least min and from 1 to {MOST_REPLICAS}; got {self.min} and {self.max}",
-                where="replicas",
-            )
-        for name in ("hold_s", "idle_s"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < float("inf"):
-                raise GraphError(f"{name} must be a number of seconds above 0; got {value!r}", where="replicas")
+        super().__post_init__()
+        if self.min > self.max:
+            raise GraphError(f"min is {self.min}, more than max, which is {self.max}")
+
+
+REPLICAS = named(
+    "replicas", either({**least(WHOLE, 1), "maximum": MOST_REPLICAS}, {**section_form(Replicas), **MAPPING})
+)
+TIMEOUT_S = {**NUMBER, "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT_S}
 
 
 def as_replicas(value: int | Mapping[str, float] | Replicas, where: str) -> int | Replicas:
@@ -77,15 +63,8 @@ def as_replicas(value: int | Mapping[str, float] | Replicas, where: str) -> int 
     Raises:
         GraphError: when it is neither.
     """
-    if isinstance(value, Replicas):
-        return value
-    if isinstance(value, Mapping):
-        fields = Fields(value, f"{where}: replicas", _RANGE)
-        try:
-            times = {name: float(fields.get(name)) for name in _TIMES if name in fields}
-            return Replicas(fields.get("min"), fields.get("max"), **times)
-        except GraphError as error:
-            raise GraphError(error.what, where=error.where if error.where != "replicas" else fields.where) from None
+    if isinstance(value, (Replicas, Mapping)):
+        return Replicas.read(value, f"{where}: replicas")
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MOST_REPLICAS:
         raise GraphError(
             f"replicas must be a whole number from 1 to {MOST_REPLICAS}; got {value!r}",
@@ -163,5 +142,4 @@ def write_replicas(value: int | Replicas) -> int | dict[str, float]:
     """The inverse of `read_replicas`; times that have their defaults are left out."""
     if not isinstance(value, Replicas):
         return value
-    times = {name: getattr(value, name) for name in _TIMES if getattr(value, name) != getattr(Replicas, name)}
-    return {"min": value.min, "max": value.max, **times}
+    return {"min": value.min, "max": value.max, **value.written()}

@@ -23,12 +23,12 @@ from types import NoneType
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, TypeAlias, get_args, get_origin, get_type_hints
 
 from motet.errors import GraphError
-from motet.graph.fields import Fields, of_kind, read_bytes, show
+from motet.graph.fields import Fields, of_kind, read_bytes, show, write_bytes
 from motet.graph.forms import BYTES, NUMBER, TEXT, TRUTH, WHOLE, Form, either, list_of, one_of, or_null, record
 
 __all__ = [
-    "Bytes", "Converter", "FilePath", "KeyRule", "KeySpec", "Seconds", "Section", "any_case", "as_written", "between", "converter_of",
-    "flag", "keys_of", "matching", "nullable", "one_or_list", "path", "section_form",
+    "Bytes", "CheckedSection", "Converter", "FilePath", "KeyRule", "KeySpec", "Seconds", "Section", "any_case", "as_written", "between",
+    "converter_of", "flag", "keys_of", "matching", "nullable", "one_or_list", "path", "section_form",
 ]  # fmt: skip
 
 
@@ -104,6 +104,8 @@ class Section:
         Raises:
             GraphError: when a key is unknown or missing, or a value wrong.
         """
+        if isinstance(value, cls):
+            return value
         keys, taken = keys_of(cls), dict[str, Any]()
         if cls.ALONE and not isinstance(value, (Mapping, NoneType)):
             alone = keys[cls.ALONE]
@@ -122,6 +124,24 @@ class Section:
         except GraphError as error:
             place = f"{where}.{error.where}" if error.where else where
             raise GraphError(error.what, where=place, hint=error.hint) from None
+
+    def written(self) -> dict[str, Any]:
+        """The mapping that it is read from; what has its default is left out."""
+        found = {key: (getattr(self, each.field), each) for key, each in keys_of(type(self)).items()}
+        return {
+            key: write_bytes(value) if each.field.endswith("_bytes") else value
+            for key, (value, each) in found.items()
+            if value != each.default
+        }
+
+
+class CheckedSection(Section):
+    """A section of numbers and texts that programs make as well, so that its values are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        for key, each in keys_of(type(self)).items():
+            if (value := getattr(self, each.field)) is not each.default:
+                object.__setattr__(self, each.field, each.kind.read(value, key, ""))
 
 
 _KEYS: dict[type[Any], Mapping[str, KeySpec]] = {}
@@ -204,7 +224,7 @@ def between(low: float, high: float = inf, *, above: bool = False, zero: bool = 
     bounds = {"exclusiveMinimum" if above else "minimum": low, **({"maximum": high} if high < inf else {})}
 
     def step(found: float, where: str, folder: str) -> float:
-        if not (low <= found <= high and not (above and found == low)) and not (zero and found == 0):
+        if not (low <= found <= high and found < inf and not (above and found == low)) and not (zero and found == 0):
             raise GraphError(f"must be {'0, or ' * zero}{said}; got {found}", where=where)
         return found
 

@@ -27,7 +27,7 @@ from motet.graph.members import read_inputs, write_inputs
 from motet.graph.model import MODEL, read_model, write_model
 from motet.graph.node import KINDS, Inputs, Node
 from motet.graph.places import folder_of, joined
-from motet.graph.pool import PLACES, read_places, write_places
+from motet.graph.pool import PLACES, Places
 from motet.reading import NO_DEFAULT
 from motet.tracebacks import written as escaped
 
@@ -240,7 +240,7 @@ class _GraphReader(Generic[G]):
         taken = {name: each for name, each in shared.items() if name in used and name not in own and name not in graphs}
         inputs, outputs = each("inputs", _read_input), each("outputs", _read_output)
         name = fields.get("name") if "name" in fields else default_name.replace(".", "_").replace(" ", "_")
-        pool = read_places(fields.raw("pool"), f"{prefix}pool") if "pool" in fields else None
+        pool = Places.read(fields.get("pool"), f"{prefix}pool") if "pool" in fields else None
         return self.make(
             name, outputs, inputs=inputs, models={**taken, **own}, graphs=graphs, nodes=nodes, folder=self.folder,
             serving=fields.get("serve") or {}, pool=pool,
@@ -308,7 +308,7 @@ def graph_mapping(graph: GraphSpec, *, inner: bool = False) -> dict[str, Any]:
         written["nodes"] = {name: _write_node(each) for name, each in graph.nodes.items()}
     written["outputs"] = dict(graph.outputs)
     if graph.pool is not None:
-        written["pool"] = write_places(graph.pool)
+        written["pool"] = graph.pool.written()
     if graph.serving and not inner:
         written["serve"] = dict(graph.serving)
     return written

@@ -19,7 +19,8 @@ from motet.graph.forms import NUMBER, TEXT, by_name, least
 from motet.graph.keyed import KEY
 from motet.graph.members import INPUTS, MEMBERS, check_member, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
-from motet.graph.pool import MAX_LOADED, MAX_SWAP_WAIT, read_max_loaded, read_swap_wait
+from motet.graph.pool import SwapBounds
+from motet.graph.section import section_form
 from motet.nodes.members import (
     STRING,
     UNION,
@@ -95,8 +96,7 @@ class Route(MembersNode):
         "otherwise": TEXT,
         "missing": TEXT,
         "output": TEXT,
-        "max_loaded": MAX_LOADED,
-        "max_swap_wait_ms": MAX_SWAP_WAIT,
+        **section_form(SwapBounds)["properties"],
         "combine": UNION,
     }
 
@@ -299,7 +299,8 @@ class Route(MembersNode):
         arms = read_members(value, fields.place("route"), names="key" not in fields)
         said = {key: fields.get(key) for key in ("key", "by", "salt", "otherwise", "missing", "output")}
         said |= {key: fields.get(key) or {} for key in ("split", "when")}
-        said |= {"max_loaded": read_max_loaded(fields), "max_swap_wait_ms": read_swap_wait(fields)}
+        bounds = {key: fields.raw(key) for key in ("max_loaded", "max_swap_wait_ms") if key in fields}
+        said |= vars(SwapBounds.read(bounds, fields.where))
         return _checked(cls(name, inputs, arms, combine=read_combine(fields), **said), fields.where)
 
     def write(self) -> dict[str, Any]:
@@ -379,9 +380,8 @@ def route(
         The node; its columns are its attributes, and `member` says which one answered each row.
     """
     chosen, needs = as_members(members, "route()")
-    bounds = {"max_loaded": max_loaded, "max_swap_wait_ms": max_swap_wait_ms}
-    given = Fields({key: value for key, value in bounds.items() if value is not None}, "route()", list(bounds))
-    max_loaded, max_swap_wait_ms = read_max_loaded(given), read_swap_wait(given)
+    said = {"max_loaded": max_loaded, "max_swap_wait_ms": max_swap_wait_ms}
+    bounds = SwapBounds.read({key: value for key, value in said.items() if value is not None}, "route()")
     columns = inputs_of([*(column for column in (key, by) if column is not None), *using], "route()")
 
     def make(name: str, names: PartNames) -> Route:
@@ -390,7 +390,7 @@ def route(
         said = Route(
             name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
             None if key is None else names.ref(key), split or {}, None if by is None else names.ref(by), salt, conditions,
-            otherwise, missing, output, max_loaded, max_swap_wait_ms, checked_combine(combine, f"{where}: combine"),
+            otherwise, missing, output, bounds.max_loaded, bounds.max_swap_wait_ms, checked_combine(combine, f"{where}: combine"),
         )  # fmt: skip
         return _checked(said, where)
 

@@ -167,7 +167,7 @@ def test_memory_is_bounded_too(log, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"max_loaded": 0}, "at least 1 model must be loaded to answer; got 0"),
+        ({"max_loaded": 0}, "max_loaded: must be at least 1; got 0"),
         ({"max_loaded": None, "max_swap_wait_ms": 5.0}, "max_swap_wait_ms has no meaning without max_loaded"),
         ({"max_loaded": 2, "max_swap_wait_ms": -1.0}, "must be more than 0; got -1"),
         ({"max_loaded": "two"}, "expected a whole number; got 'two'"),
