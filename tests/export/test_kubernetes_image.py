@@ -338,6 +338,13 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "url.cfg": "url: postgres://me:hunter2@db/x\n",
         "key.py": f'KEY = """{begin}\nAAAA\n"""\n',
         "large.txt": f"{begin}\r\nAAAA\r\n" + "A" * (2 << 20),
+        "late.txt": "A" * ((1 << 20) - 10) + f"\n{begin}\nAAAA\n",
+        "late.jsonl": '{"row": 1}\n' * (3 << 16) + keys.read_text(),
+        "late.jwks": json.dumps({"keys": [jwk] * (1 << 15) + [{**jwk, "d": "BBBB"}]}),
+        "late.json": json.dumps({"rows": ["AAAA"] * (3 << 17), "to": "postgres://me:hunter2@db/x"}),
+        "late.yaml": "- abc\n" * (3 << 16) + "- {user: me, db_password: 'hunter2'}\n",
+        "late.toml": "".join(f"key{n} = 1\n" for n in range(1 << 17)) + '[database]\npassword = "hunter2"\n',
+        "late.env": "A=1\n" * (3 << 17) + "export API_KEY=hunter2\n",
         "large.jsonl": keys.read_text() * (1 + (1 << 20) // len(keys.read_text())),
         "account.json": json.dumps({"type": "service_account", "private_key": f"{begin}\nAAAA\n"}),
         "secret.yaml": f"stringData:\n  key: |\n    {begin}\n    AAAA\n",
@@ -364,6 +371,8 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "round.yaml": "a: &a [*a]\n",
         "large.yaml": "a: [" + "1, " * (1 << 19) + "]\n",
         "rows.jsonl": '{"hash": 1}\n{"hash": 2}\n',
+        "late_rows.json": json.dumps([{"at": "http://me", "by": "a:b@c", "password": "Passwort"}] * (3 << 14)),
+        "late_text.yaml": "- abc\n" * (3 << 16) + "- password: env:DB\n- password:\n",
     }
     (project / "others").mkdir()
     for name, text in {**secret, **plain}.items():

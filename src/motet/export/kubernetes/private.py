@@ -5,7 +5,7 @@ key stores              by their endings; files of API keys and private JSON Web
 passwords               in YAML, JSON, TOML, INI and `*.env`; addresses with one in any, and keys that are called so in all but JSON
 what configuration names as keys and certificates, of any server
 
-Of large files the beginning tells whether they are keys; passwords are looked for in those that are read whole.
+Files are looked through from end to end. Configuration of more than a mebibyte is not parsed: its text tells of passwords.
 """
 
 from __future__ import annotations
@@ -36,8 +36,16 @@ _STORES = (".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk")
 _YAML, _JSON = (".yaml", ".yml"), (".json", ".jwks")
 _TOML, _INI = (".toml",), (".ini", ".cfg", ".conf", ".properties", ".env")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MOST_BYTES = 1 << 20
-"""How far files are looked into."""
+_BLOCK, _OVERLAP = 1 << 20, 1 << 12
+"""How much of a file is looked at at once, and what is looked at again with what comes next. What is larger is not parsed."""
+_SAID = re.compile(
+    rb"""(?:^|[{,])[ \t]*(?:- +)*(?:export +)?["']?(?:[\w.-]*[-_.])?(?:api[-_]?key|password|authorization)["']?[ \t]*[:=]"""
+    rb"""[ \t]*(?!["']?env:)["']?[^\s"'{[|>&*]""",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""A password by its key, in the text of YAML, TOML or INI."""
+_ADDRESS = re.compile(rb"""//[^/@:\s"']*:[^/@\s"']+@|://[^\s"']*[?&]password=[^\s"']""")
+"""A password in an address, in any text."""
 
 
 def why_private(path: Path) -> str:
@@ -49,29 +57,55 @@ def why_private(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _STORES:
         return "it is a key store"
-    with path.open("rb") as file:
-        data, more = file.read(_MOST_BYTES), file.read(1)
-    if _PRIVATE_KEY.search(data):
-        return "it has a private key"
-    if any(b'"hash"' in line and _is_key(line) for line in data.splitlines()):
-        return "it has API keys"
-    if more:
-        return ""
-    if suffix in _JSON:
-        return _why_json(data)
-    return "it holds a password" if any(any(passwords(each)) for each in _values(suffix, data)) else ""
+    large = path.stat().st_size > _BLOCK
+    found = (_why_keys(data) or (_why_text if large else _why_said)(suffix, data) for data in _blocks(path))
+    return next(filter(None, found), "")
 
 
 def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     """What configuration of servers among these files names as keys and certificates, and why that is private."""
     found = {}
     for file in files:
-        if file.suffix.lower() in _YAML and file.stat().st_size <= _MOST_BYTES:
+        if file.suffix.lower() in _YAML and file.stat().st_size <= _BLOCK:
             for said in _documents(file.read_bytes()):
                 for part in (said, said.get("serve") if isinstance(said, dict) else None):
                     for path in secret_places(part):
                         found[(file.parent / path).resolve()] = f"{file} names it among keys and certificates"
     return found
+
+
+def _blocks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        end = b""
+        while data := file.read(_BLOCK):
+            yield end + data
+            end = data[-_OVERLAP:]
+
+
+def _why_keys(data: bytes) -> str:
+    """Why no image may have what is in a file of any kind."""
+    if b"PRIVATE KEY-----" in data and _PRIVATE_KEY.search(data):
+        return "it has a private key"
+    if b'"hash"' in data and any(b'"hash"' in line and _is_key(line) for line in data.splitlines()):
+        return "it has API keys"
+    return ""
+
+
+def _why_said(suffix: str, data: bytes) -> str:
+    """Why no image may have what a whole file of configuration says."""
+    if suffix in _JSON:
+        return _why_json(data)
+    return "it holds a password" if any(any(passwords(each)) for each in _values(suffix, data)) else ""
+
+
+def _why_text(suffix: str, data: bytes) -> str:
+    """The same by the text of a part of such a file."""
+    if suffix in _JSON and b'"kty"' in data and re.search(rb'"[dk]"\s*:\s*"', data):
+        return "it has private keys"
+    named = suffix in _YAML + _TOML + _INI
+    if (named and _SAID.search(data)) or ((named or suffix in _JSON) and _ADDRESS.search(data)):
+        return "it holds a password"
+    return ""
 
 
 def _values(suffix: str, data: bytes) -> Iterator[Any]:
