@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 from unittest.mock import Mock
 
@@ -169,6 +170,29 @@ def test_a_file_that_cannot_be_imported_leaves_the_one_of_its_name_in_its_place(
     (tmp_path / "below" / "commanded.py").write_text("1 / 0")
     assert "ZeroDivisionError" in run("workflow", "run", "below/commanded.py").stderr
     assert sys.modules["commanded"] is known
+
+
+def test_what_a_run_of_a_schedule_sets_of_its_process_is_as_it_was_for_the_next(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    code = """
+        import os
+        import motet as mt
+        @mt.step
+        def stay():
+            with open("seen", "a") as file:
+                file.write(f"{os.environ.get('SEEN')} ")
+            os.environ["SEEN"] = "yes"
+            os.chdir(os.sep)
+        @mt.workflow
+        def flow():
+            return stay()
+    """
+    (tmp_path / "staying.py").write_text(dedent(code))
+    monkeypatch.setattr(triggers, "repeat", lambda when, once, stop: [once() for _ in range(3)])
+    assert run("workflow", "run", "staying.py", "--every", "1h", "--page", "run.html").stderr.count("error") == 0
+    assert (tmp_path / "seen").read_text() == "None None None "
+    assert (tmp_path / "run.html").exists()
 
 
 def test_no_error_of_a_run_ends_those_that_follow(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:

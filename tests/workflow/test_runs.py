@@ -97,6 +97,28 @@ def test_a_part_of_a_choice_is_of_the_side_that_is_taken(wanted):
     assert run.output == (("a", [True]) if wanted else ("c", [False]))
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_step_lacks_the_result_that_failed_rather_than_one_that_was_left_out(wanted):
+    @mt.step
+    def broken(x):
+        raise ValueError("no")
+
+    @mt.step
+    def pair(a, b):
+        return a, b
+
+    @mt.workflow
+    def flow():
+        held, failed = [], broken(1)
+        mt.when(number(int(wanted)) == 1, lambda: held.append(number.named("side")(2)) or held[0])
+        both = pair.named("first")(held[0], failed), pair.named("second")(failed, held[0])
+        return *both, pair.named("last")(held, [failed, held]), number.named("after")(held[0]).after(failed)
+
+    run = flow().run(check=False)
+    for step in ("first", "second", "last", "after"):
+        assert (run.step(step).state, run.step(step).why) == ("skipped", "step broken failed")
+
+
 def test_a_step_says_which_step_of_the_side_that_is_taken_has_failed():
     @mt.step
     def broken(x):

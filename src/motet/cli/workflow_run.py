@@ -191,9 +191,10 @@ def _once(
     ctx: click.Context, plan: Plan, settings: dict[str, Any], explain: bool, page: str | None, quiet: bool
 ) -> Run:
     from motet.cli.workflow_progress import Progress
+    from motet.workflow.play.turns import put_back
 
     ctx.obj = "; --resume goes on with what is finished"
-    with Progress(len(plan.nodes), quiet, sys.stderr) as progress:
+    with put_back(()), Progress(len(plan.nodes), quiet, sys.stderr) as progress:
         run = plan.run(**settings, check=False, progress=progress, capture=True)
     ctx.obj = None
     if explain:

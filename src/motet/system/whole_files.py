@@ -8,9 +8,26 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["beside", "write_whole"]
+__all__ = ["beside", "draft", "write_whole"]
 
 _numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
+
+
+@contextmanager
+def draft(folder: str | os.PathLike[str], name: str = "") -> Iterator[str]:
+    """Where a file is written that is moved to its place then, and is removed instead where something is raised meanwhile.
+
+    Args:
+        folder: where it is written; on the same disk as its place.
+        name: how its name ends.
+    """
+    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}{name}")
+    try:
+        yield part
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 @contextmanager
@@ -21,14 +38,9 @@ def beside(path: str | os.PathLike[str]) -> Iterator[str]:
         path: its place; what is there is replaced.
     """
     folder, name = os.path.split(path)
-    part = os.path.join(folder, f".new-{os.getpid()}-{threading.get_ident()}-{next(_numbers)}-{name[:8]}")
-    try:
+    with draft(folder, f"-{name[:8]}") as part:
         yield part
         os.replace(part, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666, sync: bool = False) -> None:

@@ -141,7 +141,7 @@ def test_a_reader_that_does_not_read_does_not_stop_those_who_put(tmp_path):
     read, write = os.pipe()
     writer = LineWriter()
     lines = writer.open(LogConfig(str(tmp_path / "a"), waiting=50))
-    os.dup2(write, lines._file)  # a pipe that nobody reads: the thread stands still once it is full
+    os.dup2(write, lines._file._file)  # a pipe that nobody reads: the thread stands still once it is full
     text = "x" * 4096
     put = [lines.put(text) for _ in range(10_000)]
     assert not all(put)

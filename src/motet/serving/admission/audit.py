@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 import threading
 from collections import deque
 
@@ -13,6 +11,7 @@ import msgspec
 from motet.errors import GraphError
 from motet.serving.config.admission import AuditConfig
 from motet.system.incidents import Outage
+from motet.system.rotating_file import RotatingFile
 
 __all__ = ["AuditEntry", "AuditLog"]
 
@@ -69,9 +68,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class AuditLog:
-    """Writes entries in a thread of its own. Processes may share the file: each write is of whole lines, under a lock.
-
-    A file that is full is renamed to FILE.1, that one to FILE.2, and the oldest is deleted.
+    """Writes entries in a thread of its own. Processes may share the file, which rotates.
 
     Args:
         config: the file, and its bounds.
@@ -85,7 +82,6 @@ class AuditLog:
         self._entries: deque[AuditEntry] = deque()
         self._woken = threading.Condition()
         self._closed = False
-        self._broken = False
         self._outage = Outage(_LOG, "lines", config.file, file=config.file)
         self.num_written = 0
         """Entries of this process in the file."""
@@ -94,13 +90,7 @@ class AuditLog:
         self.error: str = ""
         """Why the file could not be written the last time; empty where it could."""
         try:
-            os.makedirs(os.path.dirname(config.file) or ".", exist_ok=True)
-            self._lock = self._open(f"{config.file}.lock")
-            try:
-                self._file = self._open(config.file)
-            except OSError:
-                os.close(self._lock)
-                raise
+            self._file = RotatingFile(config.file, config.file_bytes, config.files)
         except OSError as error:
             raise GraphError(
                 f"{config.file!r} cannot be written: {error.strerror}", where="admission.audit.file"
@@ -139,7 +129,7 @@ class AuditLog:
                 lines += 1
             self._lost(len(entries) - lines)
             try:
-                self._append(bytes(buffer))
+                self._file.append(bytes(buffer))
             except OSError as error:
                 self.error = f"{self._config.file}: {error.strerror}"
                 self._outage.out("%s; its lines are dropped", self.error)
@@ -150,8 +140,7 @@ class AuditLog:
                 self._outage.back("%s can be written again; %d lines were dropped", self._config.file, dropped)
                 dropped = 0
                 self.num_written += lines
-        os.close(self._file)
-        os.close(self._lock)
+        self._file.close()
 
     def _next(self) -> list[AuditEntry]:
         """Entries to write; none when the log is closed and everything has been written."""
@@ -163,41 +152,3 @@ class AuditLog:
     def _lost(self, entries: int) -> None:
         with self._woken:
             self.num_dropped += entries
-
-    def _append(self, data: bytes) -> None:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            self._reopen()
-            if self._broken:  # a line was cut off
-                data = b"\n" + data
-            self._broken = True
-            while data:
-                data = data[os.write(self._file, data) :]
-            self._broken = False
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
-    def _reopen(self) -> None:
-        """Follow a file that another process put aside, and put aside one that is full."""
-        path = self._config.file
-        mine = os.fstat(self._file)
-        try:
-            now = os.stat(path)
-        except FileNotFoundError:
-            now = None
-        if now is not None and now.st_size >= self._config.file_bytes:
-            for number in range(self._config.files - 1, 0, -1):
-                older = path if number == 1 else f"{path}.{number - 1}"
-                if os.path.exists(older):
-                    os.replace(older, f"{path}.{number}")
-            if self._config.files == 1:
-                os.unlink(path)
-            now = None
-        if now is None or (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino):
-            fresh = self._open(path)
-            os.close(self._file)
-            self._file, self._broken = fresh, False
-
-    @staticmethod
-    def _open(path: str) -> int:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)

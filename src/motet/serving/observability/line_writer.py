@@ -1,15 +1,8 @@
-"""Files of lines, written by one thread: the event loop never waits for a disk.
-
-Several processes may write to one file: each write is of whole lines, under a lock. A file that is full is renamed to
-FILE.1, that one to FILE.2, and the oldest is deleted; a file that somebody else has renamed or deleted is made anew.
-"""
+"""Files of lines, written by one thread: the event loop never waits for a disk. Processes may share a file, which rotates."""
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
-import os
 import threading
 import time
 from collections import deque
@@ -21,6 +14,7 @@ import msgspec
 from motet.errors import GraphError
 from motet.serving.config.observability import STDERR, LogConfig
 from motet.system.incidents import Outage
+from motet.system.rotating_file import RotatingFile, write_all
 
 __all__ = ["LineWriter", "Lines"]
 
@@ -50,20 +44,15 @@ class Lines:
     def __init__(self, config: LogConfig, encode: Callable[[Any], bytes], woken: threading.Event) -> None:
         self._config, self._encode, self._woken = config, encode, woken
         self._waiting: deque[Any] = deque()
-        self._broken = False
         self._outage = Outage(_LOG, "lines", config.file, file=config.file)
         self._lost = 0
-        self._lock = self._file = -1
         self.num_written = self.num_dropped = self._told = 0
+        self._file: RotatingFile | None = None
         if config.file == STDERR:
-            self._file = 2
             return
         try:
-            os.makedirs(os.path.dirname(config.file) or ".", exist_ok=True)
-            self._lock = _open(f"{config.file}.lock")
-            self._file = _open(config.file)
+            self._file = RotatingFile(config.file, config.file_bytes, config.files)
         except OSError as error:
-            self.close()
             raise GraphError(
                 f"{config.file!r} cannot be written: {error.strerror}", where="observability.access_log"
             ) from error
@@ -102,8 +91,8 @@ class Lines:
 
     def close(self) -> None:
         """Give the file back."""
-        for descriptor in {self._lock, self._file} - {-1, 2}:
-            os.close(descriptor)
+        if self._file is not None:
+            self._file.close()
 
     def _line(self, record: Any) -> bytes:
         try:
@@ -113,40 +102,10 @@ class Lines:
             return b""
 
     def _append(self, data: bytes) -> None:
-        if self._file == 2:
-            _write(2, data)
-            return
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
-        try:
-            self._follow()
-            data, self._broken = (b"\n" + data if self._broken else data), True  # begin after a line that was cut off
-            _write(self._file, data)
-            self._broken = False
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
-
-    def _follow(self) -> None:
-        """Take up the file that is there now; put aside one that is full."""
-        path, mine = self._config.file, os.fstat(self._file)
-        try:
-            there = os.stat(path)
-        except FileNotFoundError:
-            there = None
-        if there is not None and there.st_size >= self._config.file_bytes:
-            self._rotate(path)
-            there = None
-        if there is None or (there.st_dev, there.st_ino) != (mine.st_dev, mine.st_ino):
-            fresh = _open(path)
-            os.close(self._file)
-            self._file, self._broken = fresh, False
-
-    def _rotate(self, path: str) -> None:
-        names = [path, *(f"{path}.{number}" for number in range(1, self._config.files))]
-        if len(names) == 1:
-            os.unlink(path)
-        for older, old in zip(reversed(names[1:]), reversed(names[:-1]), strict=True):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(old, older)
+        if self._file is None:
+            write_all(2, data)
+        else:
+            self._file.append(data)
 
 
 class LineWriter:
@@ -188,12 +147,3 @@ class LineWriter:
                     more |= lines.flush()
         for lines in self._lines:
             lines.close()
-
-
-def _open(path: str) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]

@@ -12,15 +12,13 @@ import hashlib
 import os
 import pickle
 import shutil
-import uuid
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from motet.errors import WorkflowError
-from motet.system.whole_files import beside
+from motet.system.whole_files import beside, draft
 from motet.workflow.memo.checkout import Checkout, FileState, digest_file, digest_folder, see
 from motet.workflow.memo.codecs import BY_NAME
 from motet.workflow.memo.content import HashingFile
@@ -165,16 +163,15 @@ class Artifacts:
 
     def _put(self, leaf: Leaf, root: Path) -> LeafRef:
         root.mkdir(parents=True, exist_ok=True)
-        part = root / f".new-{uuid.uuid4().hex}"
-        try:
+        with draft(root) as part:
             if leaf.codec == "file":
                 before = see(leaf.value)
                 shutil.copyfile(leaf.value, part)
-                digest, size = digest_file(part), part.stat().st_size
+                digest, size = digest_file(Path(part)), os.path.getsize(part)
                 if digest != before.digest or before.changed:
                     raise ValueError(f"{leaf.value} was changed while it was copied")
             else:
-                with part.open("wb") as file:
+                with open(part, "wb") as file:
                     hashing = HashingFile(file)
                     BY_NAME[leaf.codec].write(leaf.value, hashing)  # type: ignore[arg-type]
                 digest, size = hashing.hash.hexdigest(), hashing.size
@@ -183,10 +180,6 @@ class Artifacts:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 self._made.add(place.parent)
             os.replace(part, place)
-        except BaseException:
-            with suppress(OSError):
-                part.unlink()
-            raise
         return LeafRef(leaf.codec, digest, size, leaf.value.content if leaf.codec == "pickle" else "")
 
     def fault(self, kept: KeptValue) -> str:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -317,33 +317,27 @@ class Runner:
         """Whether a step runs: None, or the state that it ends in. Notes why, and the results that it takes as they come."""
         node = state.node
         for branch in node.branches:
-            if (other := self._missing(branch.condition)) is not None:
-                return self._because(state, other)
+            if lacking := list(self.session.lacking(branch.condition)):
+                return self._because(state, lacking)
             if bool(self.session.resolve(branch.condition)) != branch.wanted:
                 state.why = f"{branch.condition!s} is {'false' if branch.wanted else 'true'}"
                 return "left out"
-        for each in node.after:
-            other = self.states[each.place]
-            if other.state not in GOOD and other.state != "left out":
-                return self._because(state, other)
+        lacking = [other for each in node.after if (other := self.states[each.place]).state not in (*GOOD, "left out")]
         for value in node.arguments.values():
             if isinstance(value, AsReady):
-                state.items = [item for item in value.items if self._missing(item) is None]
+                state.items = [item for item in value.items if not any(self.session.lacking(item))]
                 if len(state.items) < value.at_least:
                     state.why = f"{len(state.items)} of the results that it waits for came"
                     return "skipped"
-            elif (other := self._missing(value)) is not None:
-                return self._because(state, other)
-        return None
+            else:
+                lacking += self.session.lacking(value)
+        return self._because(state, lacking) if lacking else None
 
-    def _because(self, state: StepState, other: StepState) -> str:
-        """The state that a step ends in which needs a result of another one that has none. Notes why."""
+    def _because(self, state: StepState, lacking: Sequence[StepState]) -> str:
+        """The state that a step ends in which needs others that have no result: left out where all were. Notes why."""
+        other = min(lacking, key=lambda each: each.state == "left out")
         state.why = f"step {other.id} {_PAST.get(other.state, other.state)}"
         return "left out" if other.state == "left out" else "skipped"
-
-    def _missing(self, value: Any) -> StepState | None:
-        """A step that has no result, but should have one for a value: one that was left out only where no other lacks."""
-        return min(self.session.lacking(value), key=lambda state: state.state == "left out", default=None)
 
 
 def _told(error: BaseException, node: PlannedStep) -> str:
