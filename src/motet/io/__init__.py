@@ -10,6 +10,7 @@ content_cache.py          contents of small remote files
 target.py, uploads.py     where the bytes of a file go that is not yet there; files of object stores, whole and once
 read_only.py              what Arrow asks of a file of Python
 stream.py, take.py        batches of an exact size out of any pieces; rows by position
+splits.py                 parts of a source that workers read by themselves
 marks.py, tally.py        which rows a piece is; rows of text, counted by other means than they are read
 fitted.py, parts.py       batches in the types of a schema; parts that differ, as one
 groups.py                 sources put together by the value of a column

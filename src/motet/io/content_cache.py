@@ -28,6 +28,10 @@ class ContentCache:
         self._seen: set[str] = set()
         self._bytes = 0
 
+    def __reduce__(self) -> tuple[type[ContentCache], tuple[()]]:
+        """Another process fetches for itself."""
+        return ContentCache, ()
+
     def read(self, file: FoundFile, fetch: Callable[[FoundFile], bytes]) -> bytes:
         """The content of a file, which `fetch` fetches where it is not held."""
         for held in (self._kept, self._ahead):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError, RunError
@@ -22,6 +23,7 @@ from motet.io.files import FoundFile
 from motet.io.marks import drop_rows, mark
 from motet.io.read_options import ReadOptions
 from motet.io.records import CsvRecord, RecordBlock, RecordFault, blocks, records
+from motet.io.splits import Anchor
 from motet.io.stream import reading
 from motet.io.tally import CsvTally
 from motet.io.text import TextSource, finish, has_infinite, wire_schema, with_reasons
@@ -99,7 +101,7 @@ class CsvSource(TextSource):
 
     def varying_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.varying_bytes`; no more than records have in the file, which need not be taken apart for it."""
-        _, behind, line, pieces = self._first()
+        behind, line, pieces = self._rows(lambda piece: None)
         first = next(blocks(pieces, behind, line, self._delimiter, len(self.schema)), None)
         return len(first.data) / first.num_rows if first is not None and first.num_rows else 0.0
 
@@ -110,11 +112,37 @@ class CsvSource(TextSource):
                 pass
         return self._counted
 
+    def _anchors(self, begins: int, target_bytes: int) -> Iterator[Anchor]:
+        """See `TextSource`."""
+        tally = CsvTally(self._delimiter)
+        _, behind, line, _ = self._first(tally.add)
+        byte, row = begins + tally.size - len(behind), 0
+        yield Anchor(byte, line, row)
+        due = byte + target_bytes
+        for block in self._blocks():
+            end = byte + len(block.data) + block.skipped
+            while due < end:
+                places = block.places
+                index = int(np.searchsorted(places, due - byte))
+                if index == len(places):
+                    break
+                due = byte + int(places[index])
+                yield Anchor(due, block.lines[index], row + index)
+                due += target_bytes
+            byte, row = end, row + block.num_rows
+        yield Anchor(byte, 0, row)
+
+    def _rows(self, seen: Callable[[bytes], None]) -> tuple[bytes, int, Iterator[bytes]]:
+        """What comes behind the line that names the columns, or from where the file is entered; the line that it is on; and more."""
+        if self._anchor is None:
+            return self._first(seen)[1:]
+        return b"", self._anchor.line, utf8_pieces(self._file, self._options.encoding, seen, self._anchor.byte)
+
     def _blocks(self) -> Iterator[RecordBlock]:
         """All records; at the end it is known how many there are."""
         self.check_opened()
         tally = CsvTally(self._delimiter)
-        _, behind, line, pieces = self._first(tally.add)
+        behind, line, pieces = self._rows(tally.add)
         rows, size, whole = 0, tally.size - len(behind), True
         for block in blocks(pieces, behind, line, self._delimiter, len(self.schema)):
             rows, size = rows + block.num_rows, size + len(block.data) + block.skipped
@@ -122,7 +150,7 @@ class CsvSource(TextSource):
             yield block
         if not whole or size not in (tally.size, tally.size + 1):  # a last line without its end is given one
             raise RunError("was not taken apart whole: rows are missing", where=str(self._file))
-        self._counted = rows if tally.rows is None else tally.rows
+        self._counted = rows if tally.rows is None else tally.rows + (self._anchor is not None)
 
     def _read(self, block: RecordBlock, schema: pa.Schema) -> pa.RecordBatch:
         if block.found is None and (batch := self._quick(block, schema)) is not None:

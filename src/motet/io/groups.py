@@ -58,6 +58,7 @@ class GroupedSource(Stream):
         self._most_bytes = at_most(GROUP_MEMORY_BYTES, part=4)
         self.description = f"{source.description} grouped by {', '.join(keys)}"
         self.reads_again = source.reads_again
+        self.in_memory = isinstance(source, Stream) and source.in_memory
         self.left_out, self.reads = (source.left_out, source.reads) if isinstance(source, Stream) else ("", ())
         self.schema = pa.schema([_grouped_field(field, field.name in keys) for field in source.schema])
         self._counted: int | None = None

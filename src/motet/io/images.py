@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 
 import pyarrow as pa
 
@@ -11,6 +12,7 @@ from motet.io.arrow import IMAGE_METADATA
 from motet.io.faults import ERROR_COLUMN, ERROR_FIELD
 from motet.io.files import FoundFile, State, fingerprint_files
 from motet.io.marks import mark_all
+from motet.io.splits import Split, runs
 from motet.io.stream import Seen, Stream
 
 __all__ = ["IMAGE_SCHEMA", "IMAGE_SUFFIXES", "ImagesSource"]
@@ -42,6 +44,16 @@ class ImagesSource(Stream):
     def files(self) -> Sequence[Seen]:
         """See `Stream.files`; what could not be looked at is a failed row, whatever becomes of it."""
         return [(file, state) for file, state in zip(self._files, self._states, strict=True) if state is not None]
+
+    def _splits(self, target_bytes: int) -> list[Split]:
+        """See `Stream.splits`; some files each."""
+        sizes = [0 if state is None else state[0] for state in self._states]
+        found = []
+        for part in runs(sizes, target_bytes):
+            some = copy(self)
+            some._files, some._states, some.reads = self._files[part], self._states[part], ()
+            found.append(Split(some, 0, part.stop - part.start, part.start, sum(sizes[part])))
+        return found
 
     def path_of(self, row: int) -> str:
         """The file of a row."""

@@ -13,6 +13,7 @@ from motet.errors import InputError
 from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark
+from motet.io.splits import Split, runs
 from motet.io.stream import FileStream, type_bytes
 
 __all__ = ["ArrowSource", "holds", "open_stream_writer", "open_writer"]
@@ -47,6 +48,21 @@ class ArrowSource(FileStream):
         with _open(self._file, fields) as reader:
             pieces = (piece.select(list(columns)) for piece in self._read(reader, first))
             yield from drop_rows(pieces, skip - int(self._ends[first]))
+
+    def _splits(self, target_bytes: int) -> list[Split]:
+        """See `Stream.splits`; record batches stay whole."""
+        if self.num_rows is None:
+            return super()._splits(target_bytes)
+        row_bytes, ends = (self._file.state_found()[0] / max(self.num_rows, 1)), self._ends.tolist()
+        found = [
+            slice(ends[each.start], ends[each.stop])
+            for each in runs([rows * row_bytes for rows in np.diff(ends)], target_bytes)
+        ]
+        return [
+            Split(self, each.start, each.stop - each.start, each.start, int((each.stop - each.start) * row_bytes))
+            for each in found
+            if each.stop > each.start
+        ]
 
     def _sizes(self) -> list[int]:
         """Rows of each batch, by the narrowest column: where batches are compressed, it is the least to read."""

@@ -121,9 +121,10 @@ class JsonLinesSource(TextSource):
                 yield from drop_rows([mark(_read(block, schema), start, row)], max(0, skip - start))
 
     def _blocks(self, seen: Callable[[bytes], None] | None = None) -> Iterator[_Block]:
-        number, held, wanted = 1, Pieces(), _BLOCK_BYTES
+        start, held, wanted = self._anchor, Pieces(), _BLOCK_BYTES
+        number, byte = (1, None) if start is None else (start.line, start.byte)
         too_long = False  # whether the line that is held begins with more than a line may have, which is held no more
-        for piece in utf8_pieces(self._file, self._options.encoding, seen):
+        for piece in utf8_pieces(self._file, self._options.encoding, seen, byte):
             if too_long:
                 _, newline, piece = piece.partition(b"\n")
                 number, too_long = number + len(newline), not newline

@@ -33,6 +33,8 @@ _AHEAD = 8
 class TableSource(Stream):
     """A table. Its fingerprint is a digest of its content."""
 
+    in_memory = True
+
     def __init__(self, table: pa.Table, description: str = "a table") -> None:
         self._table, self.description = table, description
         self.schema = _without_errors(decoded_schema(table.schema))
@@ -69,6 +71,8 @@ class IterableSource(Stream):
         description: what it is, for messages.
         types: declared column types.
     """
+
+    in_memory = True
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ from motet.io.decryption import ParquetKeys, is_encrypted, without_keys
 from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark_all
+from motet.io.splits import Split, runs
 from motet.io.stream import FileStream, rows_to_read
 from motet.io.take import take_batch
 
@@ -52,10 +53,23 @@ class ParquetSource(FileStream):
         self._ends = np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)
         self._bytes = [int(group.total_byte_size) for group in groups]
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the footer, which whoever opens the file has again."""
+        return {**self.__dict__, "_metadata": None}
+
     @property
     def num_rows(self) -> int:
         """Rows, as the footer says."""
         return int(self._ends[-1])
+
+    def _splits(self, target_bytes: int) -> list[Split]:
+        """See `Stream.splits`; row groups stay whole."""
+        ends, sizes = self._ends.tolist(), self._bytes
+        groups = (each for each in runs(sizes, target_bytes) if ends[each.stop] > ends[each.start])
+        return [
+            Split(self, ends[each.start], ends[each.stop] - ends[each.start], ends[each.start], sum(sizes[each]))
+            for each in groups
+        ]
 
     def stored_row_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.stored_row_bytes`; by some row groups from all over the file."""
@@ -85,6 +99,7 @@ class ParquetSource(FileStream):
             return
         self.check_opened()
         with _open(self._file, self._keys, self._buffer(len(columns))) as parquet:
+            self._metadata = parquet.metadata
             start = int(self._ends[first])
             pieces = self._read(parquet, first, len(self._bytes), columns, rows, self.stored_row_bytes(columns))
             yield from drop_rows(mark_all(pieces, start), skip - start)
@@ -95,8 +110,9 @@ class ParquetSource(FileStream):
             raise InputError(f"has {self.num_rows} rows; row {positions[-1]} is past the end", where=self.description)
         groups = np.unique(np.searchsorted(self._ends, positions, side="right") - 1)
         self.check_opened()
-        stored = self.stored_row_bytes(columns)
         with _open(self._file, self._keys, self._buffer(len(columns))) as parquet:
+            self._metadata = parquet.metadata
+            stored = self.stored_row_bytes(columns)
             for group in groups.tolist():
                 start = int(self._ends[group])
                 for piece in self._read(parquet, group, group + 1, columns, rows, stored):

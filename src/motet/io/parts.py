@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -15,6 +17,7 @@ from motet.io.arrow.unify import unified_fields, unified_type
 from motet.io.fitted import UNREADABLE, fitted, may_fit
 from motet.io.hive import FolderColumn, with_folder_columns
 from motet.io.marks import drop_rows, mark_all
+from motet.io.splits import Split, runs, whole
 from motet.io.stream import Seen, Stream
 from motet.types import ColumnType
 
@@ -72,6 +75,28 @@ class PartsSource(Stream):
         """See `Stream.count`."""
         counts = [part.count() for part in self._parts]
         return None if None in counts else sum(count for count in counts if count is not None)
+
+    def _splits(self, target_bytes: int) -> list[Split]:
+        """See `Stream.splits`; those of large parts, and several small parts together."""
+        cut = [part.splits(target_bytes) for part in self._parts]
+        sizes = [sum(each.bytes for each in splits) if len(splits) < 2 else 2 * target_bytes for splits in cut]
+        found, first = [], 0
+        for several in runs(sizes, target_bytes):
+            inside = [split for splits in cut[several] for split in splits]
+            rows = sum(each.rows for each in inside)
+            if several.stop - several.start > 1:
+                inside = whole(self._some(self._parts[several], several), rows, sum(each.bytes for each in inside))
+            else:
+                inside = [replace(each, source=self._some([each.source], several)) for each in inside]
+            found += [replace(each, first=first + each.first) for each in inside]
+            first += rows
+        return found
+
+    def _some(self, parts: Sequence[Stream], places: slice) -> PartsSource:
+        """A source of some of the parts, with the columns of all."""
+        some = copy(self)
+        some._parts, some._folders, some.reads = list(parts), self._folders[places], ()
+        return some
 
     def files(self) -> Sequence[Seen]:
         """See `Stream.files`."""

@@ -97,6 +97,11 @@ class RecordBlock:
         return int(np.count_nonzero(ends[:-1] > ends[1:])) + int(not ends[0])
 
     @property
+    def places(self) -> Indices:
+        """Where each record begins."""
+        return self.starts if self.found is None else np.array([each.start for each in self.found], np.int64)
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing but blank lines lies between the records."""
         at = 0

@@ -18,14 +18,17 @@ from motet.errors import DataError, InputError, RunError, UnknownNameError
 from motet.io.cutter import Cutter
 from motet.io.faults import drop_empty_errors, with_errors
 from motet.io.files import FoundFile, State, fingerprint_files, states_now
-from motet.io.fitted import check_readable, fitted
+from motet.io.fitted import UNREADABLE, check_readable, fitted
 from motet.io.marks import take_mark
+from motet.io.splits import Split, whole
 from motet.io.take import take_batch
 
-__all__ = ["FileStream", "Seen", "Stream", "reading", "rechunk", "rows_to_read"]
+__all__ = ["COUNTED_ROWS", "FileStream", "Seen", "Stream", "reading", "rechunk", "rows_to_read"]
 
 Seen = tuple[FoundFile, State]
 _READ_BYTES, _MOST_READ_BYTES = 2 << 20, 16 << 20
+COUNTED_ROWS = 8_192
+"""Rows that are read at a time where they are only counted."""
 MEASURED_ROWS = 16
 """Rows that are read to see how large they are."""
 _CHANGED = "put it back as it was and go on with --resume, or begin anew with --overwrite"
@@ -47,6 +50,7 @@ class Stream(ABC):
         lacks: columns of the schema that are declared, and of which nothing is there.
         was_read: whether it was read to its end.
         text_bytes: bytes of the text that it is, where that is known without reading it.
+        in_memory: whether its rows are in the memory of this process.
     """
 
     schema: pa.Schema
@@ -57,6 +61,7 @@ class Stream(ABC):
     lacks: frozenset[str] = frozenset()
     was_read: bool = False
     text_bytes: int | None = None
+    in_memory: bool = False
 
     @property
     @abstractmethod
@@ -89,6 +94,37 @@ class Stream(ABC):
         None where nothing else than `pieces` tells.
         """
         return self.num_rows
+
+    def splits(self, target_bytes: int) -> list[Split]:
+        """All rows in parts that workers read by themselves, in order; together they give what `batches` gives.
+
+        Text, and what else does not know its rows, is read once for it.
+
+        Args:
+            target_bytes: what a part has at most, where the source can be entered so often; 1 or more.
+
+        Raises:
+            InputError: when only this process can read it.
+        """
+        if target_bytes < 1:
+            raise InputError(f"target_bytes is {target_bytes}; it must be 1 or more")
+        if self.in_memory or not self.reads_again:
+            what = "is in the memory of this process" if self.in_memory else "can be read only once, here"
+            raise InputError(
+                f"{what}, and workers elsewhere read for themselves",
+                where=self.description,
+                hint="write it to a file that they reach first, or run with the engine local",
+            )
+        with reading(self.description):
+            return self._splits(target_bytes)
+
+    def _splits(self, target_bytes: int) -> list[Split]:
+        """See `splits`; one, for what cannot be entered."""
+        rows = self.count()
+        if rows is None:
+            column = next(field.name for field in self.schema if UNREADABLE not in (field.metadata or {}))
+            rows = sum(map(len, self.counted(self.pieces([column], 0, COUNTED_ROWS), 0)))
+        return whole(self, rows, self.text_bytes or 0)
 
     def files(self) -> Sequence[Seen]:
         """The files that are read, each with the state that it had when the source was made; none of what is no file."""

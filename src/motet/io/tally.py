@@ -7,13 +7,15 @@ hold so many lines that they may be stray (see `records.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from motet.io.records import RECORD_BYTES, SWALLOWED_LINES
+from motet.io.splits import Anchor
 
-__all__ = ["CsvTally", "LinesTally"]
+__all__ = ["CsvTally", "LinesTally", "line_anchors"]
 
 _LF, _CR, _QUOTE = b'\n\r"'
 _BLANK = np.zeros(256, bool)
@@ -39,6 +41,27 @@ class LinesTally:
             self._begun = self._begun and not place
             if not self._begun and line.strip(b" \t\r"):
                 self.rows, self._begun = self.rows + 1, True
+
+
+def line_anchors(pieces: Iterator[bytes], byte: int, target_bytes: int) -> Iterator[Anchor]:
+    """Where text of lines can be entered, each time so many bytes have passed; last where it ends.
+
+    Args:
+        pieces: the text.
+        byte: of the file, at which it begins.
+        target_bytes: how far places lie apart, or a little more.
+    """
+    line, tally, due = 1, LinesTally(), byte + target_bytes
+    yield Anchor(byte, line, 0)
+    for piece in pieces:
+        while (at := piece.find(b"\n", max(0, due - byte - 1)) + 1) and due <= byte + len(piece):
+            tally.add(piece[:at])
+            byte, line, piece = byte + at, line + piece.count(b"\n", 0, at), piece[at:]
+            yield Anchor(byte, line, tally.rows)
+            due = byte + target_bytes
+        tally.add(piece)
+        byte, line = byte + len(piece), line + piece.count(b"\n")
+    yield Anchor(byte, line, tally.rows)
 
 
 class CsvTally:

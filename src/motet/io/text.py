@@ -5,7 +5,8 @@ Text has no bytes and no half floats: bytes are base64, half floats are read as 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from motet.io.compression import codec_of
 from motet.io.faults import with_errors
 from motet.io.files import FoundFile, fingerprint_files
 from motet.io.read_options import ReadOptions
+from motet.io.splits import Anchor, Split
 from motet.io.stream import FileStream
+from motet.io.tally import line_anchors
+from motet.io.utf8 import utf8_begins, utf8_pieces
 
 __all__ = [
     "TextSource",
@@ -47,11 +51,34 @@ class TextSource(FileStream):
             self.text_bytes = self._state[0] or None  # not every store says it
         self._options = options
         self._counted: int | None = None
+        self._anchor: Anchor | None = None
 
     @property
     def num_rows(self) -> None:
         """Not known without reading."""
         return None
+
+    def _splits(self, target_bytes: int) -> list[Split]:
+        """See `Stream.splits`; from row to row of text whose bytes are those of the file, which is read once for it."""
+        begins = utf8_begins(self._file, self._options.encoding)
+        if begins is None:
+            return super()._splits(target_bytes)
+        *anchors, end = self._anchors(begins, target_bytes)
+        found = []
+        for anchor, after in zip(anchors, [*anchors[1:], end], strict=True):
+            some = copy(self)
+            some._anchor, some._counted, some.reads = anchor, end.row - anchor.row, ()
+            found.append(Split(some, 0, after.row - anchor.row, anchor.row, after.byte - anchor.byte))
+        return [each for each in found if each.rows]
+
+    def _anchors(self, begins: int, target_bytes: int) -> Iterator[Anchor]:
+        """Where the text can be entered, each time `target_bytes` have passed; first where its rows begin, last its end.
+
+        Args:
+            begins: the byte at which the text begins.
+            target_bytes: how far they lie apart, or a little more.
+        """
+        return line_anchors(utf8_pieces(self._file, self._options.encoding), begins, target_bytes)
 
     def fingerprint(self) -> str:
         """See `fingerprint_files`; declared types and how text is read count."""

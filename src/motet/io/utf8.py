@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator
 
+from motet.io.compression import codec_of
 from motet.io.files import FoundFile
 
-__all__ = ["LINE_BYTES", "Pieces", "utf8_pieces"]
+__all__ = ["LINE_BYTES", "Pieces", "utf8_begins", "utf8_pieces"]
 
 LINE_BYTES = 256 << 20
 """The longest line that is read."""
@@ -20,6 +21,7 @@ _MARKS = {
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
 }
+_UTF8 = ("utf-8", "utf-8-sig")
 _DAMAGED = "motet.damaged"
 
 
@@ -47,7 +49,20 @@ class Pieces:
         return b"".join(self._pieces)
 
 
-def utf8_pieces(file: FoundFile, encoding: str | None, seen: Callable[[bytes], None] | None = None) -> Iterator[bytes]:
+def utf8_begins(file: FoundFile, encoding: str | None) -> int | None:
+    """The byte of a file at which its text begins, where the text's bytes are those of the file; None where they are not."""
+    if codec_of(file.name) is not None or file.content is not None:
+        return None
+    with file.stream() as raw:
+        mark = _mark_of(raw.read(len(codecs.BOM_UTF32)))
+    if codecs.lookup(encoding or _MARKS.get(mark, "utf-8")).name not in _UTF8:
+        return None
+    return len(mark) if mark == codecs.BOM_UTF8 else 0
+
+
+def utf8_pieces(
+    file: FoundFile, encoding: str | None, seen: Callable[[bytes], None] | None = None, start: int | None = None
+) -> Iterator[bytes]:
     """A file's text as UTF-8, half a MiB at a time, without its byte order mark.
 
     What is no text of the encoding comes as a byte that is none of UTF-8, so that it is found where it matters.
@@ -56,13 +71,16 @@ def utf8_pieces(file: FoundFile, encoding: str | None, seen: Callable[[bytes], N
         file: the file, compressed or not.
         encoding: a codec of Python; None is UTF-8, or what a byte order mark says.
         seen: is told each piece before it is handed on.
+        start: the byte to begin at, of a file that `utf8_begins` tells one of; None is the beginning.
 
     Raises:
         OSError, ArrowException: when the file cannot be read any further.
     """
     with file.stream() as raw:
+        if start is not None:
+            raw.seek(start)
         piece = raw.read(max(_PIECE_BYTES, len(codecs.BOM_UTF32)))
-        decode = _decoder(piece, encoding)
+        decode = _decoder(piece, encoding) if start is None else bytes
         while True:
             if text := decode(piece):
                 if seen is not None:
@@ -73,11 +91,15 @@ def utf8_pieces(file: FoundFile, encoding: str | None, seen: Callable[[bytes], N
             piece = raw.read(_PIECE_BYTES)
 
 
+def _mark_of(first: bytes) -> bytes:
+    """The byte order mark that a file begins with; empty for none."""
+    return next((mark for mark in _MARKS if first.startswith(mark)), b"")
+
+
 def _decoder(first: bytes, encoding: str | None) -> Callable[[bytes], bytes]:
     """What turns pieces of a file into UTF-8; it is given an empty one at the end."""
-    mark = next((mark for mark in _MARKS if first.startswith(mark)), b"")
-    name = codecs.lookup(encoding or _MARKS.get(mark, "utf-8")).name
-    if name in ("utf-8", "utf-8-sig"):
+    name = codecs.lookup(encoding or _MARKS.get(_mark_of(first), "utf-8")).name
+    if name in _UTF8:
         return lambda piece: piece.removeprefix(codecs.BOM_UTF8) if piece is first else piece
     decoder = codecs.getincrementaldecoder(name)(_DAMAGED)
 
