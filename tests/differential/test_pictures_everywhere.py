@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,11 @@ def _of_mode(mode: str) -> Image.Image:
 
 def _written(picture: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, **options)
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # Pillow 12 writes mode I as PNG of 16 bits, and 13 does not
+        picture.save(file, kind, **options)
     return file.getvalue()
 
 
@@ -270,7 +275,9 @@ def test_the_op_called_and_in_bulk(tmp_path: Path, form: str) -> None:
     for name, data in FILES.items():
         column = np.array([data], object)
         if WANTED[form][name] is None:
-            with pytest.raises(InputError, match="is an image of floats"):
+            with pytest.raises(
+                InputError, match="is an image of floats|is a damaged image"
+            ):  # Pillow 12 writes YCbCr so
                 mt.ops.image.decode(column, mode=form)
         else:
             assert mt.ops.image.decode(column, mode=form)[0].tolist() == WANTED[form][name], name
