@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import tempfile
 import threading
 from pathlib import Path
 
@@ -13,12 +14,14 @@ import uvloop
 import motet as mt
 from helpers.until import until_async
 from motet.serving.config.limits import Limits
+from motet.serving.config.observability import ObservabilityConfig
 from motet.serving.config.server import ServeConfig
 from motet.serving.http.front import Front
 from motet.serving.http.infer import InferRoutes
 from motet.serving.middleware.middleware import Middleware
+from motet.serving.observability.observability import Observability
 from motet.serving.repository.repository import ModelRepository
-from motet.serving.rest import create_app
+from motet.serving.rest import AppParts, create_app
 from serving.rest import app_graphs
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -32,6 +35,7 @@ class Live:
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
         self.closing, self.clients = [], []
+        self.folder = tempfile.TemporaryDirectory()
 
     def run(self, awaitable, timeout_s=30):
         return asyncio.run_coroutine_threadsafe(awaitable, self.loop).result(timeout_s)
@@ -50,7 +54,13 @@ class Live:
         return served
 
     async def _serve(self, graphs, parts, made, limits, load):
-        repository = ModelRepository(limits)
+        async def listen(entry):
+            entry.batcher.responder.listener = seen.listener(entry.name)
+
+        repository = ModelRepository(limits, prepare=listen)
+        folder = tempfile.mkdtemp(dir=self.folder.name)
+        seen = Observability(ObservabilityConfig(), folder, lambda: repository.things)
+        parts = parts or AppParts(status=seen.now)
         for graph in graphs:
             repository.add(graph)
         if load:
@@ -59,7 +69,7 @@ class Live:
         app = create_app(repository, middleware, parts)
         front = Front(app, InferRoutes(repository, middleware), limits, middleware)
         listening = await self.loop.create_server(front.connection, "127.0.0.1", 0)
-        self.closing.append((repository, front, listening))
+        self.closing.append((repository, front, listening, seen))
         port = listening.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
         return RepositoryEntry(self, repository, middleware, port)
 
@@ -70,16 +80,18 @@ class Live:
             client.close()
 
         async def closed():
-            for repository, front, listening in self.closing:
+            for repository, front, listening, seen in self.closing:
                 listening.close()
                 await repository.drain(5)
                 front.close()
+                seen.close()
                 repository.close()
 
         self.run(closed())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()
+        self.folder.cleanup()
 
 
 class RepositoryEntry:

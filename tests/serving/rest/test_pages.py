@@ -80,7 +80,7 @@ def test_a_drawing_names_its_nodes(fashion):
     assert fashion.get("/graphs/nothing.svg").status_code == 404
 
 
-def test_the_numbers_of_this_process_where_nobody_else_counts(live):
+def test_the_numbers_of_this_process(live):
     served = live.serve(tens("tens_counted"))
     before = served.get("/status.json").json()["graphs"]["tens_counted"]["nodes"]["model_1"]
     served.post("/predict/tens_counted", json={"rows": [{"x": 1}, {"x": 13}, {"x": 2}], "id": "mine"})
@@ -103,7 +103,10 @@ def test_numbers_and_metrics_of_a_provider(live):
     async def status():
         return {"time": 1, "graphs": {}, "errors": [], "processes": 3}
 
-    parts = AppParts(status=status, metrics=lambda accept: (f"# {accept}\n".encode(), "text/plain; version=0.0.4"))
+    async def metrics(accept):
+        return f"# {accept}\n".encode(), "text/plain; version=0.0.4"
+
+    parts = AppParts(status=status, metrics=metrics)
     served = live.serve(tens("tens_provided"), parts=parts)
     assert served.get("/status.json").json()["processes"] == 3
     answer = served.get("/metrics", headers={"accept": "application/openmetrics-text"})

@@ -11,7 +11,7 @@ uploads.py         forms and files as rows
 picture_answers.py an answer that is one picture
 explain.py         how a row's answer came about
 stream.py          server-sent events
-status.py          the numbers of the page, where nobody else counts
+status.py          the numbers of the page, as everybody may see them
 pages.py           the page for people, its files, the drawings
 openapi.py         the description of all this; schemas.py, openapi_fixed.py: its parts
 """

@@ -12,7 +12,7 @@ from motet.serving.batching.parameters import LateRowsError, without_folders
 from motet.serving.batching.request import Reply
 from motet.serving.rest.explain import explained
 
-__all__ = ["RowFailedError", "answer_of", "errors_of", "why"]
+__all__ = ["RowFailedError", "answer_of", "why"]
 
 
 class RowFailedError(MotetError):
@@ -24,11 +24,6 @@ class RowFailedError(MotetError):
 def why(failure: Failure) -> str:
     """Why a row failed, without its number."""
     return without_folders(str(failure).partition(": ")[2])
-
-
-def errors_of(rows: JsonRows) -> Reply:
-    """The reply where no row could be played."""
-    return Reply({}, 0, 0, None, (), 0, 0.0, 0.0)
 
 
 def answer_of(

@@ -22,7 +22,6 @@ from motet.serving.rest.pages import Pages
 from motet.serving.rest.parts import AppParts
 from motet.serving.rest.predict import Predict
 from motet.serving.rest.respond import handled, json_response
-from motet.serving.rest.status import ErrorLog
 from motet.serving.rest.v1 import V1
 from motet.serving.wire.cors import EXPOSED
 
@@ -38,8 +37,7 @@ def create_app(repository: ModelRepository, middleware: Middleware, parts: AppPa
         parts: how it is set up; None for a server that counts nothing.
     """
     parts = parts or AppParts()
-    errors = ErrorLog()
-    predict = Predict(repository, middleware, errors)
+    predict = Predict(repository, middleware)
 
     async def described(request: Request) -> Response:
         root = request.scope.get("root_path", "")
@@ -49,8 +47,8 @@ def create_app(repository: ModelRepository, middleware: Middleware, parts: AppPa
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         *MetadataRoutes(repository, parts, middleware).routes(),
-        *V1(repository, middleware, errors).routes(),
-        *Pages(repository, parts, errors, middleware).routes(),
+        *V1(repository, middleware).routes(),
+        *Pages(repository, parts, middleware).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),
         Route("/openapi.json", described),

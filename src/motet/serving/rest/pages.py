@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import html
-import inspect
 from importlib import resources
 from itertools import islice
 from pathlib import Path
@@ -26,7 +25,7 @@ from motet.serving.rest.calls import administers
 from motet.serving.rest.classes import Classes, classes_of
 from motet.serving.rest.parts import AppParts
 from motet.serving.rest.respond import json_response
-from motet.serving.rest.status import ErrorLog, batcher_status, for_anybody
+from motet.serving.rest.status import for_anybody
 from motet.serving.rest.uploads import takes_files
 from motet.types import ColumnType
 from motet.version import __version__
@@ -56,12 +55,11 @@ class Pages:
     Args:
         repository: what is served.
         parts: of the server.
-        errors: those of this process.
         middleware: says who may see what the requests of others were.
     """
 
-    def __init__(self, repository: ModelRepository, parts: AppParts, errors: ErrorLog, middleware: Middleware) -> None:
-        self._repository, self._parts, self._errors, self._middleware = repository, parts, errors, middleware
+    def __init__(self, repository: ModelRepository, parts: AppParts, middleware: Middleware) -> None:
+        self._repository, self._parts, self._middleware = repository, parts, middleware
         self._files: dict[str, tuple[bytes, str]] = {}
 
     def routes(self) -> list[Route]:
@@ -127,9 +125,7 @@ class Pages:
 
     async def status(self, request: Request) -> Response:
         """What happens now."""
-        provided = self._parts.status
-        found = batcher_status(self._repository, self._errors) if provided is None else provided()
-        found = await found if inspect.isawaitable(found) else found
+        found = {} if self._parts.status is None else await self._parts.status()
         admin = administers(self._middleware, request)
         states = {
             each.name: {"state": each.state, "reason": each.why(administers=admin)}
@@ -166,8 +162,7 @@ class Pages:
         """What Prometheus reads."""
         if self._parts.metrics is None:
             raise NotFoundError("this server counts nothing for Prometheus", hint="see /status.json")
-        found = self._parts.metrics(request.headers.get("accept", ""))
-        text, kind = await found if inspect.isawaitable(found) else found
+        text, kind = await self._parts.metrics(request.headers.get("accept", ""))
         return Response(text, headers={"content-type": kind, "cache-control": "no-store"})
 
 

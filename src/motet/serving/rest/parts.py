@@ -10,9 +10,9 @@ from motet.serving.repository.entry import Numbers
 
 __all__ = ["AppParts", "Metrics", "Status"]
 
-Status = Callable[[], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
-"""The numbers of the page; `status.py` says what they are."""
-Metrics = Callable[[str], tuple[bytes, str] | Awaitable[tuple[bytes, str]]]
+Status = Callable[[], Awaitable[Mapping[str, Any]]]
+"""The numbers of the page; `motet.serving.observability.status` says what they are."""
+Metrics = Callable[[str], Awaitable[tuple[bytes, str]]]
 """From the Accept of a request to the text of the metrics and its media type."""
 
 
@@ -23,7 +23,7 @@ class AppParts:
     Attributes:
         secured: ways to say who asks that the API's description names: `key` (X-API-Key), `bearer`.
         required: whether one of them is needed.
-        status: the numbers of the page; None for what the batchers of this process know.
+        status: the numbers of the page; None where nobody counts.
         metrics: for Prometheus; None where nobody counts.
         numbers: statistics of a served graph; None for zeros.
         samples: a folder of pictures that the page offers to try; empty for none.

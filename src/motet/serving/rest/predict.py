@@ -20,11 +20,10 @@ from motet.serving.middleware.context import RequestContext
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
-from motet.serving.rest.answers import answer_of, errors_of
+from motet.serving.rest.answers import answer_of
 from motet.serving.rest.calls import enter, unless_gone
 from motet.serving.rest.picture_answers import asked_image, image_response
 from motet.serving.rest.respond import JSON, MediaTypeError, json_response
-from motet.serving.rest.status import ErrorLog
 from motet.serving.rest.stream import EventStream
 from motet.serving.rest.uploads import form_rows, raw_row
 from motet.serving.wire.compress import decompress
@@ -70,11 +69,10 @@ class Predict:
     Args:
         repository: what is served.
         middleware: what every request passes.
-        errors: is told of what failed.
     """
 
-    def __init__(self, repository: ModelRepository, middleware: Middleware, errors: ErrorLog) -> None:
-        self._repository, self._middleware, self._errors = repository, middleware, errors
+    def __init__(self, repository: ModelRepository, middleware: Middleware) -> None:
+        self._repository, self._middleware = repository, middleware
 
     async def __call__(self, request: Request) -> Response:
         """Let a request in, play it, answer it.
@@ -102,7 +100,7 @@ class Predict:
                 return self._streamed(given, rows, played, served, context)
             return await self._played(request, given, rows, played, served, context)
         except BaseException as error:
-            self._fail(error, served, played, context)
+            self._fail(error, played, context)
             raise
 
     async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
@@ -158,7 +156,6 @@ class Predict:
     def _unread(self, bad: Mapping[int, str], given: PredictRequest, served: RepositoryEntry) -> None:
         """Rows could not be read: they count as failed, though they are never played."""
         failures = [Failure(row, "input", "", "", "InputError", message) for row, message in bad.items()]
-        self._errors.failed(served.name, given.id, failures)
         if served.batcher is not None and served.batcher.responder.listener is not None:
             served.batcher.responder.listener.unread(failures, given.id)
 
@@ -182,7 +179,6 @@ class Predict:
         if rows.places:
             self._repository.submit(served, played)
             reply = await unless_gone(request, played.future)
-            self._errors.failed(served.name, played.id, reply.failures)
         response = await self._response(request, given, rows, reply, served)
         context.reply, context.sent_bytes = reply, len(response.body)
         context.end()
@@ -207,24 +203,22 @@ class Predict:
         served: RepositoryEntry,
         context: RequestContext,
     ) -> Response:
-        stream = EventStream(given, rows, played, lambda error: self._fail(error, served, played, context), context)
+        stream = EventStream(given, rows, played, lambda error: self._fail(error, played, context), context)
         if rows.places:
             self._repository.submit(served, played)
             if played.future.done() and played.future.exception() is not None:
                 played.future.result()
-        else:
-            played.future.set_result(errors_of(rows))
+        else:  # no row could be played
+            played.future.set_result(Reply({}, 0, 0, None, (), 0, 0.0, 0.0))
         return stream
 
-    def _fail(
-        self, error: BaseException, served: RepositoryEntry, played: RequestFuture, context: RequestContext
-    ) -> None:
+    @staticmethod
+    def _fail(error: BaseException, played: RequestFuture, context: RequestContext) -> None:
         """There is no answer."""
         if isinstance(error, (CancelledError, asyncio.CancelledError)):
             played.cancelled = True
         context.reply = played.reply
         context.end(error)
-        self._errors.refused(served.name, played, error, context.status)
 
 
 def _times(request: Request, parameters: Mapping[str, Any], arrived: float) -> tuple[float | None, int]:
