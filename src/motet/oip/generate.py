@@ -1,4 +1,4 @@
-"""Compile .proto files into a descriptors.py beside them; needs grpcio-tools.
+"""Compile .proto files into a descriptors.binpb beside them; needs grpcio-tools.
 
     python -m motet.oip.generate                      those beside this module
     python -m motet.oip.generate src/motet/models/tfs     those of a folder
@@ -13,17 +13,10 @@ import tempfile
 from importlib.resources import files
 from pathlib import Path
 
-__all__ = ["compiled", "main", "module_text"]
+__all__ = ["compiled", "main"]
 
 PROTOS = ("inference.proto", "health.proto", "status.proto", "reflection.proto")
 _FOLDER = Path(__file__).parent
-_HEAD = '''"""The compiled .proto files: a serialized FileDescriptorSet. Written by generate.py; do not edit."""
-
-# fmt: off
-__all__ = ["DESCRIPTORS"]
-
-DESCRIPTORS = (
-'''
 
 
 def compiled(folder: Path = _FOLDER) -> bytes:
@@ -43,17 +36,10 @@ def compiled(folder: Path = _FOLDER) -> bytes:
         return target.read_bytes()
 
 
-def module_text(folder: Path = _FOLDER) -> str:
-    """The text of a folder's descriptors.py."""
-    data = compiled(folder)
-    lines = [f"    {data[start : start + 64]!r}\n" for start in range(0, len(data), 64)]
-    return _HEAD + "".join(lines) + ")\n"
-
-
 def main() -> None:
-    """Write the descriptors.py of the folder that is named."""
+    """Write the descriptors.binpb of the folder that is named."""
     folder = Path(sys.argv[1]).resolve() if len(sys.argv) > 1 else _FOLDER
-    (folder / "descriptors.py").write_text(module_text(folder), encoding="utf-8")
+    (folder / "descriptors.binpb").write_bytes(compiled(folder))
 
 
 if __name__ == "__main__":

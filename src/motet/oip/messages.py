@@ -7,10 +7,10 @@ message of the .proto files is an attribute of this module, by its name.
 
 from __future__ import annotations
 
+from importlib.resources import files
 from typing import Any
 
 from motet.errors import MissingExtraError
-from motet.oip.descriptors import DESCRIPTORS
 
 try:
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -25,15 +25,20 @@ REFLECTION_SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v
 """The service under its name of today, and the one that older tools ask; their messages are the same on the wire."""
 
 
-def pool_of(descriptors: bytes) -> Any:
-    """A pool of its own for the messages of a serialized `FileDescriptorSet`."""
+def _files(package: str) -> Any:
+    """The descriptors of a package's .proto files, which generate.py has compiled."""
+    return descriptor_pb2.FileDescriptorSet.FromString((files(package) / "descriptors.binpb").read_bytes()).file
+
+
+def pool_of(package: str) -> Any:
+    """A pool of its own for the messages of a package's .proto files."""
     pool = descriptor_pool.DescriptorPool()
-    for file in descriptor_pb2.FileDescriptorSet.FromString(descriptors).file:
+    for file in _files(package):
         pool.AddSerializedFile(file.SerializeToString())
     return pool
 
 
-POOL = pool_of(DESCRIPTORS)
+POOL = pool_of("motet.oip")
 
 
 def message_class(name: str, pool: Any = POOL) -> Any:
@@ -47,9 +52,7 @@ def message_class(name: str, pool: Any = POOL) -> Any:
 
 DataType = POOL.FindEnumTypeByName("inference.DataType")
 _MESSAGES = {
-    message.name: f"{file.package}.{message.name}"
-    for file in descriptor_pb2.FileDescriptorSet.FromString(DESCRIPTORS).file
-    for message in file.message_type
+    message.name: f"{file.package}.{message.name}" for file in _files("motet.oip") for message in file.message_type
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from motet.models.tfs.descriptors import DESCRIPTORS
 from motet.oip.messages import message_class, pool_of
 
 __all__ = [
@@ -19,7 +18,7 @@ __all__ = [
 
 SERVICE = "tensorflow.serving.PredictionService"
 METHODS = ("Predict", "GetModelMetadata")
-_POOL = pool_of(DESCRIPTORS)
+_POOL = pool_of("motet.models.tfs")
 
 DataType = _POOL.FindEnumTypeByName("tensorflow.DataType")
 TensorProto = message_class("tensorflow.TensorProto", _POOL)
