@@ -13,7 +13,7 @@ explain.py         how a row's answer came about
 stream.py          server-sent events
 status.py          the numbers of the page, as everybody may see them
 pages.py           the page for people, its files, the drawings
-openapi.py         the description of all this; schemas.py, openapi_fixed.py: its parts
+openapi.py         the description of all this; schemas.py, openapi.json: its parts
 """
 
 from motet.serving.rest.app import create_app
