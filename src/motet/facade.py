@@ -235,7 +235,7 @@ class Graph(data.GraphSpec):
     def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:
         """The batch of what is given, and the rows that do not fit."""
         if hasattr(columns, "__arrow_c_stream__"):
-            from motet.engines.local.layout import bind_frame
+            from motet.engines.layout import bind_frame
 
             return bind_frame(columns, self.checked)
         bind, _ = _calling()

@@ -17,10 +17,10 @@ from PIL import Image
 
 import motet as mt
 from helpers import functions
+from motet.engines.layout import RunLayout
 from motet.engines.local import merge, pending
 from motet.engines.local.failure_file import FailureFile
 from motet.engines.local.journal import PieceJournal
-from motet.engines.local.layout import RunLayout
 from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.rows import RunRows
 from motet.errors import ResumeError, RunError

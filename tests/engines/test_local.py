@@ -774,6 +774,17 @@ def test_it_refuses_another_graph(parquet: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("commits_at_once")
+def test_it_refuses_a_function_with_other_keywords(parquet: Path, tmp_path: Path) -> None:
+    def scaled(by: float) -> mt.Graph:
+        return mt.Graph("g", {"y": mt.map(functions.scale, mt.input("x", "float32"), by=by)})
+
+    interrupt(scaled(2.0), parquet, tmp_path / "out.parquet")
+    with pytest.raises(ResumeError, match="the graph, or a function it names, changed"):
+        scaled(3.0).run(parquet, tmp_path / "out.parquet", resume=True)
+    assert scaled(2.0).run(parquet, tmp_path / "out.parquet", resume=True).resumed_rows == 30
+
+
+@pytest.mark.usefixtures("commits_at_once")
 def test_it_refuses_other_options_of_a_model(parquet: Path, tmp_path: Path) -> None:
     interrupt(graph(), parquet, tmp_path / "out.parquet")
     with pytest.raises(ResumeError, match="changed since the run stopped"):

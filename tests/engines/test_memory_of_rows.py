@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import motet as mt
+from motet.engines.layout import HELD_BYTES, choose_batch_rows, choose_window_rows
 from motet.engines.local import rows as rows_module
-from motet.engines.local.layout import HELD_BYTES, choose_batch_rows, choose_window_rows
 from motet.io import open_source
 from motet.io.stream import Stream, rechunk, rows_to_read
 from motet.types import ColumnType

@@ -62,7 +62,7 @@ def _read(checked: CheckedGraph, source: Any, row: int, reading: dict[str, Any])
     """The row as the graph is given it, or why it cannot be."""
     import numpy as np
 
-    from motet.engines.local.layout import RunLayout
+    from motet.engines.layout import RunLayout
     from motet.errors import InputError
     from motet.io import open_source
 

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
+from motet.graph.check import CheckedGraph
 from motet.graph.model import Model
 from motet.models.common import ADDRESS_OPTIONS
 from motet.models.digest import Change, digest_all
@@ -158,6 +159,18 @@ class ModelResolver:
         located = ResolvedModel(handler, source, version, files, state, digest)
         _check_placing(model, located)
         return self._located.put(key, located)
+
+    def versions(self, checked: CheckedGraph, path: str = "") -> dict[str, str]:
+        """The versions of a graph's models, by the graphs they stand in and their names.
+
+        Raises:
+            MotetError: when one is not there.
+        """
+        graph = checked.graph
+        found = {f"{path}{name}": self.locate(model, graph.folder).version for name, model in graph.models.items()}
+        for name, inner in checked.graphs.items():
+            found |= self.versions(inner, f"{path}{name}/")
+        return found
 
     def forget(self, models: Iterable[Model]) -> None:
         """Look for these models anew when they are asked for: their files may have changed."""

@@ -1,6 +1,6 @@
-"""The executor of a graph that is called: made once, whoever asks first, and given back when nobody plays any more.
+"""What plays a graph: made once, whoever asks first, and given back when nobody plays any more.
 
-A process that is forked from one that has called the graph makes an executor of its own: the models of the other one may wait
+A process that is forked from one that has called the graph makes one of its own: the models of the other one may wait
 for threads that are not there. They are left where they are, since to close them could wait for ever, too.
 """
 
@@ -11,48 +11,56 @@ import os
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from motet.threads import new_lock
-
-if TYPE_CHECKING:
-    from motet.runtime.executor import Executor
 
 __all__ = ["CallSession"]
 
 T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class _Lent:
-    """An executor, and how many calls it plays."""
+class _Player(Protocol):
+    """What holds loaded models, such as an executor."""
 
-    executor: Executor
+    def close(self) -> None: ...
+
+    def close_shadows(self, seconds: float = 0.0) -> None: ...
+
+
+P = TypeVar("P", bound=_Player)
+
+
+@dataclass(slots=True)
+class _Lent(Generic[P]):
+    """What plays, and how many calls it plays."""
+
+    executor: P
     calls: int = 0
 
 
-class CallSession:
-    """Holds an executor from the first call until it is closed; may be used from any thread.
+class CallSession(Generic[P]):
+    """Holds what plays, such as an executor, from the first call until it is closed; may be used from any thread.
 
     Args:
-        make: makes the executor. It must not hold the graph, which ends what is here when it goes.
+        make: makes it. It must not hold the graph, which ends what is here when it goes.
     """
 
-    def __init__(self, make: Callable[[], Executor]) -> None:
+    def __init__(self, make: Callable[[], P]) -> None:
         self._make, self._lock = make, new_lock()
-        self._lent: _Lent | None = None
+        self._lent: _Lent[P] | None = None
         _sessions.add(self)
 
     @property
-    def executor(self) -> Executor:
-        """The executor, made when it is first asked for."""
+    def executor(self) -> P:
+        """What plays, made when it is first asked for."""
         with self._lock:
             return self._made().executor
 
-    def lend(self, play: Callable[[Executor], T]) -> T:
-        """What a call gives, which is lent the executor: it stays open until then.
+    def lend(self, play: Callable[[P], T]) -> T:
+        """What a call gives, which is lent what plays: it stays open until then.
 
-        The last call of an executor that was closed meanwhile lets its models go.
+        The last call of one that was closed meanwhile lets its models go.
         """
         with self._lock:
             lent = self._made()
@@ -80,19 +88,19 @@ class CallSession:
             lent.executor.close()
 
     def leave(self) -> None:
-        """Let go of the executor and close nothing, in a forked process."""
+        """Let go of what plays and close nothing, in a forked process."""
         lent, self._lent = self._lent, None
         if lent is not None:
             lent.calls += 1
             ctypes.pythonapi.Py_IncRef(ctypes.py_object(lent))  # not freed when the process ends, either
 
-    def _made(self) -> _Lent:
+    def _made(self) -> _Lent[P]:
         if self._lent is None:
             self._lent = _Lent(self._make())
         return self._lent
 
 
-_sessions: weakref.WeakSet[CallSession] = weakref.WeakSet()
+_sessions: weakref.WeakSet[CallSession[Any]] = weakref.WeakSet()
 
 
 def _in_child() -> None:

@@ -6,10 +6,9 @@ engine.py, dry_run.py            a run, and one that writes nothing
 results.py, beginning.py         what is done with what was played; where a run begins, and may
 prepared.py, options.py          what a run is put together from; what it may be asked
 pipeline.py, batches.py          reads, plays and hands on in order, all at the same time; how a batch is played
-layout.py, undeclared.py         which columns go in and out; types that nobody declared
 rows.py, selection.py, replay.py which rows are read
-batch_rows.py, head.py, sizing.py    rows of a batch and of a call, by what they take
-second_look.py, turns.py         before a run ends for what fails on everything; taking turns on this machine
+head.py, sizing.py               rows of a batch and of a call, by what they take
+turns.py                         taking turns on this machine
 merge.py, append.py, done.py     answers put into an output that is there; parts added to it
 destination.py, output.py, folder_output.py, failure_file.py     where answers and failures go
 journal.py, pending.py, manifest.py, work.py, lease.py     what is finished, so that a run that dies goes on where it stopped

@@ -10,16 +10,14 @@ import pyarrow as pa
 
 from motet.batch import Batch, take_rows
 from motet.engines.local.head import Cost, Head
-from motet.engines.local.layout import RunLayout
-from motet.engines.local.rows import ReadItem, RunRows
-from motet.engines.local.second_look import SecondLook
+from motet.engines.local.rows import ReadItem
 from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import BulkTurns
-from motet.engines.local.undeclared import BatchAnswers
+from motet.engines.player import BatchPlayer
+from motet.engines.undeclared import BatchAnswers
 from motet.errors import Failure
-from motet.runtime.executor import Executor, Played, drive
-from motet.runtime.isolate import Tolerance
+from motet.runtime.executor import Played
 from motet.runtime.sizes import CallTime
 
 __all__ = ["BatchResult", "Batches", "answered_bytes"]
@@ -45,26 +43,14 @@ class Batches:
     """Plays batches of a run; in any thread.
 
     Args:
-        layout: which columns go in and out.
-        executor: plays the graph.
-        rows: of the run.
-        tolerance: what the run does about a model that fails on everything.
+        player: plays them.
         sizing: learns how long batches take.
         turns: taken with what else works on this machine.
     """
 
-    def __init__(
-        self,
-        layout: RunLayout,
-        executor: Executor,
-        rows: RunRows,
-        tolerance: Tolerance,
-        sizing: Sizing,
-        turns: BulkTurns,
-    ) -> None:
-        self._layout, self._executor, self._sizing, self._turns = layout, executor, sizing, turns
-        self._second_look = SecondLook(tolerance, rows, self._try_rows)
-        self._head = Head(self._play_rows, executor.num_keyed)
+    def __init__(self, player: BatchPlayer, sizing: Sizing, turns: BulkTurns) -> None:
+        self._player, self._layout, self._sizing, self._turns = player, player.layout, sizing, turns
+        self._head = Head(self._play_rows, player.executor.num_keyed)
 
     def play_first(
         self, read: pa.RecordBatch, ids: Ids, batch_rows: int, known: Cost | None
@@ -81,11 +67,8 @@ class Batches:
     def play(self, batch_rows: int, item: ReadItem) -> list[BatchResult]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
         batch, failures, _ = self._layout.bind(item.read, item.ids)
-        if len(batch):
-            with self._turns.take():
-                played = self._head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
-        else:
-            played = self._executor.nothing([])
+        with self._turns.take():
+            played = self._head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)
         failures = sorted([*failures, *played.failures], key=lambda failure: failure.row)
         starts = range(0, len(item.ids), batch_rows)
         return [
@@ -124,12 +107,6 @@ class Batches:
 
     def _play_bound(self, batch: Batch) -> Played:
         begun = CallTime()
-        played = self._second_look.play(lambda: self._played(batch))
+        played = self._player.play(batch)
         self._sizing.took(len(batch), begun.seconds())
         return played
-
-    def _played(self, batch: Batch) -> Played:
-        return drive(self._executor.play(batch)) if len(batch) else self._executor.nothing([])
-
-    def _try_rows(self, read: pa.RecordBatch, ids: Ids) -> None:
-        self._played(self._layout.bind(read, ids)[0])

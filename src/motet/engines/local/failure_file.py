@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
-from motet.engines.local.layout import FAILURES, failures_table
+from motet.engines.layout import FAILURES, failures_table
 from motet.engines.local.output import open_beside
 from motet.engines.local.replay import INPUT
 from motet.engines.local.work import WorkFolder

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.batch import Batch, Indices, column_bytes
-from motet.engines.local.layout import HELD_BYTES, MIN_ROWS
+from motet.engines.layout import HELD_BYTES, MIN_ROWS
 from motet.errors import ModelFailedError
 from motet.runtime.executor import Played, joined
 from motet.runtime.sizes import CallTime

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from motet.engines.local.layout import FAILURES, failures_table
+from motet.engines.layout import FAILURES, failures_table
 from motet.engines.local.manifest import Manifest
 from motet.engines.local.work import WorkFolder
 from motet.errors import Failure, ResumeError

@@ -122,6 +122,7 @@ def _parts(graph: GraphSpec) -> Iterator[Any]:
 def _node_parts(node: Node) -> Iterator[Any]:
     values = [getattr(node, each.name) for each in fields(node)]  # and nothing that was found out about it since
     yield type(node).__name__, [str(value) for value in values]
+    yield [(value.keywords, value.outputs) for value in values if isinstance(value, Function)]
     for value in values:
         if isinstance(value, Function):
             yield _source(value)

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from motet.engines.local.batch_rows import BatchRows, RowBytes
+from motet.engines.batch_rows import BatchRows, RowBytes
+from motet.engines.layout import RunLayout, held_rows
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
-from motet.engines.local.layout import RunLayout, held_rows
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.no_overwrite import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.options import BulkOptions
@@ -22,7 +22,8 @@ from motet.engines.local.rows import RunRows
 from motet.engines.local.selection import Ids
 from motet.engines.local.sizing import Sizing
 from motet.engines.local.turns import BulkTurns
-from motet.engines.local.undeclared import Undeclared
+from motet.engines.player import SPREAD, BatchPlayer
+from motet.engines.undeclared import Undeclared
 from motet.errors import DataError, InputError, RunError
 from motet.graph.check import CheckedGraph
 from motet.io import Source, open_source
@@ -177,13 +178,14 @@ class PreparedRun:
         tolerance = Tolerance(unlimited=options.goes_on)
         self.host = Host(trials=Trials(), run=tolerance)
         self.executor = Executor(checked, self.host)
-        self.versions = self._versions(self.executor, "")
+        self.versions = self.host.resolver.versions(checked)
         self.sizing = Sizing(checked, self.host, self.remembered, self.versions, lambda: self.graph_digest)
         self.workers = options.workers or self.sizing.workers(options.num_workers)
         self.turns = BulkTurns(options.pool)
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
-        self.batches = Batches(self.layout, self.executor, self.input, tolerance, self.sizing, self.turns)
+        player = BatchPlayer(self.layout, self.executor, tolerance, partial(self.input.spread, SPREAD))
+        self.batches = Batches(player, self.sizing, self.turns)
         self.measured = RowBytes(source, self.layout)
         self.sizes = BatchRows(
             self.executor, self.total, self.workers, options.batch_rows, self.measured, models=bool(self.versions)
@@ -198,14 +200,6 @@ class PreparedRun:
     def _failed_rows(self) -> Ids | None:
         path, any_input = self.options.only_failed, self.options.any_input
         return None if path is None else failed_rows(path, self.source, lambda: self.identity, any_input=any_input)
-
-    def _versions(self, executor: Executor, path: str) -> dict[str, str]:
-        versions = {}
-        for name, model in executor.checked.graph.models.items():
-            versions[f"{path}{name}"] = self.host.resolver.locate(model, executor.checked.graph.folder).version
-        for name, inner in executor.graphs.items():
-            versions |= self._versions(inner, f"{path}{name}/")
-        return versions
 
     def manifest(self, batch_rows: int) -> Manifest:
         """What this run is, with batches of so many rows."""

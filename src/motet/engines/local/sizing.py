@@ -10,8 +10,8 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
+from motet.engines.layout import MIN_ROWS
 from motet.engines.local.head import Cost
-from motet.engines.local.layout import MIN_ROWS
 from motet.graph.check import CheckedGraph
 from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.sizes import BatchSize, RememberedSizes

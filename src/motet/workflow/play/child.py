@@ -27,7 +27,7 @@ from motet.workflow.memo.checkout import Checkout
 from motet.workflow.memo.trees import pack, unpack
 from motet.workflow.play.execute import refuse_result
 from motet.workflow.play.pack import packed, paths_in, unpacked
-from motet.workflow.play.process import Job, ResultPart
+from motet.workflow.play.process import ResultPart, StepJob
 from motet.workflow.play.session import unpicklable
 from motet.workflow.record.logs import Lenient
 from motet.workflow.step import Step, StepContext, _running
@@ -81,7 +81,7 @@ class _Call:
 
     step: Step[Any, Any]
     values: dict[str, Any]
-    job: Job
+    job: StepJob
     artifacts: Artifacts
     fault: str
 
@@ -115,7 +115,7 @@ class _Call:
 
 def _prepared(source: BinaryIO, name: str, file: str, cancelled: threading.Event) -> _Call:
     module = load_module(name, file)
-    job: Job = pickle.load(source)
+    job: StepJob = pickle.load(source)
     source.close()
     function: Any = attrgetter(job.name)(module)
     if isinstance(function, Step):
@@ -128,7 +128,7 @@ def _prepared(source: BinaryIO, name: str, file: str, cancelled: threading.Event
     return _Call(Step(function), values, job, artifacts, fault)
 
 
-def _refuse_other(function: Any, job: Job) -> str:
+def _refuse_other(function: Any, job: StepJob) -> str:
     """Refuse functions that are not those that the key of the result was made of: their file has changed meanwhile.
 
     Returns:

@@ -44,7 +44,7 @@ from motet.workflow.record.logs import log_file
 from motet.workflow.step import Step
 from motet.workflow.steps import PlannedStep
 
-__all__ = ["Job", "NotApart", "ResultPart", "is_of_a_module", "refuse_lost", "run_in_process"]
+__all__ = ["NotApart", "ResultPart", "StepJob", "is_of_a_module", "refuse_lost", "run_in_process"]
 
 _POLL_S = 0.05
 _GRACE_S = 5.0
@@ -64,7 +64,7 @@ class ResultPart:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class StepJob:
     """What a child is to do.
 
     Attributes:
@@ -188,7 +188,7 @@ def _write_job(job: BinaryIO, session: Session, state: StepState, checkout: Chec
     arguments = {name: _sent(session, value, checkout) for name, value in state.arguments.items()}
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     code = session.code(function)
-    found = Job(
+    found = StepJob(
         function.__module__, name, file, arguments, str(session.cache.root), artifacts.spare, artifacts.refused,
         session.run, state.id, state.attempts - 1, step.options.resources, tuple(sys.path),
         code.bodies, code.parts, checkout, not step.own_process,

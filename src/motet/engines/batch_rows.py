@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cached_property
 
-from motet.engines.local.layout import BATCH_BYTES, RunLayout, choose_batch_rows, choose_window_rows
+from motet.engines.layout import BATCH_BYTES, RunLayout, choose_batch_rows, choose_window_rows
 from motet.io import Source
 from motet.io.stream import Stream
 from motet.runtime.executor import Executor
@@ -60,7 +60,7 @@ class BatchRows:
         total: how many rows the run has; None where that is not known.
         workers: threads that play.
         asked: rows of a batch that were asked for; None for none.
-        measured: how large rows are.
+        measured: how large rows are; None where only their types say it.
         models: whether the graph has models.
     """
 
@@ -70,7 +70,7 @@ class BatchRows:
         total: int | None,
         workers: int,
         asked: int | None,
-        measured: RowBytes,
+        measured: RowBytes | None,
         *,
         models: bool,
     ) -> None:
@@ -84,8 +84,14 @@ class BatchRows:
         chosen = self.asked or self._window
         if chosen:
             return chosen
-        sizes = {"played": self._measured.played, "held": self._measured.held}
-        return choose_batch_rows(self._kinds, self._total, self._workers, models=self._models, **sizes)
+        played = 0.0 if self._measured is None else self._measured.played
+        return choose_batch_rows(
+            self._kinds, self._total, self._workers, models=self._models, played=played, held=self._held
+        )
+
+    @property
+    def _held(self) -> float:
+        return 0.0 if self._measured is None else self._measured.held
 
     def together(self, batch_rows: int) -> int:
         """Batches that are played together."""
@@ -95,10 +101,10 @@ class BatchRows:
     def _window(self) -> int:
         """Rows that are played together where keys choose among many models; 0 where they do not."""
         if self._executor.lazy_keys:
-            return choose_window_rows(self._kinds, self._total, min(2, self._workers), self._measured.held)
+            return choose_window_rows(self._kinds, self._total, min(2, self._workers), self._held)
         if self._executor.num_keyed > FEW_KEYED:
             workers = 1 if _one_at_a_time(self._executor) else self._workers
-            return choose_window_rows(self._kinds, self._total, workers, self._measured.held)
+            return choose_window_rows(self._kinds, self._total, workers, self._held)
         return 0
 
 

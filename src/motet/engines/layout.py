@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.batch import Batch, Column, Indices
-from motet.engines.local.undeclared import BatchAnswers
+from motet.engines.undeclared import BatchAnswers
 from motet.errors import Failure, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.input import Input
@@ -115,10 +115,18 @@ class RunLayout:
         left_out = () if keep is not None else tuple(name for name in source.names if name not in {*kept, *drop})
         return cls(inputs, stored, dict(checked.signature.outputs), taken, kept, read, source, left_out, row_ids)
 
-    def known(self, unknown: pa.DataType | None = None) -> pa.Schema:
-        """What is written; outputs whose types are only known when rows flow are left out, or of the type given."""
-        found = ((name, kind, arrow_type(kind) or unknown) for name, kind in self.outputs.items())
-        outputs = [pa.field(name, made, metadata=_labels(kind)) for name, kind, made in found if made is not None]
+    def known(self, unknown: pa.DataType | None = None, kinds: Mapping[str, Any] | None = None) -> pa.Schema:
+        """What is written; outputs whose types are only known when rows flow are left out, or of the type given.
+
+        Args:
+            unknown: the type of those that are in no `kinds`.
+            kinds: what was found out about their types.
+        """
+        outputs = []
+        for name, kind in (self.outputs | dict(kinds or {})).items():
+            made = (arrow_type(kind) or unknown) if isinstance(kind, ColumnType) else kind
+            if made is not None:
+                outputs.append(pa.field(name, made, metadata=_labels(self.outputs[name])))
         return pa.schema([*self._ids, *(self.source.field(name) for name in self.kept), *outputs])
 
     @property

@@ -63,59 +63,60 @@ class Undeclared:
 
     Args:
         nodes: by output the node that gives it.
+        kinds: by output its type, where that is known already.
     """
 
-    def __init__(self, nodes: Mapping[str, str]) -> None:
+    def __init__(self, nodes: Mapping[str, str], kinds: Mapping[str, Kind] | None = None) -> None:
         self._nodes = dict(nodes)
-        self._kinds: dict[str, Kind] = dict.fromkeys(nodes)
+        self.kinds: dict[str, Kind] = {**dict.fromkeys(nodes), **(kinds or {})}
         self._nothing = dict.fromkeys(nodes, pa.null())
         self._largest: dict[str, int] = dict.fromkeys(nodes, 0)
         self._bytes = 0
 
     def learn(self, answers: BatchAnswers) -> bool:
         """Look at the next answers; whether every type is known now, or is not waited for any more."""
-        for name, kind in self._kinds.items():
+        for name, kind in self.kinds.items():
             if kind is None:
                 column = answers.loose[name]
                 shown = _kind_of(column)
                 if shown == _EMPTY:  # dicts without keys: those of later ones are waited for
                     self._nothing[name] = shown
                 else:
-                    self._kinds[name] = shown
+                    self.kinds[name] = shown
                 if isinstance(column, Ragged):
                     self._nothing[name] = _lists(pa.null(), column_type(column))
         self._bytes += answers.num_bytes()
-        return None not in self._kinds.values() or self._bytes > HELD_BYTES
+        return None not in self.kinds.values() or self._bytes > HELD_BYTES
 
     def give_up(self) -> None:
         """There is no more to come: what had no value is null."""
-        self._kinds = {name: self._nothing[name] if kind is None else kind for name, kind in self._kinds.items()}
+        self.kinds = {name: self._nothing[name] if kind is None else kind for name, kind in self.kinds.items()}
 
     def take(self, batch: pa.RecordBatch) -> None:
         """Take the types of what an earlier part of the run has written, of numbers the widest."""
-        for name, known in self._kinds.items():
+        for name, known in self.kinds.items():
             array = batch.column(name)
             kind = _kind_of_arrow(array.type)
             wider = _wider(known, kind)
-            self._kinds[name] = kind if wider is None else wider
+            self.kinds[name] = kind if wider is None else wider
             self._see(name, array)
 
     def widen(self, answers: BatchAnswers) -> bool:
         """Whether the next answers need a wider type, in which those so far are the same; takes it then."""
         found = False
         for name, column in answers.loose.items():
-            kind = self._kinds[name]
+            kind = self.kinds[name]
             wider = _wider(kind, _kind_of(column))
             if wider is None or wider == kind or not self._held(name, column)[1]:
                 continue
             if not isinstance(kind, ColumnType) or widens(kind.dtype, wider.dtype) or self._largest[name] <= EXACT:
-                self._kinds[name] = wider
+                self.kinds[name] = wider
                 found = True
         return found
 
     def widened(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """What was written before a type became wider, in the types of now."""
-        for name, kind in self._kinds.items():
+        for name, kind in self.kinds.items():
             place = batch.schema.get_field_index(name)
             wanted = arrow_type(kind) if isinstance(kind, ColumnType) else kind
             if wanted is not None and batch.column(place).type != wanted:
@@ -124,7 +125,7 @@ class Undeclared:
 
     def _see(self, name: str, array: pa.Array) -> None:
         """Learn how large the whole numbers of an output are."""
-        kind = self._kinds[name]
+        kind = self.kinds[name]
         if isinstance(kind, ColumnType) and kind.dtype in ("int64", "uint64"):
             values = numbers(_flat(array))
             if len(values):
@@ -158,7 +159,7 @@ class Undeclared:
 
     def _held(self, name: str, column: Column) -> tuple[pa.Array, Mapping[int, BaseException]]:
         """The rows of a column that are of its type, and why the others are not."""
-        kind = self._kinds[name]
+        kind = self.kinds[name]
         where = f"output {name!r}"
         if not isinstance(kind, ColumnType):
             return _of_arrow(column, kind, where)

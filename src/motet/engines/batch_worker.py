@@ -1,0 +1,106 @@
+"""What plays a job in a worker of an engine: record batches in, answers and failures out."""
+
+from __future__ import annotations
+
+import weakref
+from functools import partial
+
+import pyarrow as pa
+
+from motet.batch import Indices
+from motet.engines.job import Job
+from motet.engines.layout import failures_table
+from motet.engines.player import BatchPlayer, Elsewhere
+from motet.errors import Failure, ModelLoadError
+from motet.io.fitted import fitted
+from motet.io.memory import as_record_batch
+from motet.runtime.session import CallSession
+from motet.system.recent import LruCache
+from motet.threads import close_garbage, new_lock
+
+__all__ = ["BatchWorker"]
+
+MOST = 4
+"""Jobs of a process whose models stay loaded; beyond it those of the job that was used longest ago go."""
+
+
+class BatchWorker:
+    """Plays batches of a job; any thread may, and many at the same time.
+
+    Its models are loaded by the first batch, or by `load`, and let go when it is dropped or closed. In a process that is forked
+    it loads them anew.
+
+    Args:
+        job: the job.
+        elsewhere: gives rows from all over what is played, to be tried before a model is said to fail on everything.
+    """
+
+    def __init__(self, job: Job, elsewhere: Elsewhere = lambda: None) -> None:
+        self.job = job
+        self._session = CallSession(partial(_player, job, elsewhere))
+        weakref.finalize(self, close_garbage, self._session.close).atexit = False
+
+    @classmethod
+    def shared(cls, job: Job, elsewhere: Elsewhere = lambda: None) -> BatchWorker:
+        """The one of this process that plays the job: made by whoever asks first."""
+        with _sharing:
+            return _shared.get(job.digest) or _shared.put(job.digest, cls(job, elsewhere))
+
+    def load(self) -> None:
+        """Load every model that stays.
+
+        Raises:
+            ModelLoadError: when one cannot be loaded, or is not the one that the job was made with.
+        """
+        self._session.lend(lambda player: player.executor.load())
+
+    def play(self, read: pa.RecordBatch, ids: Indices) -> tuple[pa.RecordBatch, pa.RecordBatch]:
+        """Answer rows.
+
+        Args:
+            read: the job's `columns` of some rows; others are left alone.
+            ids: of the rows, ascending; failures and `row_ids` name them.
+
+        Returns:
+            The answers of the rows that did not fail, of the job's `answers_schema`; and the failures, of its `failures_schema`.
+
+        Raises:
+            InputError: when a column is of a type that the job's is not.
+            ModelFailedError: when a model fails on everything.
+        """
+        job = self.job
+        read = fitted(read, job.read_schema, f"a batch of graph {job.checked.graph.name!r}")
+        answers, failures = self._session.lend(lambda player: _answered(job, player, read, ids))
+        return answers, failures_table(sorted(failures, key=lambda failure: failure.row))
+
+    def close(self) -> None:
+        """Let the models go; the next batch loads them anew."""
+        self._session.close()
+
+
+def _player(job: Job, elsewhere: Elsewhere) -> BatchPlayer:
+    """What plays a job, of the models that it was made with."""
+    player = job.player(elsewhere)
+    there = player.executor.host.resolver.versions(job.checked)
+    for name, version in job.versions.items():
+        if there[name] != version:
+            what = f"here it is version {there[name]!r}; the job was made with version {version!r}"
+            hint = "make the job anew, or give its workers the same files"
+            raise ModelLoadError(what, where=f"model {name!r}", hint=hint)
+    return player
+
+
+def _answered(
+    job: Job, player: BatchPlayer, read: pa.RecordBatch, ids: Indices
+) -> tuple[pa.RecordBatch, list[Failure]]:
+    batch, failures, _ = job.layout.bind(read, ids)
+    played = player.play(batch)
+    failures += played.failures
+    if not len(played.outputs):
+        return as_record_batch(job.answers_schema.empty_table()), failures
+    table, unfit = job.undeclared().complete(job.layout.unbind(played, read, ids))
+    return pa.RecordBatch.from_arrays(table.columns, schema=job.answers_schema), failures + unfit
+
+
+_sharing = new_lock()
+_shared: LruCache[str, BatchWorker] = LruCache(MOST)

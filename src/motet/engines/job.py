@@ -1,0 +1,212 @@
+"""What the workers of an engine are given: one graph over rows of one schema, as data alone.
+
+A job holds no model, lock or open file: it pickles, is small, and says before anything runs which columns go in and out.
+Its models are those that the graph had when it was made: a worker that finds others under the same names refuses to play.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from motet.engines.batch_rows import BatchRows
+from motet.engines.layout import FAILURES, RunLayout
+from motet.engines.player import BatchPlayer
+from motet.engines.undeclared import Undeclared
+from motet.errors import InputError
+from motet.graph.check import CheckedGraph
+from motet.io.fitted import decoded_schema
+from motet.models.locate import PINNED
+from motet.models.registry import find_handler
+from motet.runtime.executor import Executor
+from motet.runtime.host import Host, model_key
+from motet.runtime.isolate import Tolerance
+from motet.runtime.resolve import ModelResolver
+from motet.runtime.sizes import RememberedSizes
+from motet.runtime.trial import Trials
+
+__all__ = ["Job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A graph over rows of one schema; made by `Job.of`.
+
+    Attributes:
+        checked: the graph; its folder is absolute.
+        layout: which columns go in and out.
+        kinds: the types of outputs that nobody declared, by name.
+        versions: of the models, by the graphs they stand in and their names.
+        sizes: how many rows calls of models have, by `ModelRuntime.key`, where that was known.
+        batch_rows: how many rows a batch should have; it may have any number.
+        goes_on: whether to go on where a model fails on everything, with a failure for each row.
+        digest: what tells it from other jobs.
+    """
+
+    checked: CheckedGraph
+    layout: RunLayout
+    kinds: Mapping[str, Any]
+    versions: Mapping[str, str]
+    sizes: Mapping[str, int]
+    batch_rows: int
+    goes_on: bool
+    digest: str
+
+    @classmethod
+    def of(
+        cls,
+        checked: CheckedGraph,
+        schema: pa.Schema,
+        *,
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        row_ids: str | None = None,
+        batch_rows: int | None = None,
+        num_rows: int | None = None,
+        goes_on: bool = False,
+        sample: pa.RecordBatch | None = None,
+        holds: Callable[[pa.Field], bool] = lambda field: True,
+        where: str = "the rows",
+    ) -> Job:
+        """A job over rows of a schema.
+
+        Args:
+            checked: the graph.
+            schema: of the rows.
+            keep, drop, row_ids, holds, where: as for `RunLayout.of`.
+            batch_rows: how many rows a batch should have; None goes by their size.
+            num_rows: rows that there are, where that is known.
+            goes_on: whether to go on where a model fails on everything.
+            sample: some of the rows, which are played here to learn the types of outputs that nobody declared. Without such
+                outputs it is not looked at.
+
+        Raises:
+            InputError: when the columns do not fit, or nobody declared the type of an output and there is no sample.
+            ModelLoadError: when a model is not there.
+        """
+        checked = _absolute(checked)
+        layout = RunLayout.of(checked, decoded_schema(schema), keep, drop, where, holds, row_ids)
+        host = Host(ModelResolver(), trials=Trials(), run=Tolerance(unlimited=goes_on))
+        executor = Executor(checked, host)
+        versions = host.resolver.versions(checked)
+        sizes = _sizes_of(checked, host.resolver)
+        host.expect(sizes)
+        kinds = _learned(layout, executor, sample) if layout.undeclared else {}
+        sizes |= {
+            model.key: model.size.best for model in host.known if model.size.settled and not model.batch_invariant
+        }
+        executor.close()
+        rows = BatchRows(executor, num_rows, 1, batch_rows, None, models=bool(versions)).by_size()
+        made = cls(checked, layout, kinds, versions, sizes, rows, goes_on, "")
+        return replace(made, digest=_digest(made))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that a worker is given, in this order."""
+        return self.layout.read
+
+    @cached_property
+    def read_schema(self) -> pa.Schema:
+        """Names and types of these columns."""
+        return pa.schema([self.layout.source.field(name) for name in self.columns])
+
+    @cached_property
+    def answers_schema(self) -> pa.Schema:
+        """Names and types of what is answered: kept columns and outputs."""
+        return self.layout.known(kinds=self.kinds)
+
+    @property
+    def failures_schema(self) -> pa.Schema:
+        """Names and types of what is said of rows that failed."""
+        return FAILURES
+
+    @property
+    def local_models(self) -> dict[str, str]:
+        """The models that lie on disks of this machine, where workers on other machines do not find them: by name their URIs."""
+        return dict(_local_models(self.checked, ""))
+
+    def undeclared(self) -> Undeclared:
+        """Holds outputs that nobody declared to the types that they have in this job."""
+        return Undeclared(_nodes_of(self.layout, self.checked), self.kinds)
+
+    def player(self, elsewhere: Callable[[], Any] = lambda: None) -> BatchPlayer:
+        """What plays it in this process, its models not loaded yet; see `BatchPlayer`."""
+        tolerance = Tolerance(unlimited=self.goes_on)
+        host = Host(ModelResolver(), self.sizes, trials=Trials(), run=tolerance)
+        return BatchPlayer(self.layout, Executor(self.checked, host), tolerance, elsewhere)
+
+
+def _absolute(checked: CheckedGraph) -> CheckedGraph:
+    """The same graph, found from any working directory."""
+    folder = checked.graph.folder
+    graphs = {name: _absolute(each) for name, each in checked.graphs.items()}
+    inner = {name: each.graph for name, each in graphs.items()}
+    folder = folder if "://" in folder else os.path.abspath(folder)
+    return replace(checked, graph=checked.graph.changed(folder=folder, graphs=inner), graphs=graphs)
+
+
+def _sizes_of(checked: CheckedGraph, resolver: ModelResolver) -> dict[str, int]:
+    """How many rows the calls of a graph's models have, as far as that was found on this machine."""
+    remembered, folder = RememberedSizes(), checked.graph.folder
+    keys = [model_key(model, resolver.locate(model, folder)) for model in checked.graph.models.values()]
+    found = {key: size for key in keys if (size := remembered.get(key))}
+    for inner in checked.graphs.values():
+        found |= _sizes_of(inner, resolver)
+    return found
+
+
+def _nodes_of(layout: RunLayout, checked: CheckedGraph) -> dict[str, str]:
+    """By output that nobody declared the node that gives it."""
+    return {name: checked.canonical[checked.graph.outputs[name]].partition(".")[0] for name in layout.undeclared}
+
+
+def _learned(layout: RunLayout, executor: Executor, sample: pa.RecordBatch | None) -> dict[str, Any]:
+    """The types of outputs that nobody declared, by the answers of a few rows.
+
+    Raises:
+        InputError: when there are no such rows.
+    """
+    nodes = _nodes_of(layout, executor.checked)
+    if sample is None:
+        name, node = next(iter(nodes.items()))
+        what = f"nobody says of which type the output {name!r} is, and it must be known before rows are played"
+        hint = f"declare it at the node {node!r}: outputs: TYPE, such as float32, or outputs: {{NAME: TYPE}}"
+        raise InputError(what, where=f"graph {executor.checked.graph.name!r}", hint=hint)
+    found, ids = Undeclared(nodes), np.arange(len(sample))
+    player = BatchPlayer(layout, executor, Tolerance(unlimited=True), lambda: None)
+    played = player.play(layout.bind(sample, ids)[0])
+    if len(played.outputs):
+        found.learn(layout.unbind(played, sample, ids))
+    found.give_up()
+    return found.kinds
+
+
+def _local_models(checked: CheckedGraph, path: str) -> Iterator[tuple[str, str]]:
+    for name, model in checked.graph.models.items():
+        place = model.uri.removeprefix(PINNED)
+        has_file = model.uri.startswith(PINNED) or find_handler(model.uri)[0].has_file
+        if has_file and "://" not in place and "://" not in checked.graph.folder:
+            yield f"{path}{name}", model.uri
+    for name, inner in checked.graphs.items():
+        yield from _local_models(inner, f"{path}{name}/")
+
+
+def _digest(job: Job) -> str:
+    try:
+        content = pickle.dumps(job)
+    except (
+        AttributeError,
+        TypeError,
+        pickle.PicklingError,
+    ):  # functions that only cloudpickle takes are told apart by nothing
+        content = uuid.uuid4().bytes
+    return hashlib.sha256(content).hexdigest()[:32]

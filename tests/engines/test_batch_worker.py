@@ -1,0 +1,241 @@
+"""A job travels as data, and workers in any process give what a call of the graph gives."""
+
+from __future__ import annotations
+
+import gc
+import os
+import pickle
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import cloudpickle
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import motet as mt
+from helpers import functions, onnxes
+from motet.engines.batch_worker import MOST, BatchWorker
+from motet.engines.job import Job
+from motet.errors import InputError, ModelFailedError, ModelLoadError
+from motet.nodes import cascade, ensemble, map_, model, route, shard
+from motet.testing import conformance
+from motet.testing.fakes import Affine, Counting, Failing, Scores, calls, fake
+
+ROWS = 300
+
+
+def every_kind() -> mt.Graph:
+    x, user = mt.input("x", "float32"), mt.input("user", "string")
+    one, two = (fake(Scores, f"s{n}", "float32", "float32[3]", output="p", seed=n, sharpness=0.2) for n in (1, 2))
+    checked = map_(conformance._refuse_nine, x, name="checked")
+    inner = mt.Graph("inner", {"p": ensemble([one, two], mt.input("x", "float32"), combine="max").p})
+    arms = {"a": fake(Affine, "a"), "b": fake(Failing, "b", bad=[5.0], scale=2.0)}
+    sure = cascade([one, inner], checked, confidence=0.7)
+    digits = shard(fake(Affine, "digit", scale=3.0), checked, apart=conformance._digits, together=conformance._sums)
+    outputs = {
+        "vote": ensemble([one, two], checked, weights=[1, 3]).p,
+        "step": sure.member,
+        "split": route(arms, checked, split={"a": 1, "b": 2}, by=user, name="split").output,
+        "digits": digits,
+        "alone": model(arms["a"], x).output,
+    }
+    return mt.Graph("all", outputs)
+
+
+def rows(count: int = ROWS) -> pa.Table:
+    numbers = np.random.default_rng(0).integers(-20, 20, count).astype(np.float32)
+    stored = pa.array(numbers, mask=numbers == -13)
+    names = [f"user-{row % 37}" for row in range(count)]
+    return pa.table({"x": stored, "user": names, "day": pa.array(range(count), pa.date32())})
+
+
+def played(worker: BatchWorker, table: pa.Table, batch_rows: int) -> tuple[pa.Table, list[dict[str, Any]]]:
+    answers, failures, start = [], [], 0
+    for batch in table.combine_chunks().to_batches(max_chunksize=batch_rows):
+        good, bad = worker.play(batch, np.arange(start, start + len(batch)))
+        answers.append(good)
+        failures += bad.to_pylist()
+        start += len(batch)
+    return pa.Table.from_batches(answers, worker.job.answers_schema), failures
+
+
+def as_dicts(failures: Any) -> list[dict[str, Any]]:
+    return [{name: getattr(each, name) for name in each.__dataclass_fields__} for each in failures]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 7, 128, ROWS])
+def test_a_worker_gives_what_a_call_and_a_run_give(batch_rows: int) -> None:
+    graph, table = every_kind(), rows()
+    worker = BatchWorker(pickle.loads(pickle.dumps(Job.of(graph.checked, table.schema))))
+    answers, failures = played(worker, table, batch_rows)
+    called, refused = graph(table, failures="return")
+    bulk, failed = graph.run(table, failures="return")
+    assert answers.schema == worker.job.answers_schema
+    assert answers.column_names == bulk.column_names
+    assert answers.equals(bulk)
+    for name, column in called.items():
+        assert answers[name].to_pylist() == column.tolist()
+    wanted = [row for row, x in enumerate(table["x"].to_pylist()) if x is None or x == 9]
+    assert set(wanted) < {failure["row"] for failure in failures}
+    assert {failure["node"] for failure in failures} == {"input", "checked", "split"}
+    assert failures == as_dicts(refused) == as_dicts(failed)
+
+
+SPAWNED = """
+import pickle, sys, numpy as np, pyarrow as pa
+from motet.engines.batch_worker import BatchWorker
+job, batch = pickle.load(open(sys.argv[1], "rb"))
+worker = BatchWorker.shared(job)
+assert worker is BatchWorker.shared(pickle.loads(pickle.dumps(job)))
+pickle.dump(worker.play(batch, np.arange(len(batch))), open(sys.argv[2], "wb"))
+"""
+
+
+def test_a_job_is_played_in_another_process_in_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxes.classifier(tmp_path / "models" / "a.onnx")
+    monkeypatch.chdir(tmp_path)
+    x = mt.input("x", "float32[4]", default=[0, 0, 0, 0])
+    graph = mt.Graph(
+        "g", {"p": mt.model(mt.Model("models/a.onnx"), x), "score": mt.input("score", "float64", default=1.5)}
+    )
+    table = pa.table({"x": [[float(row), 1.0, 2.0, 3.0] for row in range(20)], "name": [str(row) for row in range(20)]})
+    table = table.set_column(0, "x", table["x"].cast(pa.list_(pa.float32(), 4)))
+    job = Job.of(graph.checked, table.schema)
+    assert job.columns == ("x", "name")
+    assert job.local_models == {"a": "models/a.onnx"}
+    assert len(pickle.dumps(job)) < 8_000
+    assert pickle.loads(cloudpickle.dumps(job)).digest == job.digest
+    (tmp_path / "given").write_bytes(pickle.dumps((job, table.combine_chunks().to_batches()[0])))
+    (tmp_path / "elsewhere").mkdir()
+    run = [sys.executable, "-c", SPAWNED, str(tmp_path / "given"), str(tmp_path / "told")]
+    subprocess.run(run, check=True, cwd=tmp_path / "elsewhere")
+    answers, failures = pickle.loads((tmp_path / "told").read_bytes())
+    assert pa.Table.from_batches([answers]).equals(graph.run(table))
+    assert not len(failures)
+    onnxes.classifier(tmp_path / "models" / "a.onnx", seed=1)
+    with pytest.raises(ModelLoadError, match=r"model 'a': here it is version .*; the job was made with version"):
+        BatchWorker(job).load()
+
+
+def test_functions_of_the_program_itself_travel_by_cloudpickle() -> None:
+    graph = mt.Graph("g", {"y": mt.map(lambda x: x + 1, mt.input("x", "int64"), outputs="int64")})
+    batch = pa.record_batch({"x": [1, 2, 3]})
+    jobs = [Job.of(graph.checked, batch.schema) for _ in range(2)]
+    assert jobs[0].digest != jobs[1].digest  # nothing tells whether two such functions are the same
+    answers, _ = BatchWorker(pickle.loads(cloudpickle.dumps(jobs[0]))).play(batch, np.arange(3))
+    assert answers.to_pydict() == {"x": [1, 2, 3], "y": [2, 3, 4]}
+
+
+def test_outputs_that_nobody_declared_have_one_type_for_all_workers() -> None:
+    graph = mt.Graph("g", {"y": mt.map(functions.undeclared, mt.input("x", "any"))})
+    batch = pa.record_batch({"x": pa.array([1, 2, 3])})
+    with pytest.raises(InputError, match="the output 'y'") as refused:
+        Job.of(graph.checked, batch.schema, drop=["x"])
+    assert "outputs: TYPE" in refused.value.hint
+    job = Job.of(graph.checked, batch.schema, drop=["x"], sample=batch)
+    assert job.answers_schema == pa.schema({"y": pa.int64()})
+    worker = BatchWorker(pickle.loads(pickle.dumps(job)))
+    other = pa.record_batch({"x": pa.array([5, 6], pa.int32())})
+    answers, failures = worker.play(other, np.array([7, 9]))
+    assert answers.schema == job.answers_schema
+    assert answers.to_pydict() == {"y": [10, 12]}
+    assert not len(failures)
+    assert worker.play(batch.slice(0, 0), np.arange(0))[0].schema == job.answers_schema
+
+
+def test_what_a_later_row_gives_is_held_to_the_type_of_the_sample() -> None:
+    graph = mt.Graph("g", {"y": mt.map(functions.undeclared, mt.input("x", "any"), name="twice")})
+    sample = pa.record_batch({"x": pa.array(["1"])})
+    worker = BatchWorker(Job.of(graph.checked, sample.schema, sample=sample))
+    assert worker.job.answers_schema.field("y").type == pa.string()
+    answers, failures = worker.play(pa.record_batch({"x": ["a", None, "b"]}), np.arange(3))
+    assert answers["y"].to_pylist() == ["aa", "bb"]
+    assert [(each["row"], each["node"]) for each in failures.to_pylist()] == [(1, "input")]
+
+
+def test_a_model_that_fails_on_everything_ends_a_worker_with_its_own_error() -> None:
+    graph = mt.Graph("g", {"y": model(fake(Failing, "broken"), mt.input("x", "float32"), name="asked")})
+    batch = pa.record_batch({"x": pa.array(np.arange(40, dtype=np.float32))})
+    with pytest.raises(ModelFailedError, match="model 'broken' failed on each of the .* ValueError: cannot take 15"):
+        BatchWorker(Job.of(graph.checked, batch.schema)).play(batch, np.arange(40))
+    worker = BatchWorker(Job.of(graph.checked, batch.schema, goes_on=True))
+    answers, failures = worker.play(batch, np.arange(40))
+    assert not len(answers)
+    assert failures["row"].to_pylist() == list(range(40))
+
+
+def test_rows_of_elsewhere_are_tried_before_a_worker_ends() -> None:
+    graph = mt.Graph("g", {"y": model(fake(Failing, "m", bad=list(range(40))), mt.input("x", "float32"))})
+    batch = pa.record_batch({"x": pa.array(np.arange(40, dtype=np.float32))})
+    there = pa.record_batch({"x": pa.array([99.0], pa.float32())})
+    worker = BatchWorker(Job.of(graph.checked, batch.schema), lambda: (there, np.array([1000])))
+    answers, failures = worker.play(batch, np.arange(40))
+    assert not len(answers)
+    assert len(failures) == 40
+
+
+def test_what_a_batch_alone_encodes_is_read_as_the_schema_says() -> None:
+    graph = mt.Graph("g", {"y": mt.input("x", "string")})
+    job = Job.of(
+        graph.checked, pa.schema({"x": pa.dictionary(pa.int32(), pa.string()), "n": pa.int64()}), row_ids="row"
+    )
+    worker = BatchWorker(job)
+    for texts in (["a", "b", "a"], ["c", "a", "c"]):
+        batch = pa.record_batch({"x": pa.array(texts).dictionary_encode(), "n": pa.array([1, 2, 3], pa.int8())})
+        answers, _ = worker.play(batch, np.array([4, 6, 8]))
+        assert answers.schema == job.answers_schema
+        assert answers.to_pydict() == {"row": [4, 6, 8], "x": texts, "n": [1, 2, 3], "y": texts}
+    with pytest.raises(InputError, match="column 'n' is string here"):
+        worker.play(pa.record_batch({"x": ["a"], "n": ["b"]}), np.arange(1))
+
+
+def test_threads_share_a_worker_whose_models_are_loaded_once_and_go_when_it_is_dropped() -> None:
+    calls.clear()
+    graph = mt.Graph("g", {"y": model(fake(Counting, "m", log="shared", scale=2.0), mt.input("x", "float32"))})
+    batch = pa.record_batch({"x": pa.array(np.arange(9, dtype=np.float32))})
+    job = Job.of(graph.checked, batch.schema, drop=["x"])
+    found: list[Any] = []
+
+    def work() -> None:
+        worker = BatchWorker.shared(job)
+        found.append((worker, worker.play(batch, np.arange(9))[0].to_pydict()))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(worker) for worker, _ in found}) == 1
+    assert all(answers == {"y": [2.0 * row for row in range(9)]} for _, answers in found)
+    worker = found[0][0]
+    player = worker._session.executor
+    assert player.executor.host.models
+    found.clear()
+    del worker
+    for place in range(MOST):
+        BatchWorker.shared(Job.of(graph.checked, batch.schema, row_ids=f"row{place}"))
+    gc.collect()
+    assert not player.executor.host.models
+
+
+def test_a_forked_process_plays_with_models_of_its_own() -> None:
+    graph = mt.Graph("g", {"y": model(fake(Affine, "m", scale=2.0), mt.input("x", "float32"))})
+    batch = pa.record_batch({"x": pa.array([1.0, 2.0], pa.float32())})
+    job = Job.of(graph.checked, batch.schema)
+    before = BatchWorker.shared(job)
+    wanted, _ = before.play(batch, np.arange(2))
+    own = before._session.executor
+    pid = os.fork()
+    if not pid:
+        status = 1
+        try:
+            worker = BatchWorker.shared(job)
+            answers, _ = worker.play(batch, np.arange(2))
+            status = 0 if answers.equals(wanted) and worker._session.executor is not own else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
