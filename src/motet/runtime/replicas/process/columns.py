@@ -1,11 +1,9 @@
 """Columns as bytes in shared memory, and back.
 
 DENSE    one array
-TEXT     strings: how many letters each has, and all of them as UTF-8; where there are nulls, which ones
-BYTES    the same for bytes
 RAGGED   rows that differ in shape: values, offsets, shapes
-LIST     a list of arrays, held as RAGGED
-PICKLED  anything else
+LIST     a list of small arrays, held as RAGGED
+PICKLED  anything else: its pickle, and the arrays in it that are large, which the pickle leaves out
 """
 
 from __future__ import annotations
@@ -23,13 +21,12 @@ from motet.runtime.replicas.process.wire import ColumnPiece, Place
 __all__ = ["ASKED", "Packed", "pack", "unpack"]
 
 DENSE: Final = 0
-TEXT: Final = 1
-BYTES: Final = 2
-RAGGED: Final = 3
-LIST: Final = 4
-PICKLED: Final = 5
-ASKED: Final = 6
+RAGGED: Final = 1
+LIST: Final = 2
+PICKLED: Final = 3
+ASKED: Final = 4
 _ALIGNED = 64
+_LARGE_BYTES = 2**12
 
 
 class Packed:
@@ -92,12 +89,10 @@ def _start(array: Array) -> int:
 
 def _value(piece: ColumnPiece, memory: Array | None) -> Any:
     arrays = [np.ndarray(shape, dtype, memory, start) for dtype, shape, start in piece.places]
+    if piece.form == PICKLED:
+        return pickle.loads(arrays[0].data, buffers=arrays[1:])
     if piece.form in (DENSE, ASKED):
         return arrays[0]
-    if piece.form in (TEXT, BYTES):
-        return _strings(piece.form == TEXT, *arrays)
-    if piece.form == PICKLED:
-        return pickle.loads(arrays[0].data)
     ragged = Ragged(*arrays)
     return ragged if piece.form == RAGGED else ragged.rows()
 
@@ -107,61 +102,47 @@ def _parts(value: Any) -> tuple[int, tuple[Array, ...]]:
     if isinstance(value, Ragged):
         if value.dtype.kind not in "OV":
             return RAGGED, (value.values, value.offsets, value.shapes)
-        return _pickled(value)
-    if isinstance(value, (list, tuple)):
-        return _list_parts(value)
-    array = np.asarray(value)
-    if array.dtype.kind == "O":
-        return _object_parts(array)
-    return _pickled(array) if array.dtype.kind == "V" else (DENSE, (array,))
-
-
-def _list_parts(rows: Sequence[Any]) -> tuple[int, tuple[Array, ...]]:
-    first = rows[0] if rows else None
-    if not isinstance(first, np.ndarray) or first.dtype.kind in "OV" or not first.ndim:
-        return _pickled(list(rows))
-    if any(type(row) is not np.ndarray or row.dtype != first.dtype or row.ndim != first.ndim for row in rows):
-        return _pickled(list(rows))
-    ragged = Ragged.from_rows(rows)
-    return LIST, (ragged.values, ragged.offsets, ragged.shapes)
-
-
-def _object_parts(array: Array) -> tuple[int, tuple[Array, ...]]:
-    values = array.ravel().tolist()
-    kinds = set(map(type, values))
-    nulls: tuple[Array, ...] = ()
-    if memoryview in kinds:  # which cannot be pickled
-        values = [bytes(value) if type(value) is memoryview else value for value in values]
-        array, kinds = objects(values).reshape(array.shape), set(map(type, values))
-    if type(None) in kinds and len(kinds) == 2 and kinds < {type(None), str, bytes}:
-        kinds.remove(type(None))
-        nulls = (np.fromiter((value is None for value in values), np.bool_, len(values)),)
-        values = [value or next(iter(kinds))() for value in values]
-    if kinds == {str}:
-        form, whole = TEXT, "".join(values).encode("utf-8", "surrogatepass")
-    elif kinds == {bytes}:
-        form, whole = BYTES, b"".join(values)
+    elif isinstance(value, (list, tuple)):
+        value = list(value)
+        if _are_small(value):
+            ragged = Ragged.from_rows(value)
+            return LIST, (ragged.values, ragged.offsets, ragged.shapes)
     else:
-        return _pickled(array)
-    lengths = np.fromiter(map(len, values), np.int64, len(values)).reshape(array.shape)
-    return form, (lengths, np.frombuffer(whole, np.uint8), *nulls)
+        value = np.asarray(value)
+        if value.dtype.kind not in "OV":
+            return DENSE, (value,)
+        if value.dtype.kind == "O":
+            value = _without_views(value)
+    return PICKLED, _pickled(value)
 
 
-def _strings(is_text: bool, lengths: Array, whole: Array, nulls: Array | None = None) -> Array:
-    joined: Any = whole.tobytes()
-    if is_text:
-        joined = joined.decode("utf-8", "surrogatepass")
-    ends = np.cumsum(lengths.ravel()).tolist()
-    starts = [0, *ends[:-1]]
-    values = [joined[start:end] for start, end in zip(starts, ends, strict=True)] if ends else []
-    if nulls is not None:
-        values = [None if null else value for value, null in zip(values, nulls.tolist(), strict=True)]
-    return objects(values).reshape(lengths.shape)
+def _are_small(rows: list[Any]) -> bool:
+    """Whether rows are arrays of numbers of one type and as many axes, of which the first is small."""
+    first = rows[0] if rows else None
+    if type(first) is not np.ndarray or first.dtype.kind in "OV" or not first.ndim or first.nbytes >= _LARGE_BYTES:
+        return False
+    return all(type(row) is np.ndarray and row.dtype == first.dtype and row.ndim == first.ndim for row in rows)
 
 
-def _pickled(value: Any) -> tuple[int, tuple[Array, ...]]:
+def _without_views(array: Array) -> Array:
+    """Objects with bytes in the place of memory views, which cannot be pickled."""
+    values = array.ravel().tolist()
+    if memoryview not in set(map(type, values)):
+        return array
+    return objects([bytes(each) if type(each) is memoryview else each for each in values]).reshape(array.shape)
+
+
+def _pickled(value: Any) -> tuple[Array, ...]:
+    apart: list[Array] = []
+
+    def stays(buffer: pickle.PickleBuffer) -> bool:
+        raw = buffer.raw()
+        if raw.nbytes >= _LARGE_BYTES:
+            apart.append(np.frombuffer(raw, np.uint8))
+        return raw.nbytes < _LARGE_BYTES
+
     try:
-        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        data = pickle.dumps(value, pickle.HIGHEST_PROTOCOL, buffer_callback=stays)
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(f"no other process can have it, for it cannot be pickled: {error}") from error
-    return PICKLED, (np.frombuffer(data, np.uint8),)
+    return np.frombuffer(data, np.uint8), *apart
