@@ -364,20 +364,21 @@ class Graph(data.GraphSpec):
         Raises:
             GraphError: when a function cannot be imported by name, or a URL does not take the file.
         """
-        from motet.graph.yaml import dump_graph
         from motet.models.fetch import resolve
-        from motet.models.graph_files import placed, write_text
+        from motet.models.graph_files import write_text
 
         target = resolve(os.fspath(path), None)
-        folder = folder_of(target)
-        write_text(target, dump_graph(placed(self, folder if "://" in folder else os.path.realpath(folder))))
+        write_text(target, self._text(folder_of(target)))
 
     def to_yaml(self) -> str:
         """The text of the graph's file, in its folder: `motet.load(io.StringIO(text), folder=graph.folder)` reads it."""
+        return self._text(self.folder)
+
+    def _text(self, folder: str) -> str:
         from motet.graph.yaml import dump_graph
         from motet.models.graph_files import placed
 
-        return dump_graph(placed(self, self.folder if "://" in self.folder else os.path.realpath(self.folder)))
+        return dump_graph(placed(self, folder if "://" in folder else os.path.realpath(folder)))
 
     def _parts(self) -> tuple[Any, ...]:
         from motet.models.graph_files import placed

@@ -6,7 +6,7 @@ exits.py      how commands end, and with which code
 completion.py what shells offer for their arguments
 signals.py    what ends them from outside, and the first process of a container
 check.py      draw.py      run.py      explain.py      keys.py      store.py ...     one command each, its click command named `command`
-status.py     load.py      unload.py   scale.py     commands that talk to a running server, by talk.py
+status.py     repository.py                           commands that talk to a running server, by talk.py
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ class _Commands(LazyGroup):
 
 @click.command(
     cls=_Commands,
-    homes={name: f"{name}:command" for name in _COMMANDS},
+    homes={
+        name: f"repository:{name}" if name in ("load", "unload", "scale") else f"{name}:command" for name in _COMMANDS
+    },
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )

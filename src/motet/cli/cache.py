@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from motet.cli.exits import EXITS, FAILED, OK, WRONG, Command
+from motet.cli.shown import date, json_option, print_json
 
 if TYPE_CHECKING:
     from motet.workflow.memo.cache import Cache
@@ -40,7 +39,7 @@ def command() -> None:
 @command.command("ls", cls=Command, short_help="List results that are kept.", exits={OK: EXITS[OK]})
 @click.argument("step", default="")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, metavar="N", help="How many.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 @_CACHE
 def list_entries(step: str, limit: int, as_json: bool, cache: str | None) -> None:
     """List results that are kept, the newest first; with STEP only those of steps with that in their names."""
@@ -48,11 +47,10 @@ def list_entries(step: str, limit: int, as_json: bool, cache: str | None) -> Non
         index.sync()
         rows, (count, size) = index.rows(step, limit), index.totals()
     if as_json:
-        click.echo(json.dumps([asdict(row) for row in rows], indent=2))
+        print_json([asdict(row) for row in rows])
         return
     for row in rows:
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row.created))
-        told = f"{row.key[:12]}  {when}  {row.seconds:9.2f} s  {row.size_bytes:>13,} B  {row.formats:8}  {row.step}"
+        told = f"{row.key[:12]}  {date(row.created)}  {row.seconds:9.2f} s  {row.size_bytes:>13,} B  {row.formats:8}  {row.step}"
         click.echo(f"{told}({row.arguments})"[:240])
     click.echo(f"{count:,} results, {size:,} bytes of files beside them, in {found.root}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -10,6 +9,7 @@ import click
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
 from motet.cli.run import source_options
+from motet.cli.shown import json_option, print_json
 
 if TYPE_CHECKING:
     from motet.batch import Batch
@@ -34,7 +34,7 @@ __all__ = ["command"]
 @click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
 @source_options
 @click.option("--row", type=click.IntRange(0), metavar="N", required=True, help="The row, from 0.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 @click.pass_context
 def command(
     ctx: click.Context, /, graph: str, input_: tuple[str, ...], row: int, as_json: bool, **reading: Any
@@ -51,7 +51,7 @@ def command(
     told = explain(found.executor, batch) if len(batch) else None
     failures = [*failures, *(told.failures if told else ())]
     if as_json:
-        click.echo(json.dumps(explanation.as_json(row, told, failures), indent=2))
+        print_json(explanation.as_json(row, told, failures))
     else:
         click.echo("\n".join(explanation.as_text(row, told, failures)))
     if failures:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from motet.cli.exits import FAILED, WRONG, Command, CommandGroup
+from motet.cli.shown import date, print_table
 
 if TYPE_CHECKING:
     from motet.serving.admission.keys import KeyStore
@@ -53,7 +54,7 @@ def add(name: str, klass: str, expires: str | None, path: str) -> None:
 
     key, record = _store(path).add(name, klass, None if expires is None else age_s(expires))
     click.echo(key)
-    until = "" if record.expires is None else f", until {_date(record.expires)}"
+    until = "" if record.expires is None else f", until {date(record.expires)}"
     click.echo(f"key {record.id} of {name}, class {klass}{until}; it is shown this once", err=True)
 
 
@@ -62,13 +63,11 @@ def add(name: str, klass: str, expires: str | None, path: str) -> None:
 def list_keys(path: str) -> None:
     """List all keys, the oldest first: id, name, class, state, when made, when it ceases to hold."""
     now = time.time()
-    rows = [("ID", "NAME", "CLASS", "STATE", "CREATED", "EXPIRES")]
+    rows = []
     for each in _store(path).records():
-        expires = "never" if each.expires is None else _date(each.expires)
-        rows.append((each.id, each.name, each.klass, each.state(now), _date(each.created), expires))
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        expires = "never" if each.expires is None else date(each.expires)
+        rows.append((each.id, each.name, each.klass, each.state(now), date(each.created), expires))
+    print_table(("ID", "NAME", "CLASS", "STATE", "CREATED", "EXPIRES"), rows)
 
 
 @command.command("revoke", cls=Command, short_help="Revoke a key, or all keys of a name.", exits=_EXITS)
@@ -84,7 +83,3 @@ def _store(path: str) -> KeyStore:
     from motet.serving.admission.keys import KeyStore
 
     return KeyStore(path)
-
-
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

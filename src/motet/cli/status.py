@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
+from motet.cli.shown import print_json
 from motet.cli.talk import ask, key_option
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) 
     if not isinstance(found, dict) or "states" not in found:
         raise InputError("what answers there is no server of Motet: it has no states of graphs", where=server)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        print_json(found)
     else:
         from rich.console import Console
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ import click
 
 from motet.cli.completion import STORED_MODEL
 from motet.cli.exits import FAILED, WRONG, Command, CommandGroup
+from motet.cli.shown import date, json_option, print_json, print_table
 
 if TYPE_CHECKING:
     from motet.store.store import Store
@@ -30,7 +30,6 @@ _place = click.option(
     show_default=True,
     help="The store: a folder, or s3://bucket/path and the like.",
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group(
@@ -51,47 +50,47 @@ def _command(name: str, help: str) -> Callable[[Callable[..., None]], click.Comm
 @_command("ls", "List models, or the versions of one.")
 @click.argument("name", required=False, type=STORED_MODEL)
 @_place
-@_as_json
+@json_option
 def list_versions(name: str | None, url: str, as_json: bool) -> None:
     """List the models of the store with their aliases; or the versions of NAME with their metrics."""
     store = _store(url)
     if name is None:
         models = {each: store.aliases(each) for each in store.names()}
         if as_json:
-            _print_json(models)
+            print_json(models)
             return
         rows = [(each, str(len(store.versions(each))), _aliases(aliases)) for each, aliases in models.items()]
-        _table(("NAME", "VERSIONS", "ALIASES"), rows)
+        print_table(("NAME", "VERSIONS", "ALIASES"), rows)
         return
     versions, aliases = store.versions(name), store.aliases(name)
     if as_json:
-        _print_json([_said(version, aliases) for version in versions])
+        print_json([_said(version, aliases) for version in versions])
         return
     told = [
         (
             str(version),
             ",".join(alias for alias, number in aliases.items() if number == version.number),
-            _date(version.published_at),
+            date(version.published_at, to_the_second=True),
             f"{version.size_bytes:,}",
             version.digest[:12],
             _metrics(version),
         )
         for version in versions
     ]
-    _table(("VERSION", "ALIASES", "PUBLISHED", "BYTES", "DIGEST", "METRICS"), told)
+    print_table(("VERSION", "ALIASES", "PUBLISHED", "BYTES", "DIGEST", "METRICS"), told)
 
 
 @_command("show", "Show all that is known of a version.")
 @click.argument("reference", metavar="NAME[@VERSION]", type=STORED_MODEL)
 @_place
-@_as_json
+@json_option
 def show(reference: str, url: str, as_json: bool) -> None:
     """Show a version: files, signature, functions around it, metrics, and where it comes from."""
     store = _store(url)
     version = store.resolve(reference)
     said = _said(version, store.aliases(version.name))
     if as_json:
-        _print_json(said)
+        print_json(said)
         return
     for key, value in said.items():
         if isinstance(value, (dict, list)) and value:
@@ -140,7 +139,7 @@ def publish(
 @click.argument("names", nargs=-1, metavar="[NAME]...")
 @click.option("--dry-run", is_flag=True, help="Say what would be imported, and publish nothing.")
 @_place
-@_as_json
+@json_option
 def import_versions(registry: str, names: tuple[str, ...], dry_run: bool, url: str, as_json: bool) -> None:
     """Publish the versions of a registry of MLflow with their aliases, stages, metrics and tags.
 
@@ -159,7 +158,7 @@ def import_versions(registry: str, names: tuple[str, ...], dry_run: bool, url: s
             told = f"{each.version}{aliases}" if each.version else f"refused: {each.reason}"
             click.echo(f"{each.name} {each.number}  {told}{f'; {each.note}' if each.note else ''}")
     if as_json:
-        _print_json([asdict(each) for each in found])
+        print_json([asdict(each) for each in found])
     if any(each.reason for each in found):
         raise SystemExit(FAILED)
 
@@ -229,7 +228,7 @@ def _said(version: Version, aliases: dict[str, int]) -> dict[str, Any]:
 
     said: dict[str, Any] = msgspec.to_builtins(version)
     said["aliases"] = [alias for alias, number in aliases.items() if number == version.number]
-    said["published_at"] = _date(version.published_at)
+    said["published_at"] = date(version.published_at, to_the_second=True)
     return said
 
 
@@ -248,10 +247,6 @@ def _metrics(version: Version) -> str:
     )
 
 
-def _date(seconds: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
-
-
 def _pairs(given: Sequence[str], option: str) -> list[tuple[str, str]]:
     found = []
     for each in given:
@@ -267,16 +262,3 @@ def _number(name: str, value: str) -> float:
         return float(value)
     except ValueError:
         raise click.UsageError(f"--metric {name} must be a number; got {value!r}") from None
-
-
-def _print_json(said: Any) -> None:
-    import json
-
-    click.echo(json.dumps(said, indent=2))
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    lines = [tuple(head), *rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        click.echo("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from motet.cli.exits import EXITS, OK, WRONG, Command
+from motet.cli.shown import json_option, print_json
 
 __all__ = ["command"]
 
@@ -19,7 +18,7 @@ __all__ = ["command"]
 )
 @click.argument("run")
 @click.argument("other", metavar="RUN")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 def command(run: str, other: str, as_json: bool) -> None:
     """Show two runs side by side: parameters, metrics, steps with their results, and what has changed in code and inputs.
 
@@ -28,4 +27,4 @@ def command(run: str, other: str, as_json: bool) -> None:
     from motet.workflow.comparison import compare
 
     found = compare(run, other)
-    click.echo(json.dumps(found.to_json(), indent=2) if as_json else str(found))
+    print_json(found.to_json()) if as_json else click.echo(str(found))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from contextlib import closing
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from motet.cli.exits import EXITS, OK, WRONG, Command
+from motet.cli.shown import date, json_option, print_json
 
 if TYPE_CHECKING:
     from motet.workflow.record.metrics import RunMetrics
@@ -31,7 +31,7 @@ def _read(name: str) -> tuple[RunRow, list[StepRow], RunMetrics]:
 @click.command("list", cls=Command, short_help="List the last runs.", exits={OK: EXITS[OK]})
 @click.option("--workflow", default="", metavar="NAME", help="Only runs of this workflow.")
 @click.option("--limit", type=click.IntRange(1), default=20, show_default=True, metavar="N", help="How many.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 def list_runs(workflow: str, limit: int, as_json: bool) -> None:
     """List the last runs, the newest first."""
     from motet.workflow.memo.cache import home_folder
@@ -40,11 +40,11 @@ def list_runs(workflow: str, limit: int, as_json: bool) -> None:
     with closing(RunRecord.of(home_folder())) as record:
         runs = [record.as_it_is(each) for each in record.runs(limit, workflow)]
     if as_json:
-        click.echo(json.dumps([asdict(each) for each in runs], indent=2))
+        print_json([asdict(each) for each in runs])
         return
     longest = max((len(each.id) for each in runs), default=0)
     for each in runs:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.started))
+        when = date(each.started, to_the_second=True)
         click.echo(f"{each.id:{longest}}  {each.state:9}  {when}  {each.seconds:9.2f} s")
     if not runs:
         click.echo("no runs", err=True)
@@ -52,7 +52,7 @@ def list_runs(workflow: str, limit: int, as_json: bool) -> None:
 
 @click.command("show", cls=Command, short_help="Show the steps of a run.", exits=_EXITS)
 @click.argument("run")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+@json_option
 def show(run: str, as_json: bool) -> None:
     """Show the steps of a run: what became of each, how long it took, why, and its metrics."""
     from motet.metrics_log import in_json
@@ -61,7 +61,7 @@ def show(run: str, as_json: bool) -> None:
     if as_json:
         plain = {step: {name: asdict(series) for name, series in named.items()} for step, named in metrics.items()}
         said = {**asdict(found), "steps": [asdict(each) for each in steps], "metrics": plain}
-        click.echo(json.dumps(in_json(said), indent=2))
+        print_json(in_json(said))
         return
     click.echo(f"{found.id}: {found.state}, {found.seconds:.2f} s, {found.file}")
     for name, value in json.loads(found.parameters).items():

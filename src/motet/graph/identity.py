@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
-__all__ = ["identity"]
+__all__ = ["code_identity", "identity"]
 
 
 def identity(value: Any) -> Hashable:
@@ -28,3 +29,14 @@ def identity(value: Any) -> Hashable:
     except TypeError:
         return "object", id(value)
     return type(value), value
+
+
+def code_identity(code: CodeType) -> tuple[object, ...]:
+    """What stands for compiled code in every process: without the names of files, the numbers of lines and the order of sets."""
+    return code.co_code, tuple(map(_constant, code.co_consts)), code.co_names, code.co_varnames
+
+
+def _constant(value: object) -> object:
+    if isinstance(value, CodeType):
+        return code_identity(value)
+    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)

@@ -15,6 +15,7 @@ from motet.graph.places import joined, relative
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
 from motet.models.remote import RemoteError, RemoteModelFile
+from motet.system.whole_files import write_whole
 
 __all__ = ["opened", "placed", "read_text", "write_text"]
 
@@ -89,11 +90,7 @@ def write_text(name: str, text: str) -> None:
         except RemoteError as error:
             raise GraphError(f"it cannot be written: {error}", where=name, hint=error.hint) from error
         return
-    target = Path(resolve(name, None))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(target)
+    write_whole(resolve(name, None), text.encode())
 
 
 def placed(graph: GraphSpec, folder: str | None) -> GraphSpec:

@@ -23,6 +23,7 @@ from pathlib import Path
 
 from motet.system.limits import num_cores
 from motet.system.places import cache_folder, not_kept
+from motet.system.whole_files import write_whole
 
 __all__ = ["BatchSize", "CallTime", "RememberedSizes", "machine", "next_to_try", "queued_seconds"]
 
@@ -290,11 +291,8 @@ class RememberedSizes:
             known.pop(f"{key} on {self._machine}", None)
             known[f"{key} on {self._machine}"] = size
         kept = {"version": self.VERSION, "found": dict(list(known.items())[-self.LIMIT :])}
-        temporary = self.path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(kept, indent=1), encoding="utf-8")
-            temporary.replace(self.path)
+            write_whole(self.path, json.dumps(kept, indent=1).encode())
         except OSError as error:
             not_kept("batch sizes", error)
 

@@ -14,6 +14,7 @@ from motet.errors import ResumeError
 from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
 from motet.graph.graph import GraphSpec
+from motet.graph.identity import code_identity
 from motet.graph.node import Node
 
 __all__ = ["Manifest", "changes", "graph_digest"]
@@ -132,16 +133,4 @@ def _source(function: Function) -> object:
     """What tells a function from another of the same name: its compiled code, None for one that has none."""
     found = function.resolve()
     code = getattr(inspect.unwrap(found), "__code__", None) or getattr(type(found).__call__, "__code__", None)
-    return _code(code) if isinstance(code, CodeType) else None
-
-
-def _code(code: CodeType) -> tuple[object, ...]:
-    """Code without the names of files and the numbers of lines."""
-    return code.co_code, tuple(map(_constant, code.co_consts)), code.co_names, code.co_varnames
-
-
-def _constant(value: object) -> object:
-    """A constant of code as it is in every process: the order of sets differs."""
-    if isinstance(value, CodeType):
-        return _code(value)
-    return sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
+    return code_identity(code) if isinstance(code, CodeType) else None

@@ -31,7 +31,7 @@ from motet.io.places import place_of
 from motet.io.sink import CountingWriter
 from motet.io.stream import join
 from motet.io.take import take_batch
-from motet.io.target import MemoryTarget, target_of
+from motet.io.target import MemoryTarget, write_file
 
 __all__ = ["MergedOutput", "seems_output_of"]
 
@@ -178,10 +178,7 @@ class MergedOutput(Output):
         finished = place_of(f"{self.path.rstrip('/')}/{FINISHED}")
         if not place_of(self.path).names_folder or not finished.exists():
             return
-        target = target_of(finished.plain)
-        with target.open() as file:
-            file.write((json.dumps({"parts": len(self._parts), "rows": rows}) + "\n").encode())
-        target.publish()
+        write_file(finished.plain, (json.dumps({"parts": len(self._parts), "rows": rows}) + "\n").encode())
 
     def _ranks(self) -> Ids:
         """Where the rows that failed stood among those of the output's own run."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import chain
 
 import pyarrow as pa
 
+from motet.engines.local.batches import BatchResult
 from motet.engines.local.journal import JournalPiece, PieceJournal
 from motet.errors import Failure
 
@@ -16,16 +17,8 @@ __all__ = ["Pending"]
 COMMIT_SECONDS = 2.0
 COMMIT_BYTES = 64 << 20
 """A piece is committed when it is this old or this big."""
-
-
-@dataclass
-class _Batch:
-    """A batch that is done: its number, its rows, what of them was answered, and what was not."""
-
-    index: int
-    rows: int
-    answers: pa.RecordBatch | None
-    failures: Sequence[Failure]
+_Batch = tuple[int, int, pa.RecordBatch | None, Sequence[Failure]]
+"""A batch that is done: its number, its rows, what of them was answered, and what was not."""
 
 
 class Pending:
@@ -39,21 +32,11 @@ class Pending:
         self._whole = self._bytes = 0
         self._since = time.monotonic()
 
-    def add(
-        self, index: int, rows: int, answers: pa.RecordBatch | None, failures: Sequence[Failure], *, last: bool
-    ) -> None:
-        """Add a batch.
-
-        Args:
-            index: its number.
-            rows: its rows.
-            answers: what of them was answered.
-            failures: what was not.
-            last: whether it is the last of those that were played together.
-        """
-        self._batches.append(_Batch(index, rows, answers, failures))
+    def add(self, result: BatchResult, answers: pa.RecordBatch | None) -> None:
+        """Add a batch, with the answers as they were written."""
+        self._batches.append((result.index, result.rows, answers, result.failures))
         self._bytes += 0 if answers is None else answers.nbytes
-        if last:
+        if result.last:
             self._whole = len(self._batches)
 
     def due(self) -> bool:
@@ -70,12 +53,10 @@ class Pending:
 
     def _commit(self, journal: PieceJournal, batches: list[_Batch]) -> None:
         if batches:
-            answers = [each.answers for each in batches if each.answers is not None]
-            failures = [failure for each in batches for failure in each.failures]
-            rows = sum(each.rows for each in batches)
-            journal.commit(
-                JournalPiece(batches[0].index, batches[-1].index + 1, rows, len(failures)), answers, failures
-            )
+            indexes, rows, answers, failed = zip(*batches, strict=True)
+            failures = [*chain(*failed)]
+            piece = JournalPiece(indexes[0], indexes[-1] + 1, sum(rows), len(failures))
+            journal.commit(piece, [each for each in answers if each is not None], failures)
         self._batches = []
         self._whole = self._bytes = 0
         self._since = time.monotonic()

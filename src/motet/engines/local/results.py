@@ -137,7 +137,7 @@ class ResultWriter:
         answers = self._written(result)
         self._check_whole(result, answers)
         self.counts.batches += 1
-        self._pending.add(result.index, result.rows, answers, result.failures, last=result.last)
+        self._pending.add(result, answers)
         self.failures.write(result.failures)
         self.counts.rows += result.rows
         self.counts.failed += len(result.failures)

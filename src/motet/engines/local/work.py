@@ -20,6 +20,7 @@ from motet.io.places import Place, file_system
 from motet.io.remote import asking, check_bucket
 from motet.io.target import lock_file, writing
 from motet.io.uploads import abort_uploads, remove_files
+from motet.system.whole_files import beside
 
 __all__ = ["UNFINISHED", "DiskFolder", "StoreFolder", "WorkFolder", "work_folder"]
 
@@ -126,16 +127,11 @@ class DiskFolder(WorkFolder):
     @contextmanager
     def writing(self, name: str) -> Iterator[Any]:
         """See `WorkFolder`; by rename."""
-        temporary = self._path / f".{name}.tmp"
-        with writing(self.where):
-            try:
-                with pa.OSFile(os.fsencode(temporary), "wb") as file:
-                    yield file
-                with temporary.open("rb+") as file:
-                    os.fsync(file.fileno())
-                temporary.replace(self._path / name)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with writing(self.where), beside(self._path / name) as part:
+            with pa.OSFile(os.fsencode(part), "wb") as file:
+                yield file
+            with open(part, "rb+") as written:
+                os.fsync(written.fileno())
 
     def reading(self, name: str) -> Any:
         """See `WorkFolder`."""

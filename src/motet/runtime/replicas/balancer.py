@@ -11,38 +11,22 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from motet.batch import Array
 from motet.nodes.split import choose_arms
+from motet.runtime.replicas.slot import Slot
 
-__all__ = ["BALANCERS", "Balancer", "Candidate", "rendezvous"]
-
-
-class Candidate(Protocol):
-    """What is known of a replica that can be called."""
-
-    @property
-    def in_flight(self) -> int:
-        """Calls that are under way."""
-        ...
-
-    @property
-    def turn(self) -> int:
-        """At which choice it was chosen last, from 1; 0 for never."""
-        ...
-
-
-C = TypeVar("C", bound=Candidate)
+__all__ = ["BALANCERS", "Balancer", "rendezvous"]
 
 
 class Balancer(Protocol):
     """Chooses a replica."""
 
-    def choose(self, candidates: Sequence[C]) -> C:
+    def choose(self, candidates: Sequence[Slot]) -> Slot:
         """One of at least one."""
         ...
 
@@ -50,7 +34,7 @@ class Balancer(Protocol):
 class LeastLoaded:
     """The one with the fewest calls under way."""
 
-    def choose(self, candidates: Sequence[C]) -> C:
+    def choose(self, candidates: Sequence[Slot]) -> Slot:
         """Of equals the one that has waited longest."""
         return min(candidates, key=lambda each: (each.in_flight, each.turn))
 
@@ -58,7 +42,7 @@ class LeastLoaded:
 class RoundRobin:
     """One after the other."""
 
-    def choose(self, candidates: Sequence[C]) -> C:
+    def choose(self, candidates: Sequence[Slot]) -> Slot:
         """The one that has waited longest."""
         return min(candidates, key=lambda each: each.turn)
 
@@ -73,7 +57,7 @@ class PowerOfTwo:
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self._chance = chance
 
-    def choose(self, candidates: Sequence[C]) -> C:
+    def choose(self, candidates: Sequence[Slot]) -> Slot:
         """Two different ones where there are two, of which the one with fewer calls."""
         count = len(candidates)
         first = int(self._chance() * count)

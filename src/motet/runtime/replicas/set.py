@@ -46,20 +46,11 @@ class ReplicaSet(Lifecycle):
     fit the signature is taken out when another one answers the same batch rightly.
 
     Args:
-        name: of the model, for messages.
-        make: makes one more local replica, not started.
-        count: how many local ones there are at first.
-        addresses: what makes the remote ones, by their addresses; these are there in any case.
-        unchanged: see `Lifecycle`.
+        name, make, count, addresses, unchanged, warm_up, restart_policy, clockwork, chance: see `Lifecycle`.
         check: turns an answer for so many rows into what `call` returns, and raises `AnswerError` when it is wrong.
             None gives answers as they are.
-        warm_up: is called with each replica when it is loaded; says whether it answered rows; what it raises means
-            that it is not ready. None does nothing.
         balancer: chooses; None is `least_loaded`.
         timeout_s: how long a call may take; None sets no bound.
-        restart_policy: how replicas are replaced.
-        clockwork: the time, and who starts replicas.
-        chance: a number from 0 to 1, for the jitter of pauses; None is the usual one.
     """
 
     def __init__(

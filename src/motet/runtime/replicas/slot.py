@@ -67,7 +67,7 @@ class Slot:
         state: what it is doing.
         life: the one that can be called; None while there is none.
         starting: the replica that loads; None while none does.
-        in_flight, turn: read by balancers.
+        turn: at which choice it was chosen last, from 1; 0 for never.
         restarts: lives that began because another had ended.
         reason: why the last life ended, empty while none has.
         error: what the last start raised.

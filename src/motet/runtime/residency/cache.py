@@ -59,14 +59,7 @@ class ResidencyCache(Generic[M]):
         self._freed_bytes, self._trimmed_at = 0, float("-inf")
 
     def add(self, key: Key, group: ResidencyGroup, *, resident: bool = False, memory_bytes: int = 0) -> None:
-        """Make a model known, which takes a place of a group.
-
-        Args:
-            key: what `load` is given for it.
-            group: the places.
-            resident: whether it stays once it is loaded.
-            memory_bytes: what it is expected to take.
-        """
+        """Make a model known by what `load` is given for it; see `ResidencyPolicy.add`."""
         with self._lock:
             self._policy.add(key, group, resident=resident, memory_bytes=memory_bytes)
 

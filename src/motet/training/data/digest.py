@@ -11,6 +11,7 @@ from types import CodeType
 from typing import Any
 
 from motet.errors import InputError
+from motet.graph.identity import code_identity
 
 __all__ = ["function_digest"]
 
@@ -43,16 +44,10 @@ def _parts(function: Callable[..., Any]) -> list[bytes]:
     names = f"{plain.__module__}.{plain.__qualname__}".encode()
     return [
         names,
-        repr(_code(code)).encode(),
+        repr(code_identity(code)).encode(),
         _value((plain.__defaults__, plain.__kwdefaults__, held), function),
         _file(plain),
     ]
-
-
-def _code(code: CodeType) -> tuple[object, ...]:
-    """Code without the names of files and the numbers of lines."""
-    constants = tuple(_code(each) if isinstance(each, CodeType) else repr(each) for each in code.co_consts)
-    return code.co_code, constants, code.co_names, code.co_varnames
 
 
 def _value(value: object, function: object) -> bytes:

@@ -1,0 +1,88 @@
+"""`motet load`, `unload` and `scale`: what a running server is to serve from now on."""
+
+from __future__ import annotations
+
+import click
+
+from motet.cli.exits import FAILED, OK, WRONG, Command
+from motet.cli.talk import key_option, repository, server_argument
+
+__all__ = ["load", "scale", "unload"]
+
+_NOT_SERVED = "nothing is served under that name, or the caller may not"
+
+
+@click.command(
+    "load",
+    cls=Command,
+    short_help="Have a running server load a graph, or load it anew.",
+    exits={
+        OK: "it is ready",
+        FAILED: "it cannot be loaded, and what there was goes on; or the server cannot be reached",
+        WRONG: _NOT_SERVED,
+    },
+)
+@server_argument
+@click.argument("name")
+@key_option
+def load(server: str, name: str, key: str | None) -> None:
+    """Have SERVER load the graph NAME, anew from its file where it is loaded.
+
+    Models whose files changed are loaded beside those that answer. Requests go to the new ones when all are ready; the
+    old ones finish what they began. Where one does not get ready everything stays as it is. Replicas that were given up
+    are tried again.
+
+    SERVER is named as for motet status: one that you run here by its port.
+    """
+    repository(server, name, "load", key)
+    click.echo(f"{name} is ready")
+
+
+@click.command(
+    "unload",
+    cls=Command,
+    short_help="Have a running server take a graph off line.",
+    exits={
+        OK: "it is off line, and its memory is given back",
+        FAILED: "the server cannot be reached, or it failed",
+        WRONG: _NOT_SERVED,
+    },
+)
+@server_argument
+@click.argument("name")
+@key_option
+def unload(server: str, name: str, key: str | None) -> None:
+    """Have SERVER take the graph NAME off line, once the requests that it accepted are answered.
+
+    Models that other graphs have too stay.
+
+    SERVER is named as for motet status: one that you run here by its port.
+    """
+    repository(server, name, "unload", key)
+    click.echo(f"{name} is off line")
+
+
+@click.command(
+    "scale",
+    cls=Command,
+    short_help="Have a running server keep another number of replicas of a model.",
+    exits={
+        OK: "the server has begun to",
+        FAILED: "the server cannot be reached, or it failed",
+        WRONG: "nothing is served under that name, it cannot have so many, or the caller may not",
+    },
+)
+@server_argument
+@click.argument("model")
+@click.argument("replicas", type=click.IntRange(0, 256))
+@key_option
+def scale(server: str, model: str, replicas: int, key: str | None) -> None:
+    """Have SERVER keep REPLICAS copies of MODEL, in each of its processes.
+
+    MODEL is a model's name, or GRAPH.MODEL. New replicas answer when they are ready; those that go finish their calls
+    first. With 0 the memory is given back, and the next call starts one. motet status shows them.
+
+    SERVER is named as for motet status: one that you run here by its port.
+    """
+    repository(server, model, "scale", key, {"replicas": replicas})
+    click.echo(f"{model} is to have {replicas} replica{'' if replicas == 1 else 's'}")
