@@ -110,6 +110,17 @@ class Process:
 
         until(lives_and_holds, timeout_s, lambda: self.log)
 
+    def until_replaced(self, before: Sequence[int], num: int = 1) -> set[int]:
+        """Wait until others have the places of some of its processes; gives all that there are then."""
+        found: list[set[int]] = []
+
+        def others() -> bool:
+            found.append(set(self.children()))  # once: another look may see another moment
+            return len(found[-1]) == len(before) and len(found[-1] - set(before)) == num
+
+        self.until(others)
+        return found[-1]
+
     def answers(self, name: str) -> bool:
         """Whether a model answers."""
         try:

@@ -90,11 +90,10 @@ def test_a_hanging_process_is_replaced_said_and_counted(tmp_path, monkeypatch, h
         else:
             with pytest.raises(httpx.HTTPError):
                 server.infer("slow", body(pixel=13))
-        server.until(lambda: len(set(before) - set(server.children())) == 1 and len(server.children()) == 2)
+        (gone,) = set(before) - server.until_replaced(before)
         server.until(lambda: metric(server, 'motet_process_restarts_total{reason="hung"} ') == 1)
         server.until(lambda: metric(server, "motet_processes ") == 2)
         assert all(server.answers("slow") for _ in range(8))
-        (gone,) = set(before) - set(server.children())
         assert any(f"process {gone} hangs" in line for line in server.log)
         assert server.stop() == 0
 

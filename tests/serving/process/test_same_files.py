@@ -76,8 +76,8 @@ def lose(server, *places):
     before = server.children()
     for each in places:
         os.kill(before[each], signal.SIGKILL)
-    server.until(lambda: len(server.children()) == 2 and not {before[each] for each in places} & set(server.children()))
-    return set(server.children()) & set(before), set(server.children()) - set(before)
+    now = server.until_replaced(before, len(places))
+    return now & set(before), now - set(before)
 
 
 def waits(server, pid):

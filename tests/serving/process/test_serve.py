@@ -89,7 +89,7 @@ def test_several_processes_share_the_port_and_one_that_is_killed_is_replaced(mlp
         before = server.children()
         assert len(before) == 2
         os.kill(before[0], signal.SIGKILL)
-        server.until(lambda: len(server.children()) == 2 and before[0] not in server.children())
+        assert before[0] not in server.until_replaced(before)
         server.until(lambda: all(server.answers("fashion_mlp") for _ in range(20)))
         assert server.stop() == 0
         assert any("another takes its place" in line for line in server.log)
