@@ -514,3 +514,10 @@ def test_the_image_runs_as_its_user_with_a_root_that_cannot_be_written(project, 
     )
     assert {said[place] for place in ("/app/new", "/new")} == {errno.EROFS}
     assert "Permission denied" not in said["said"]
+
+
+def test_certificates_of_clients_which_no_probe_shows_are_refused(project, tmp_path):
+    said = refused(
+        project, tmp_path / "out", SERVED.replace("key: tls/server.key", "key: tls/server.key, client_ca: ca.crt")
+    )
+    assert "serve.tls.client_ca: the probes of a cluster, which ask whether a pod is ready, show no certificate" in said

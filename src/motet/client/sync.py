@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from motet.client.flows import Flow, Flows, method_of
-from motet.client.transport import MAX_ANSWER_BYTES, arguments, httpx, lost, request_of
+from motet.client.transport import MAX_ANSWER_BYTES, arguments, context_of, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
 
@@ -41,7 +41,9 @@ class Client:
         timeout_s: for each method, retries and waits included; the server is told too.
         retries: how often a call is made again where that is safe: when it was not sent, was refused with 429 or 503
             (Retry-After is kept to), or its connection broke. Loading and unloading are not made again when it broke.
-        verify: of HTTPS: False believes any certificate; a context of one's own says whom to believe.
+        verify: of HTTPS: the file of the certificates to believe, PEM; False believes any. A context of one's own says all of it.
+        certificate: the file of a certificate, PEM, that is shown to a server which asks for one.
+        certificate_key: the file of its private key; None where that is in the file of the certificate.
         connections: how many are open at most.
 
     Raises:
@@ -56,11 +58,14 @@ class Client:
         api_key: str | None = None,
         timeout_s: float = 10.0,
         retries: int = 2,
-        verify: bool | SSLContext = True,
+        verify: bool | str | SSLContext = True,
+        certificate: str | None = None,
+        certificate_key: str | None = None,
         connections: int = 64,
     ) -> None:
         self._flows = Flows(url, api_key, timeout_s, retries)
-        self._clients = Connections(partial(httpx().Client, **arguments(self._flows, verify, connections)))
+        context = context_of(self._flows, verify, certificate, certificate_key)
+        self._clients = Connections(partial(httpx().Client, **arguments(self._flows, context, connections)))
 
     infer = _blocking(Flows.infer)
     explain = _blocking(Flows.explain)

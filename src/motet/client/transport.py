@@ -8,10 +8,11 @@ from ssl import SSLContext
 from typing import Any
 
 from motet.client.flows import Flows
-from motet.errors import MissingExtraError
+from motet.errors import InputError, MissingExtraError
 from motet.oip.asking import LostCall, RemoteCall
+from motet.system.tls import client_context, present
 
-__all__ = ["MAX_ANSWER_BYTES", "arguments", "httpx", "lost", "request_of"]
+__all__ = ["MAX_ANSWER_BYTES", "arguments", "context_of", "httpx", "lost", "request_of"]
 
 MAX_ANSWER_BYTES = 2**31
 CONNECT_S = 3.0
@@ -31,18 +32,37 @@ def httpx() -> Any:
         raise MissingExtraError("httpx", "client", "motet.client") from error
 
 
-def arguments(flows: Flows, verify: bool | SSLContext, connections: int) -> dict[str, Any]:
+def context_of(
+    flows: Flows, verify: bool | str | SSLContext, certificate: str | None, key: str | None
+) -> bool | SSLContext:
+    """What a client speaks TLS with; False where it does not.
+
+    Args:
+        flows: of the client.
+        verify: as a client has it.
+        certificate, key: files, likewise.
+
+    Raises:
+        InputError: when they cannot be used, or are given beside a context.
+    """
+    if isinstance(verify, SSLContext) and certificate:
+        raise InputError("there are a certificate and a context", hint="use SSLContext.load_cert_chain of the context")
+    if key and not certificate:
+        raise InputError("there is the key of a certificate and no certificate", where="certificate_key")
+    if not flows.secure:  # reading the system's certificates takes longer than a call
+        return False
+    if isinstance(verify, str):
+        return client_context(verify, certificate or "", key or "")
+    context: SSLContext = verify if isinstance(verify, SSLContext) else httpx().create_ssl_context(verify)
+    if certificate:
+        present(context, certificate, key or certificate, where="")
+    return context
+
+
+def arguments(flows: Flows, context: bool | SSLContext, connections: int) -> dict[str, Any]:
     """What a client of httpx is made with. Proxies and credentials of the environment are left alone."""
     limits = httpx().Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=30)
-    # Reading the system's certificates takes longer than a call, so it is spared where nothing is encrypted.
-    return {
-        "base_url": flows.origin,
-        "limits": limits,
-        "trust_env": False,
-        "verify": httpx().create_ssl_context(verify)
-        if flows.secure and isinstance(verify, bool)
-        else flows.secure and verify,
-    }
+    return {"base_url": flows.origin, "limits": limits, "trust_env": False, "verify": context}
 
 
 def request_of(http: Any, call: RemoteCall) -> Any:

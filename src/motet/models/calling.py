@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,21 @@ from urllib.parse import urlsplit
 
 from motet.errors import GraphError, InputError, ModelError, ModelLoadError, ModelUnavailableError, RequestError
 from motet.graph.fields import from_environment
-from motet.models.common import ADDRESS_OPTIONS, check_options, declared_over, framework, load_error, place
+from motet.models.common import (
+    ADDRESS_OPTIONS,
+    FILE_OPTIONS,
+    check_options,
+    declared_over,
+    framework,
+    load_error,
+    place,
+)
 from motet.models.handler import ModelSource
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.oip.connections import Connections
 from motet.system.addresses import in_url, lacks_brackets
 from motet.system.recent import LruCache
+from motet.system.tls import client_context
 from motet.types import Signature
 
 __all__ = [
@@ -64,13 +73,17 @@ class RemoteOptions:
     Attributes:
         timeout_s, retries: of a call.
         headers: sent with each call.
-        ca: a file of certificates; empty for the system's.
+        ca: a file of certificates to believe; empty for the system's.
+        certificate: the file of a certificate to show; empty for none.
+        certificate_key: the file of its private key; empty where that is in the file of the certificate.
     """
 
     timeout_s: float
     retries: int
     headers: Mapping[str, str]
-    ca: str
+    ca: str = ""
+    certificate: str = ""
+    certificate_key: str = ""
 
     @classmethod
     def read(cls, source: ModelSource, *more: str) -> RemoteOptions:
@@ -97,7 +110,21 @@ class RemoteOptions:
         headers = {str(name): _secret(value, source) for name, value in given.items()}
         if options.get("api_key"):
             headers["Authorization"] = f"Bearer {_secret(options['api_key'], source)}"
-        return cls(float(timeout_s), retries, headers, str(options.get("ca", "")))
+        files = {name: str(options[name]) for name in FILE_OPTIONS if options.get(name)}
+        if "certificate_key" in files and "certificate" not in files:
+            raise load_error(source, "there is the key of a certificate and no certificate")
+        return cls(float(timeout_s), retries, headers, **files)
+
+    def context(self, source: ModelSource) -> ssl.SSLContext:
+        """What speaks TLS so.
+
+        Raises:
+            ModelLoadError: when a file cannot be read, or is something else.
+        """
+        try:
+            return client_context(self.ca, self.certificate, self.certificate_key)
+        except InputError as error:
+            raise load_error(source, error.what, error.hint) from error
 
 
 def _secret(value: object, source: ModelSource) -> str:
@@ -203,9 +230,7 @@ def http_line(host: str, remote: RemoteOptions, source: ModelSource, *, tls: boo
     options: dict[str, Any] = {"maxsize": MAX_CONNECTIONS, "block": True, "socket_options": sockets}
     if not tls:
         return HttpLine(partial(urllib3.HTTPConnectionPool, name, port, **options), urllib3)
-    if remote.ca and not os.path.isfile(remote.ca):
-        raise load_error(source, f"there is no file of certificates {remote.ca!r}", "check `with: {ca: ...}`")
-    options["ca_certs"] = remote.ca or None
+    options["ssl_context"] = remote.context(source)
     return HttpLine(partial(urllib3.HTTPSConnectionPool, name, port, **options), urllib3)
 
 

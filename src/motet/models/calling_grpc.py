@@ -6,11 +6,12 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from motet.errors import InputError
 from motet.models.calling import MAX_ANSWER_BYTES, RemoteOptions, host_and_port
-from motet.models.common import framework, load_error
+from motet.models.common import framework
 from motet.models.handler import ModelSource
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall
 from motet.oip.connections import Connections
@@ -62,7 +63,9 @@ def grpc_line(
     metadata = tuple((key.lower(), value) for key, value in remote.headers.items())
     options = (*_OPTIONS, *_keepalive(remote.timeout_s))
     if tls:
-        credentials = grpc.ssl_channel_credentials(_certificates(remote, source))
+        remote.context(source)  # gRPC says of no file what is wrong with it
+        files = remote.ca, remote.certificate_key or remote.certificate, remote.certificate
+        credentials = grpc.ssl_channel_credentials(*map(_content, files))
         make = partial(grpc.secure_channel, target, credentials, options)
     else:
         make = partial(grpc.insecure_channel, target, options)
@@ -84,14 +87,8 @@ def _keepalive(timeout_s: float) -> Options:
     )
 
 
-def _certificates(remote: RemoteOptions, source: ModelSource) -> bytes | None:
-    if not remote.ca:
-        return None
-    try:
-        with open(remote.ca, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise load_error(source, f"the certificates {remote.ca!r} cannot be read: {error}") from error
+def _content(path: str) -> bytes | None:
+    return Path(path).read_bytes() if path else None
 
 
 class _Channel:

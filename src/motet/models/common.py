@@ -20,6 +20,7 @@ from motet.types import ColumnType, Signature
 
 __all__ = [
     "ADDRESS_OPTIONS",
+    "FILE_OPTIONS",
     "check_cpu",
     "check_features",
     "check_options",
@@ -37,7 +38,9 @@ __all__ = [
 
 Shape = Sequence[Any]
 """The axes of an array: lengths, and what a framework has for others."""
-ADDRESS_OPTIONS = ("timeout_s", "retries", "api_key", "headers", "ca")
+FILE_OPTIONS = ("ca", "certificate", "certificate_key")
+"""Those that are files of certificates; a relative path begins at the folder of the graph."""
+ADDRESS_OPTIONS = ("timeout_s", "retries", "api_key", "headers", *FILE_OPTIONS)
 """The options of every model that is called by address."""
 
 

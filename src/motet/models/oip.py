@@ -11,7 +11,10 @@ datatype for texts and bytes, so such columns are `any` unless they are declared
     retries     how often a call is made again where that is safe; 2 by default
     api_key     sent as `Authorization: Bearer KEY`; `env:NAME` is what the environment variable holds
     headers     further headers by name; values may be `env:NAME` too
-    ca          a file of certificates to believe, instead of the system's
+    ca          a file of certificates to believe, instead of the system's; relative paths begin at the graph's folder
+    certificate, certificate_key
+                the files of a certificate and its private key, PEM, that are shown to servers which ask for one; read when
+                the model is loaded. Without the second the key is in the first
     binary      whether tensors travel as bytes; true by default
     parameters  sent with each request
     batch_axis  whether the first axis of tensors is the row; false for a model that takes one row a call, all of whose

@@ -4,8 +4,8 @@
 
 Calls are in the protocol's columnar form: `{"signature_name": ..., "inputs": {...}}`. What a model takes and gives is
 asked of the server, or declared in the graph; what is declared wins. TensorFlow has one type for texts and bytes, so
-such columns are `any` unless they are declared. Options are `timeout_s`, `retries`, `api_key`, `headers` and `ca`, as for
-`oip+http:`, and:
+such columns are `any` unless they are declared. Options are `timeout_s`, `retries`, `api_key`, `headers`, `ca`, `certificate`
+and `certificate_key`, as for `oip+http:`, and:
 
     signature_name   which of the model's signatures; `serving_default` by default
 """

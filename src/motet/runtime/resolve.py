@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.check import CheckedGraph
 from motet.graph.model import Model
-from motet.models.common import ADDRESS_OPTIONS
+from motet.models.common import ADDRESS_OPTIONS, FILE_OPTIONS
 from motet.models.digest import Change, digest_all
 from motet.models.handler import Handler, ModelSource
 from motet.models.keep import file_change
@@ -150,7 +151,7 @@ class ModelResolver:
         source = ModelSource(
             model.name,
             location,
-            _options(model, remote=bool(getattr(handler, "remote", False))),
+            _options(model, folder, remote=bool(getattr(handler, "remote", False))),
             model.inputs,
             model.outputs,
             max(1, min(round(model.resources.cpu), num_cores())),
@@ -194,7 +195,7 @@ class ModelResolver:
             if not getattr(other.handler, "remote", False):
                 hint = "write SCHEME://HOST:PORT/..., SCHEME such as oip+http, oip+grpc or tfs+http"
                 raise GraphError(f"{uri} in uris is no address of a server", where=f"model {model.name!r}", hint=hint)
-            options = _options(model, remote=True)
+            options = _options(model, folder, remote=True)
             source = replace(first.source, location=other.location, options=options)
             found[uri] = ResolvedModel(other.handler, source, first.version)
         return found
@@ -242,17 +243,18 @@ def _as_declared(signature: Signature, model: Model) -> Signature:
     return replace(signature, inputs={name: signature.inputs[name] for name in model.inputs})
 
 
-def _options(model: Model, *, remote: bool) -> Mapping[str, Any]:
+def _options(model: Model, folder: str, *, remote: bool) -> Mapping[str, Any]:
     """What a handler is told. Of a model that is both here and elsewhere each side is told its own options."""
     options, mixed = model.options, bool(model.uris)
     if not remote:
         return {k: v for k, v in options.items() if k not in ADDRESS_OPTIONS} if mixed else options
+    options = {k: os.path.join(folder, str(v)) if v and k in FILE_OPTIONS else v for k, v in options.items()}
     more: dict[str, Any] = {} if model.timeout_s is None else {"timeout_s": model.timeout_s}
     if mixed:
         more["retries"] = 0  # another server is asked instead
         if not _ADDRESS.match(model.uri):
             options = {k: v for k, v in options.items() if k in ADDRESS_OPTIONS}
-    return {**more, **options} if more else options
+    return {**more, **options}
 
 
 def _code_files(model: Model, handler: Handler, location: str) -> tuple[str, ...]:

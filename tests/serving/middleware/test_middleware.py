@@ -29,7 +29,7 @@ def test_a_turn_is_given_up_by_who_may_not_administer(protocol, method, path):
     """One that is left would be a warning, which is an error here."""
     middleware = Middleware(EMPTY)
     caller = SimpleNamespace(klass="", identity=None)
-    admission: Any = SimpleNamespace(identify=lambda headers, address: caller, enter=lambda caller: _turn())
+    admission: Any = SimpleNamespace(identify=lambda headers, address, peer: caller, enter=lambda caller: _turn())
     middleware.use(ServeConfig(), admission, None)
     with pytest.raises(ForbiddenError):
         middleware.enter(IncomingCall(protocol, method, path, "m", {}, "192.0.2.7", admin=True))

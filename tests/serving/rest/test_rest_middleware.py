@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from motet.errors import ForbiddenError, TooManyRequestsError, UnauthorizedError
-from motet.serving.batching.request import Identity
+from motet.serving.batching.request import OWNER, Identity
 from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.administration import check_admin
 from motet.serving.middleware.call import IncomingCall
@@ -22,7 +22,7 @@ from serving.rest.app_graphs import gated, shut, tens
 def asked(owner=False, **headers):
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     path = "/v2/repository/models/m/load"
-    return IncomingCall("http", "POST", path, "m", named, "127.0.0.1", admin=True, owner=owner)
+    return IncomingCall("http", "POST", path, "m", named, "127.0.0.1", 0, True, OWNER if owner else None)
 
 
 OWN, FOREIGN = {"host": "localhost:8000", "origin": "http://localhost:8000"}, {"origin": "https://site.example"}

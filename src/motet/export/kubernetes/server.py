@@ -263,6 +263,12 @@ def read_server(path: str | Path) -> GraphServer:
         refuse_passwords(parse(texts[name]), name)
     named = {found for name in graphs for found in variables(parse(texts[name]))}
     config = ServeConfig.read(dict(graph.serving), f"{path}: serve", str(Path(whole).parent))
+    if config.tls is not None and config.tls.client_ca is not None:
+        raise GraphError(
+            "the probes of a cluster, which ask whether a pod is ready, show no certificate",
+            where=f"{path}: serve.tls.client_ca",
+            hint="let the ingress or the mesh of the cluster ask clients for theirs",
+        )
     if config.graphs:
         raise GraphError(
             "each exported graph has a server of its own",

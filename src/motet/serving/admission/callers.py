@@ -12,14 +12,14 @@ from motet.serving.admission.addresses import Headers, network_name
 from motet.serving.admission.keys import KeyRing
 from motet.serving.admission.tokens import TokenVerifier
 from motet.serving.admission.wrong import WrongCredentials
-from motet.serving.batching.request import Identity
+from motet.serving.batching.request import OWNER, Identity
 from motet.serving.config.admission import AdmissionConfig, ClassLimits
 from motet.system.recent import LruCache
 
 __all__ = ["Caller", "Callers"]
 
-ADMIN = "admin"
-"""The class of administrators."""
+ADMIN, KNOWN = "admin", "known"
+"""The classes of administrators, and of those whose certificate says who they are."""
 CACHED = 65_536
 
 
@@ -75,14 +75,15 @@ class Callers:
     @property
     def owner(self) -> Caller:
         """The user that runs the server."""
-        return self._caller("owner", "owner", ADMIN)
+        return self._caller(OWNER.kind, OWNER.name, ADMIN)
 
-    def identify(self, headers: Headers, address: str) -> Caller:
+    def identify(self, headers: Headers, address: str, peer: Identity | None = None) -> Caller:
         """The caller of a request.
 
         Args:
             headers: by lower-case names.
             address: of the client; `client_address` finds it behind proxies.
+            peer: whom the client's certificate names; a credential in the headers goes before it.
 
         Raises:
             UnauthorizedError: when its credential does not hold, or it has none and needs one.
@@ -92,6 +93,11 @@ class Callers:
         """
         authorization, key = headers.get("authorization"), headers.get("x-api-key")
         if authorization is None and key is None:
+            if peer is not None:
+                if not peer.name:
+                    hint = "use one whose subject has a common name, or an alternative name"
+                    raise UnauthorizedError("the client's certificate names nobody", hint=hint)
+                return self._caller(peer.kind, peer.name, KNOWN)
             if not self._config.anonymous:
                 raise UnauthorizedError(
                     "a credential is missing", hint="send Authorization: Bearer KEY, or X-API-Key: KEY"

@@ -27,6 +27,7 @@ from motet.serving.admission.locks import LockTable
 from motet.serving.admission.rates import Busy, Rates, SqliteRates, Wanted
 from motet.serving.admission.redis_rates import RedisRates
 from motet.serving.admission.wrong import WrongCredentialsError
+from motet.serving.batching.request import Identity
 from motet.serving.config.admission import AdmissionConfig, ClassLimits, TotalLimits
 
 __all__ = ["Admission", "Ticket", "reason_of"]
@@ -130,10 +131,10 @@ class Admission:
         """The user that runs the server, who asks over its socket; of the class `admin`."""
         return self._callers.owner
 
-    def identify(self, headers: Headers, address: str) -> Caller:
-        """The caller of a request, see `Callers.identify`; counts those whose credential does not hold."""
+    def identify(self, headers: Headers, address: str, peer: Identity | None = None) -> Caller:
+        """See `Callers.identify`; counts those whose credential does not hold."""
         try:
-            return self._callers.identify(headers, address)
+            return self._callers.identify(headers, address, peer)
         except (UnauthorizedError, WrongCredentialsError):
             self.counts["", "unauthorized"] += 1
             raise

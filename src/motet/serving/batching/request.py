@@ -11,7 +11,7 @@ from motet.batch import Column, Indices
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 
-__all__ = ["ANONYMOUS", "DEFAULT_PRIORITY", "BatchCodec", "Identity", "Reply", "Request"]
+__all__ = ["ANONYMOUS", "DEFAULT_PRIORITY", "OWNER", "BatchCodec", "Identity", "Reply", "Request"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +19,8 @@ class Identity:
     """Who asks.
 
     Attributes:
-        name: of the key or the token's subject; the address for anonymous callers; `owner`.
-        kind: `anonymous`, `key`, `token`, or `owner` for the user that runs the server.
+        name: of the key, the token's subject or the client's certificate; the address for anonymous callers; `owner`.
+        kind: `anonymous`, `key`, `token`, `certificate`, or `owner` for the user that runs the server.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Identity:
 
 
 ANONYMOUS = Identity("anonymous")
+OWNER = Identity("owner", "owner")
 DEFAULT_PRIORITY = 100
 """Of requests that say none: there is room before it and behind it."""
 

@@ -214,7 +214,7 @@ class AdmissionConfig(Section):
         if not self.anonymous and self.keys is None and self.tokens is None:
             raise GraphError(
                 "nobody could be let in: anonymous is false, and there are neither keys nor tokens",
-                hint="add keys: keys.jsonl, and make a key with motet keys add",
+                hint="add keys: keys.jsonl, and make a key with motet keys add; where clients have certificates nobody is anonymous",
             )
         if self.tokens is not None and self.tokens.default_class not in self.classes:
             raise GraphError(

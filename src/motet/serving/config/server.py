@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from motet.serving.config.log import LogSettings
 from motet.serving.config.observability import ObservabilityConfig
 from motet.serving.config.pool import PoolConfig
 from motet.serving.config.sinks import SINKS
+from motet.system.tls import server_context
 
 __all__ = ["AsgiOptions", "Network", "ServeConfig", "ServeOptions", "Tls", "read_config"]
 
@@ -37,15 +39,26 @@ def _network(value: object, where: str, folder: str) -> Network:
 
 @dataclass(frozen=True)
 class Tls(Section):
-    """A certificate.
+    """A certificate, and whose others are asked for.
 
     Attributes:
         certificate: the file of the chain, PEM.
-        key: the file of its private key, PEM.
+        key: the file of its private key, PEM, without a password.
+        client_ca: a file of certificates, PEM: each client must have a certificate that one of those has signed, which says who
+            asks. None asks for none.
     """
 
     certificate: FilePath
     key: FilePath
+    client_ca: FilePath | None = None
+
+    def context(self) -> ssl.SSLContext:
+        """What speaks TLS so.
+
+        Raises:
+            InputError: when a file cannot be read, or is something else.
+        """
+        return server_context(self.certificate, self.key, self.client_ca)
 
 
 @dataclass(frozen=True)
@@ -62,7 +75,7 @@ class ServeConfig(Section):
         threads: batches that a process plays in threads at the same time, beyond one a graph or model; None shares the cores out
             among the processes.
         limits: bounds.
-        tls: the certificate; None speaks plain HTTP.
+        tls: the certificate, and whether clients must have one; None speaks plain HTTP.
         cors: origins that pages may ask from; `*` is any.
         trusted_proxies: networks whose `proxy_header` is believed.
         proxy_header: which header they write: `x-forwarded-for`, or `forwarded` (RFC 7239). The other one is not read.

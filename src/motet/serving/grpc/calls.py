@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from motet.serving.middleware.call import REQUEST_ID, IncomingCall
+from motet.serving.batching.request import Identity
+from motet.serving.middleware.call import REQUEST_ID, IncomingCall, identity_of
 
 __all__ = ["Headers", "begun", "call_of", "name_of"]
 
@@ -54,7 +55,16 @@ def call_of(
     """
     left, address = context.time_remaining(), _address_of(context.peer())
     deadline = None if left is None else time.monotonic() + left
-    return IncomingCall("grpc", method, "", target, headers, address, received_bytes, admin=admin, deadline=deadline)
+    identity = _identity_of(context.auth_context())
+    return IncomingCall("grpc", method, "", target, headers, address, received_bytes, admin, identity, deadline)
+
+
+def _identity_of(said: Mapping[str, Iterable[bytes]]) -> Identity | None:
+    """Whom the client's certificate names, by what gRPC says of the connection; None where it has shown none."""
+    if "x509_pem_cert" not in said:
+        return None
+    names = (*said.get("x509_common_name", ()), *said.get("x509_subject_alternative_name", ()))
+    return identity_of(each.decode("utf-8", "replace") for each in names)
 
 
 @lru_cache(maxsize=1024)

@@ -45,7 +45,8 @@ class GrpcServer:
         host: the address to listen on, for example `127.0.0.1`, `0.0.0.0` or `::`.
         port: to listen on; 0 for one that is free.
         limits: of requests; those of the repository where not given, also when they change.
-        tls: what to speak TLS with; None for plain text.
+        tls: what to speak TLS with; None for plain text. Another one that asks clients for certificates likewise may take its
+            place while the server runs.
         config: how the port behaves.
         reuse_port: whether other processes listen on the same port too.
         middleware: what every request passes; None lets everybody in.
@@ -71,7 +72,7 @@ class GrpcServer:
     ) -> None:
         self.host, self.port, self.stopping = host, port, False
         self._limits, self._config = limits or repository.limits, config or GrpcConfig()
-        self._middleware, self._tls, self._loop = middleware or Middleware(repository), tls, asyncio.get_running_loop()
+        self._middleware, self.tls, self._loop = middleware or Middleware(repository), tls, asyncio.get_running_loop()
         self._about = MetadataService(repository, self._limits.rows, numbers)
         self._health, self._reflection = HealthService(repository), Reflection()
         self._inference = Inference(repository, self._middleware, limits)
@@ -116,7 +117,7 @@ class GrpcServer:
             InputError: when it cannot listen there, or the files of TLS cannot be used.
         """
         address = f"{in_url(self.host)}:{self.port}"
-        credentials = None if self._tls is None else _credentials(self._tls)
+        credentials = None if self.tls is None else self._credentials(self.tls)
         try:
             if credentials is None:
                 bound = self._server.add_insecure_port(address)
@@ -130,6 +131,23 @@ class GrpcServer:
             )
         self.port = bound
         await self._server.start()
+
+    def _credentials(self, tls: Tls) -> grpc.ServerCredentials:
+        """The certificates, read anew by the next connection when a file has changed."""
+        stamp, made = _stamp(tls), _certificate(tls)
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            nonlocal stamp
+            tls = self.tls
+            assert tls is not None
+            try:
+                before, stamp = stamp, _stamp(tls)
+                return _certificate(tls) if stamp != before else None
+            except (InputError, OSError) as error:
+                _LOG.error("the certificate stays as it is: %s", error)
+                return None
+
+        return grpc.dynamic_ssl_server_credentials(made, fetch, require_client_authentication=tls.client_ca is not None)
 
     async def stop(self, grace_s: float) -> None:
         """Take no more calls; those under way may go on for `grace_s` seconds, then they are cancelled."""
@@ -240,38 +258,17 @@ def _ms(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _credentials(tls: Tls) -> grpc.ServerCredentials:
-    """The certificate, read anew by the next connection when its file has changed."""
-    stamp = _stamp(tls)
-
-    def fetch() -> grpc.ServerCertificateConfiguration | None:
-        nonlocal stamp
-        try:
-            now = _stamp(tls)
-            if now == stamp:
-                return None
-            stamp = now
-            return _certificate(tls)
-        except InputError as error:
-            _LOG.error("the certificate stays as it is: %s", error)
-            return None
-
-    return grpc.dynamic_ssl_server_credentials(_certificate(tls), fetch, require_client_authentication=False)
-
-
 def _certificate(tls: Tls) -> grpc.ServerCertificateConfiguration:
-    try:
-        pair = (Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}", where="tls") from None
-    return grpc.ssl_server_certificate_configuration((pair,))
+    tls.context()  # gRPC says of no file what is wrong with it
+    pair = (Path(tls.key).read_bytes(), Path(tls.certificate).read_bytes())
+    ca = None if tls.client_ca is None else Path(tls.client_ca).read_bytes()
+    return grpc.ssl_server_certificate_configuration((pair,), ca)
 
 
-def _stamp(tls: Tls) -> tuple[int, int]:
-    try:
-        return Path(tls.key).stat().st_mtime_ns, Path(tls.certificate).stat().st_mtime_ns
-    except OSError as error:
-        raise InputError(f"cannot read {error.filename}: {error.strerror}", where="tls") from None
+def _stamp(tls: Tls) -> tuple[tuple[str, int], ...]:
+    """What is another one when a file has changed, or is another file."""
+    files = (tls.certificate, tls.key, *((tls.client_ca,) if tls.client_ca else ()))
+    return tuple((each, Path(each).stat().st_mtime_ns if Path(each).exists() else 0) for each in files)
 
 
 def grpc_server(

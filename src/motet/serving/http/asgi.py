@@ -13,7 +13,7 @@ import httptools
 
 from motet.errors import InputError, ModelError
 from motet.serving.http.respond import STATUS_LINES, error_answer, named
-from motet.serving.middleware.call import OWNER
+from motet.serving.middleware.call import PEER
 
 if TYPE_CHECKING:
     from motet.serving.http.connection import Connection
@@ -105,7 +105,7 @@ class AppExchange:
             "raw_path": raw_path,
             "query_string": url.query or b"",
             "headers": connection.headers,
-            "state": {OWNER: connection.owner},
+            "state": {PEER: connection.peer_identity},
         }
 
     async def _run(self, scope: Message) -> None:

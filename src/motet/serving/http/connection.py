@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from motet.errors import InputError, ModelError, MotetError, OverloadedError
+from motet.serving.batching.request import Identity
 from motet.serving.http.half_closed import HalfClosed
 from motet.serving.http.refusals import (
     MAX_HEADERS,
@@ -29,6 +30,8 @@ from motet.serving.http.refusals import (
     head_too_large,
 )
 from motet.serving.http.respond import CONTINUE, error_answer
+from motet.serving.middleware.call import identity_of
+from motet.system.tls import names_in
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
@@ -57,18 +60,18 @@ class Connection(asyncio.Protocol):
 
     Args:
         front: what all connections share.
-        owner: whether the client is the user that runs the server.
+        peer_identity: who the client is; None where that is known, if at all, by its certificate.
     """
 
     __slots__ = (
         "_begun", "_body", "_body_bytes", "_chunk", "_closing", "_continues", "_first_byte", "_front", "_half_closed", "_head_bytes",
         "_headers", "_line", "_loop", "_messages", "_parser", "_reading", "_route", "_same", "_same_bytes", "_same_routes",
         "_state", "_transport", "_upgrade", "_url", "_version", "_wire_bytes", "_writing", "due", "known", "method",
-        "owner", "prepared",
+        "peer_identity", "prepared",
     )  # fmt: skip
 
-    def __init__(self, front: Front, *, owner: bool = False) -> None:
-        self._front, self._loop, self.owner = front, front.loop, owner
+    def __init__(self, front: Front, peer_identity: Identity | None = None) -> None:
+        self._front, self._loop, self.peer_identity = front, front.loop, peer_identity
         self._parser = httptools.HttpRequestParser(self)
         self._line: deque[Exchange] = deque()
         self._state = IDLE
@@ -95,6 +98,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has connected."""
         self._transport = cast(asyncio.Transport, transport)
+        if certificate := transport.get_extra_info("peercert"):
+            self.peer_identity = identity_of(names_in(certificate))
         self.due = self._front.now + self._front.limits.header_timeout_s
         if not self._front.connected(self):
             self._transport.abort()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Protocol
 
+from motet.serving.batching.request import Identity
 from motet.serving.middleware.call import HeaderFields, IncomingCall
 
 __all__ = ["Exchange", "Origin", "call_of"]
@@ -37,13 +38,13 @@ class Origin(Protocol):
         method: of the request.
         known: the fields of its head by their names in lower case; of those that came several times the last.
         prepared: what was made of them before, for a request that has the same head; None for nothing.
-        owner: whether it comes from the user that runs the server, over the socket that nobody else can reach.
+        peer_identity: see `IncomingCall`.
     """
 
     method: bytes
     known: dict[bytes, bytes]
     prepared: object
-    owner: bool
+    peer_identity: Identity | None
 
     @property
     def headers(self) -> Sequence[tuple[bytes, bytes]]:
@@ -86,5 +87,5 @@ def call_of(
     peer, headers = origin.address(), HeaderFields(fields or origin.headers)
     method = method or origin.method.decode() or "-"
     return IncomingCall(
-        "http", method, path, target, headers, peer[0] if peer else "", received_bytes, owner=origin.owner
+        "http", method, path, target, headers, peer[0] if peer else "", received_bytes, False, origin.peer_identity
     )

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from motet.errors import MotetError
+from motet.serving.batching.request import OWNER
 from motet.serving.config.limits import Limits
 from motet.serving.http.asgi import App, AppExchange, Message
 from motet.serving.http.connection import Connection
@@ -77,7 +78,7 @@ class Front:
 
     def owner_connection(self) -> Connection:
         """A protocol for a connection of the user that runs the server, over the socket that nobody else can reach."""
-        return Connection(self, owner=True)
+        return Connection(self, OWNER)
 
     def connected(self, connection: Connection) -> bool:
         """Take a connection in; False where there are too many."""

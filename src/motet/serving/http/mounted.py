@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from motet.errors import MotetError, OverloadedError
+from motet.serving.batching.request import Identity
 from motet.serving.http.asgi import Message
 from motet.serving.http.refusals import body_too_large
-from motet.serving.middleware.call import OWNER
+from motet.serving.middleware.call import PEER
 
 if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange
@@ -48,8 +49,8 @@ class MountedRequest:
         self.headers = [(bytes(name).lower(), bytes(value)) for name, value in scope["headers"]]
         self.known = dict(self.headers)
         self.prepared: object = None
-        self.owner = False
-        state = {**(scope.get("state") or {}), OWNER: False}
+        self.peer_identity: Identity | None = None
+        state = {**(scope.get("state") or {}), PEER: None}
         self._scope = {**scope, "root_path": root, "path": root + inner, "state": state}
         self._client, self._done = scope.get("client"), asyncio.Event()
         self._body_bytes = self._status = self._sent_bytes = 0

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["ENTERED", "OWNER", "REQUEST_ID", "HeaderFields", "IncomingCall"]
+from motet.serving.batching.request import OWNER, Identity
+
+__all__ = ["ENTERED", "PEER", "REQUEST_ID", "HeaderFields", "IncomingCall", "identity_of"]
 
 ENTERED = "motet.entered"
 """What is true in the state of an ASGI scope whose request has entered the middleware, which then writes it down."""
-OWNER = "motet.owner"
-"""What is true there where the user that runs the server asks."""
+PEER = "motet.peer"
+"""Who is at the other end of its connection there, as `IncomingCall.peer_identity`."""
 REQUEST_ID = "x-request-id"
 """The header, or the metadata of gRPC, that holds the caller's name of a request."""
+
+
+def identity_of(names: Iterable[str]) -> Identity:
+    """Who the client is whose certificate has these names: the first of them, none where it names nobody."""
+    return Identity(next(filter(None, names), ""), "certificate")
 
 
 class HeaderFields(Mapping[str, str]):
@@ -56,7 +63,8 @@ class IncomingCall:
         peer: the address at the other end of the connection; empty where it has none.
         received_bytes: of the body, or of the message.
         admin: whether something is to be loaded, unloaded or scaled.
-        owner: whether the user that runs the server asks, over the socket that nobody else can reach.
+        peer_identity: who is at the other end of the connection: the user that runs the server, over the socket that nobody else
+            can reach, or whom the client's certificate names; None where the connection does not say.
         deadline: when the caller gives up, on the clock `time.monotonic`, which is that of the event loop; None for never, or
             where the protocol does not say.
     """
@@ -69,8 +77,13 @@ class IncomingCall:
     peer: str
     received_bytes: int = 0
     admin: bool = False
-    owner: bool = False
+    peer_identity: Identity | None = None
     deadline: float | None = None
+
+    @property
+    def owner(self) -> bool:
+        """Whether the user that runs the server asks."""
+        return self.peer_identity == OWNER
 
     @property
     def place(self) -> str:

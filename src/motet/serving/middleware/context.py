@@ -56,7 +56,7 @@ class RequestContext:
         self._middleware, self.call, self.began = middleware, call, time.monotonic()
         self.address = middleware.address(call)
         self.caller: Caller | None = None
-        self.identity: Identity = ANONYMOUS
+        self.identity: Identity = call.peer_identity or ANONYMOUS
         self.ticket: Ticket | None = None
         self.deadline = call.deadline
         self.request: Request | None = None

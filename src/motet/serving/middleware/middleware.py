@@ -57,6 +57,7 @@ class Middleware:
         """Go on with this from now on, for new requests."""
         self.config, self.admission, self._audit = config, admission, audit
         self.busy = self.logs or any(each is not None for each in (admission, audit, self.tracing))
+        self.busy = self.busy or (config.tls is not None and config.tls.client_ca is not None)
 
     @property
     def tracing(self) -> Tracing | None:
@@ -155,7 +156,7 @@ class Middleware:
     @staticmethod
     def _identify(admission: Admission, call: IncomingCall, address: str) -> Caller:
         """Who asks; the user that runs the server needs no credential."""
-        return admission.owner if call.owner else admission.identify(call.headers, address)
+        return admission.owner if call.owner else admission.identify(call.headers, address, call.peer_identity)
 
     def _check_admin(self, call: IncomingCall, caller: Caller | None) -> None:
         check_admin(self.config.admin, call, "" if caller is None else caller.klass, self.config.cors)

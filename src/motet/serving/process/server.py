@@ -9,7 +9,6 @@ import logging
 import resource
 import signal
 import socket
-import ssl
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,7 +28,7 @@ from motet.system.sockets import FOLDER, OwnSocket
 if TYPE_CHECKING:
     from motet.serving.grpc.server import GrpcServer
 
-__all__ = ["Server", "bind", "check_unused", "new_runner", "owner_socket", "tls_context"]
+__all__ = ["Server", "bind", "check_unused", "new_runner", "owner_socket"]
 
 _LOG = logging.getLogger("motet.serving")
 BACKLOG = 4096
@@ -68,7 +67,6 @@ class Server:
         self._stopped_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
         self._socket: socket.socket | None = None
-        self._context: ssl.SSLContext | None = None
         self._listening: list[asyncio.Server] = []
         self._owner = owner
         self._made: OwnSocket | None = None
@@ -96,10 +94,7 @@ class Server:
         config = self.config
         self._socket = bind(config.host, config.port)
         self.port = self._socket.getsockname()[1]
-        context = self._context = None if config.tls is None else tls_context(config.tls)
-        self._listening.append(
-            await self.loop.create_server(self.front.connection, sock=self._socket, backlog=BACKLOG, ssl=context)
-        )
+        self._listening.append(await self._accepting(self._socket, config))
         if config.grpc_port is not None and config.grpc_port >= 0:
             from motet.serving.grpc import grpc_server
 
@@ -111,6 +106,11 @@ class Server:
             self._owner = None if self._made is None else self._made.socket
         if self._owner is not None:
             self._listening.append(await self.loop.create_unix_server(self.front.owner_connection, sock=self._owner))
+
+    async def _accepting(self, listening: socket.socket, config: ServeConfig) -> asyncio.Server:
+        """Accept connections; what has not been accepted yet stays where another one takes its place."""
+        context = None if config.tls is None else config.tls.context()
+        return await self.loop.create_server(self.front.connection, sock=listening.dup(), backlog=BACKLOG, ssl=context)
 
     async def load(self, loaded: Path | None = None) -> None:
         """Load every graph; the server is ready when all are.
@@ -156,8 +156,7 @@ class Server:
             try:
                 config = self._changeable(self._reconfigure())
                 await self.parts.reload(config)
-                if config.tls is not None and self._context is not None:
-                    self._context.load_cert_chain(config.tls.certificate, config.tls.key)
+                await self._use_tls(config)
             except (MotetError, OSError) as error:
                 _LOG.error("the configuration stays as it is: %s", error)
                 return
@@ -168,6 +167,15 @@ class Server:
             await self._load_again()
             _LOG.info("the configuration was read again")
 
+    async def _use_tls(self, config: ServeConfig) -> None:
+        """Speak TLS with the files as they are now on connections that are accepted from now on."""
+        if config.tls is None or self._socket is None:
+            return
+        before, self._listening[0] = self._listening[0], await self._accepting(self._socket, config)
+        before.close()
+        if self._grpc is not None:
+            self._grpc.tls = config.tls
+
     def _changeable(self, config: ServeConfig) -> ServeConfig:
         """A configuration, but for what cannot change.
 
@@ -175,12 +183,12 @@ class Server:
             MotetError: when it is wrong.
         """
         fixed = [name for name in FIXED if getattr(config, name) != getattr(self.config, name)]
-        if (config.tls is None) != (self.config.tls is None):
+        if _asks(config.tls) != _asks(self.config.tls):
             fixed.append("tls")
         if fixed:
             _LOG.warning("%s cannot change while the server runs", ", ".join(fixed))
         if config.tls is not None:
-            tls_context(config.tls)
+            config.tls.context()
         return replace(config, **{name: getattr(self.config, name) for name in fixed})
 
     async def _load_again(self) -> None:
@@ -225,6 +233,8 @@ class Server:
             self._watching.cancel()
         for listening in self._listening:
             listening.close()
+        if self._socket is not None:
+            self._socket.close()
         if self._made is not None:
             self._made.close()
         self.front.drain()
@@ -307,20 +317,9 @@ def check_unused(config: ServeConfig) -> None:
         raise InputError(f"port and grpc_port are both {config.port}", where="serve", hint="give another --grpc-port")
 
 
-def tls_context(tls: Tls) -> ssl.SSLContext:
-    """What speaks TLS with a certificate.
-
-    Raises:
-        InputError: when the files are no certificate and key.
-    """
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(tls.certificate, tls.key)
-    except (OSError, ssl.SSLError) as error:
-        raise InputError(f"{tls.certificate} and {tls.key} are no certificate and key: {error}", where="tls") from error
-    return context
+def _asks(tls: Tls | None) -> bool | None:
+    """Whether clients are asked for a certificate; None where no TLS is spoken."""
+    return None if tls is None else tls.client_ca is not None
 
 
 def new_runner() -> asyncio.Runner:

@@ -9,7 +9,7 @@ from typing import TypeVar
 from starlette.requests import Request
 
 from motet.errors import CancelledError
-from motet.serving.middleware.call import ENTERED, OWNER, HeaderFields, IncomingCall
+from motet.serving.middleware.call import ENTERED, PEER, HeaderFields, IncomingCall
 from motet.serving.middleware.context import RequestContext
 from motet.serving.middleware.middleware import Middleware
 
@@ -20,9 +20,8 @@ T = TypeVar("T")
 
 def _call_of(request: Request, target: str, received_bytes: int, *, admin: bool) -> IncomingCall:
     peer, headers = "" if request.client is None else request.client.host, HeaderFields(request.scope["headers"])
-    owner = request.scope["state"].get(OWNER, False)
-    path = request.scope["path"]
-    return IncomingCall("http", request.method, path, target, headers, peer, received_bytes, admin=admin, owner=owner)
+    path, identity = request.scope["path"], request.scope["state"].get(PEER)
+    return IncomingCall("http", request.method, path, target, headers, peer, received_bytes, admin, identity)
 
 
 async def enter(
