@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
+
 from motet.batch import Column, Indices
 from motet.graph.node import Answer, Fault, Member, Node
 from motet.runtime.functions import FunctionRunner
@@ -41,6 +43,12 @@ class Call:
     member: str = ""
     ids: Indices | None = None
     kept: Indices | None = None
+
+    @property
+    def answered(self) -> Indices:
+        """For each row that `outputs` holds the id of the row of the batch that it stands for."""
+        ids = np.arange(self.rows) if self.ids is None else self.ids
+        return ids if self.kept is None else ids[self.kept]
 
 
 class Trace(Protocol):

@@ -9,6 +9,7 @@ import numpy as np
 
 from motet.serving.batching.request import Reply
 from motet.serving.sinks import SinkConfig, Sinks
+from motet.serving.sinks.items import Answered
 from motet.types import ColumnType, Signature
 
 SIGNATURE = Signature(
@@ -34,7 +35,7 @@ async def opened(folder, *configs, signature=SIGNATURE, close_s=20.0, **common):
         await made.close(close_s)
 
 
-def offer(made, request, labels, user="bob", **given):
+def offer(made, request, labels, user="bob", key="", deadline=None):
     """Offer a request of as many rows as there are labels."""
     rows = len(labels)
     reply = Reply(
@@ -48,7 +49,7 @@ def offer(made, request, labels, user="bob", **given):
         0.0,
     )
     inputs = {"image": np.zeros((rows, 2, 2), np.uint8), "user": np.array([user] * rows, object)}
-    return made.offer("g", request, "key-1", 12.5, inputs, 0, rows, reply, **given)
+    return made.offer("g", Answered(request, "key-1", 12.5, inputs, rows, reply, key), deadline)
 
 
 def table(path, name="predictions", columns="id, output_label"):

@@ -16,6 +16,7 @@ import pytest
 from helpers.until import until_async
 from motet.errors import GraphError
 from motet.serving.batching.request import Reply
+from motet.serving.sinks.items import Answered
 from motet.types import ColumnType, Signature
 from serving.sinks.sink_rows import SIGNATURE, offer, opened
 
@@ -102,7 +103,8 @@ def test_every_type_is_written(tmp_path, server, config):
                 objects = np.fromiter(given, object, 2) if kind.is_object else None  # type: ignore[call-overload]
                 columns[name] = np.array(given, kind.numpy_dtype) if objects is None else objects
             for number in range(300):  # more than one statement, and types that differ from row to row
-                made.offer("g", f"r{number:03d}", "me", 0.0, {}, 0, 2, Reply(columns, 0, 2, None, (), 2, 0.0, 0.0))
+                reply = Reply(columns, 0, 2, None, (), 2, 0.0, 0.0)
+                made.offer("g", Answered(f"r{number:03d}", "me", 0.0, {}, 2, reply))
         assert (made.stats["p"].written, made.stats["p"].rejected) == (600, 0)
 
     asyncio.run(go())

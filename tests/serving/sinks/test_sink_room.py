@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from helpers.until import until_async
+from motet.runtime.executor import Call
 from motet.serving.sinks.buffer import Buffer
 from motet.serving.sinks.items import Marker
 from serving.sinks.sink_rows import Place, lines, offer, opened, with_place
@@ -125,7 +126,8 @@ def test_answers_wait_for_the_records_of_their_members(tmp_path):
             place = hanging(made)
             for number in range(10):
                 scores = {"scores": np.ones((1, 3), np.float32)}
-                made.member("g", [f"r{number}"], [1], "vote", "mlp", "1", scores, 0.1)
+                call = Call("vote", "mlp", "1", 1, 0.1, scores, (), "mlp")
+                made.member("g", call, [f"r{number}"], [f"r{number}"], [1])
             assert made.stats["p"].dropped == 2  # beyond twice the bound
             wait = offer(made, "r9", [9])
             assert not wait.done()

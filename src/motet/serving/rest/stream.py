@@ -117,11 +117,14 @@ class EventStream(Response):
         return _event("member", self._member(call))
 
     def _member(self, call: Call) -> dict[str, Any]:
-        ids = np.arange(call.rows) if call.ids is None else call.ids
-        kept = ids if call.kept is None else ids[call.kept]
+        ids, answered = np.arange(call.rows) if call.ids is None else call.ids, call.answered
         about: dict[str, Any] = {"node": call.node, "member": call.member or call.uses, "uses": call.uses}
-        about |= {"version": call.version, "seconds": call.seconds, "rows": [self._rows.places[row] for row in kept]}
-        listed = rows_of(call.outputs, 0, len(kept))
+        about |= {
+            "version": call.version,
+            "seconds": call.seconds,
+            "rows": [self._rows.places[row] for row in answered],
+        }
+        listed = rows_of(call.outputs, 0, len(answered))
         about["outputs"] = {name: [row[name] for row in listed] for name in call.outputs}
         about["failed"] = [
             {"row": self._rows.places[ids[fault.position]], "error": said_of(fault)} for fault in call.faults

@@ -13,8 +13,8 @@ import numpy as np
 from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.items import AnswerItem, Item, MemberAnswered
-from motet.serving.sinks.layout import KeptColumn
+from motet.serving.sinks.items import Answered, AnswerItem, Item, MemberAnswered
+from motet.serving.sinks.layout import KeptColumn, RecordLayout
 from motet.serving.sinks.records import ID, JSON, Records
 
 __all__ = ["convert", "json_bytes", "values_of"]
@@ -23,20 +23,21 @@ T = TypeVar("T")
 _By = dict[int, list[tuple[int, int]]]
 
 
-def convert(items: Sequence[Item]) -> list[Records]:
+def convert(waiting: Sequence[Item]) -> list[Records]:
     """The records of items, in order."""
     records: list[Records] = []
-    for _, group in groupby(items, key=lambda item: (type(item), id(getattr(item, "layout", None)))):
+    for _, group in groupby(waiting, key=lambda item: (type(item), id(getattr(item, "layout", None)))):
         listed = list(group)
         if isinstance(listed[0], AnswerItem):
-            records.append(_joined([item for item in listed if isinstance(item, AnswerItem)]))
+            items = [item.answered for item in listed if isinstance(item, AnswerItem)]
+            records.append(_joined(listed[0].layout, items))
         elif isinstance(listed[0], MemberAnswered):
             records.extend(_stacked(item) for item in listed if isinstance(item, MemberAnswered))
     return [each for each in records if len(each)]
 
 
-def _joined(items: Sequence[AnswerItem]) -> Records:
-    layout, rows = items[0].layout, sum(item.num_rows for item in items)
+def _joined(layout: RecordLayout, items: Sequence[Answered]) -> Records:
+    rows = sum(item.num_rows for item in items)
     columns: dict[str, Sequence[Any]] = {
         ID: [f"{item.key}:{row}" for item in items for row in range(item.num_rows)],
         "request": _spread(items, lambda item: item.request),
@@ -54,21 +55,21 @@ def _joined(items: Sequence[AnswerItem]) -> Records:
     if layout.members:
         columns["member_outputs"] = members.outputs()
     for kept in layout.inputs:
-        columns[kept.column] = values_of(concat_columns([item.inputs[kept.name] for item in items]), kept.kind)
+        columns[kept.column] = values_of(concat_columns([item.columns[kept.name] for item in items]), kept.kind)
     places, replies = _places(items), [item.reply for item in items]
     for kept in layout.outputs:
         columns[kept.column] = _placed(_output(replies, kept), places, rows)
     return Records(layout.table, layout.kinds, {name: columns[name] for name in layout.kinds})
 
 
-def _spread(items: Sequence[AnswerItem], value: Callable[[AnswerItem], T]) -> list[T]:
+def _spread(items: Sequence[Answered], value: Callable[[Answered], T]) -> list[T]:
     spread: list[T] = []
     for item in items:
         spread += [value(item)] * item.num_rows
     return spread
 
 
-def _errors(items: Sequence[AnswerItem], rows: int) -> list[str | None]:
+def _errors(items: Sequence[Answered], rows: int) -> list[str | None]:
     errors: list[str | None] = [None] * rows
     first = 0
     for item in items:
@@ -79,7 +80,7 @@ def _errors(items: Sequence[AnswerItem], rows: int) -> list[str | None]:
     return errors
 
 
-def _places(items: Sequence[AnswerItem]) -> Sequence[int] | None:
+def _places(items: Sequence[Answered]) -> Sequence[int] | None:
     """Where the answered rows are among all; None where all are."""
     if all(item.reply.kept is None and item.reply.end - item.reply.first == item.num_rows for item in items):
         return None
@@ -118,7 +119,7 @@ def _output(replies: Sequence[Reply], kept: KeptColumn) -> list[Any]:
 class _Members:
     """Which members answered each row of some requests, and what."""
 
-    def __init__(self, items: Sequence[AnswerItem]) -> None:
+    def __init__(self, items: Sequence[Answered]) -> None:
         self._items = items
         self._by: dict[int, tuple[Sequence[Call], _By]] = {}
         self._outputs: dict[int, list[list[dict[str, Any]]]] = {}
@@ -170,28 +171,25 @@ def _name(call: Call) -> str:
 def _by_row(calls: Sequence[Call]) -> _By:
     by: _By = {}
     for number, call in enumerate(calls):
-        ids = np.arange(call.rows) if call.ids is None else call.ids
-        answered = ids if call.kept is None else ids[call.kept]
-        for place, row in enumerate(answered.tolist()):
+        for place, row in enumerate(call.answered.tolist()):
             by.setdefault(row, []).append((number, place))
     return by
 
 
 def _stacked(item: MemberAnswered) -> Records:
-    layout = item.layout
-    ends = np.cumsum(item.row_counts)
-    ids = np.arange(item.num_rows) if item.ids is None else item.ids
+    layout, call = item.layout, item.call
+    ends, ids = np.cumsum(item.row_counts), call.answered
     of_request = np.searchsorted(ends, ids, side="right")
     rows = (ids - np.concatenate([[0], ends])[of_request]).tolist()
     owners = of_request.tolist()
     wanted = [place for place, owner in enumerate(owners) if owner < len(item.keys) and item.keys[owner]]
-    who = f"{item.node}.{item.member}" if item.member else item.node
+    who = _name(call)
     pieces: dict[int, int] = {}
     keys = []
     for place in wanted:
         piece = pieces[int(ids[place])] = pieces.get(int(ids[place]), -1) + 1
         keys.append(f"{item.keys[owners[place]]}:{rows[place]}:{who}" + (f":{piece}" if piece else ""))
-    outputs = _row_outputs(item.columns)
+    outputs = _row_outputs(call.outputs)
     number = len(wanted)
     columns: dict[str, Sequence[Any]] = {
         ID: keys,
@@ -199,11 +197,11 @@ def _stacked(item: MemberAnswered) -> Records:
         "row": [rows[place] for place in wanted],
         "time": [item.time] * number,
         "graph": [layout.graph] * number,
-        "node": [item.node] * number,
-        "member": [item.member] * number,
-        "model": [item.model] * number,
-        "version": [item.version] * number,
-        "seconds": [item.seconds] * number,
+        "node": [call.node] * number,
+        "member": [call.member] * number,
+        "model": [call.uses] * number,
+        "version": [call.version] * number,
+        "seconds": [call.seconds] * number,
         "outputs": [outputs[place] for place in wanted],
     }
     return Records(layout.table, layout.kinds, columns)

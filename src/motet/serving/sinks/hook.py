@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from motet.errors import MotetError
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply, Request
+from motet.serving.sinks.items import Answered
 from motet.serving.sinks.sinks import Sinks
 
 __all__ = ["SinkHook"]
@@ -38,11 +39,7 @@ class _Calls:
     def append(self, call: Call, /) -> None:
         """Take a call, in any thread."""
         self.calls.append(call)
-        ids = call.ids if call.ids is None or call.kept is None else call.ids[call.kept]
-        self.sinks.member(
-            self.graph, self.requests, self.row_counts, call.node, call.member, call.version, call.outputs, call.seconds,
-            keys=self.keys, model=call.uses, ids=call.kept if call.ids is None else ids,
-        )  # fmt: skip
+        self.sinks.member(self.graph, call, self.keys, self.requests, self.row_counts)
 
 
 class SinkHook:
@@ -105,7 +102,7 @@ class SinkHook:
                     explained.append(call)
             calls, first = explained.calls, 0
         arrived = time.time() - (self._loop.time() - request.arrived)
-        return self._sinks.offer(
-            self._graph, request.id, request.identity.name, arrived, request.columns, 0, request.rows, reply,
-            key=key, calls=calls, late=late, call_first=first, deadline=request.deadline,
-        )  # fmt: skip
+        answered = Answered(
+            request.id, request.identity.name, arrived, request.columns, request.rows, reply, key, calls, late, first
+        )
+        return self._sinks.offer(self._graph, answered, request.deadline)

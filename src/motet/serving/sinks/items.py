@@ -11,45 +11,59 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Indices
+from motet.batch import Column
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
 from motet.serving.sinks.layout import RecordLayout
 
-__all__ = ["AnswerItem", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
+__all__ = ["AnswerItem", "Answered", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
+
+
+@dataclass(slots=True, eq=False)
+class Answered:
+    """A request that was answered.
+
+    Attributes:
+        request: the caller's name for it; may be empty.
+        identity: who asked.
+        time: when it came, in seconds since 1970.
+        columns: its inputs.
+        num_rows: how many rows it had.
+        reply: the answer.
+        key: what makes the records' ids: no two requests may have the same, or the second is taken for a repetition of the
+            first and not kept. Empty is the caller's name, and something new where that is empty.
+        calls: the calls of models that its batch made; None where nobody looked.
+        late: those that end later, as far as they have; others may be added until it is read.
+        call_first: the id that its first row has in them.
+    """
+
+    request: str
+    identity: str
+    time: float
+    columns: Mapping[str, Column]
+    num_rows: int
+    reply: Reply
+    key: str = ""
+    calls: Sequence[Call] | None = None
+    late: Sequence[Call] = ()
+    call_first: int = 0
 
 
 @dataclass(slots=True, eq=False)
 class AnswerItem:
-    """A request that was answered.
+    """What one sink keeps of a request that was answered.
 
     Attributes:
-        layout: what is kept of it.
-        key: tells the request apart from all others.
-        request: the caller's name for it.
-        identity: who asked.
-        time: when it came, in seconds since 1970.
+        layout: what that is.
+        answered: the request, with the columns that are kept alone, and a key that tells it apart from all others.
         num_rows: how many rows it had.
-        inputs: the columns that are kept, of its rows alone.
-        reply: the answer, with the columns that are kept.
-        calls: the calls of models that its batch made; None where nobody looked.
-        late: those that end later, as far as they have; others may be added until it is read.
-        call_first: the id that its first row has in them.
         num_bytes: what it holds, about.
     """
 
     layout: RecordLayout
-    key: str
-    request: str
-    identity: str
-    time: float
+    answered: Answered
     num_rows: int
-    inputs: Mapping[str, Column]
-    reply: Reply
-    calls: Sequence[Call] | None
-    call_first: int
     num_bytes: int
-    late: Sequence[Call] = ()
 
 
 @dataclass(slots=True, eq=False)
@@ -61,12 +75,9 @@ class MemberAnswered:
         keys: of the batch's requests; empty for one that is not kept.
         requests: their callers' names for them.
         row_counts: their rows.
-        node, member, model, version: who answered.
+        call: who answered, and what.
         time: when, in seconds since 1970.
-        seconds: how long the call took, for all its rows together.
-        columns: what it answered.
-        ids: which row of the batch each row of `columns` is for; None where they are the same.
-        num_rows: rows of `columns`.
+        num_rows: rows that it answered.
         num_bytes: what it holds, about.
     """
 
@@ -74,14 +85,8 @@ class MemberAnswered:
     keys: Sequence[str]
     requests: Sequence[str]
     row_counts: Sequence[int]
-    node: str
-    member: str
-    model: str
-    version: str
+    call: Call
     time: float
-    seconds: float
-    columns: Mapping[str, Column]
-    ids: Indices | None
     num_rows: int
     num_bytes: int
 
@@ -97,16 +102,10 @@ class Marker:
 Item = AnswerItem | MemberAnswered | Marker
 
 
-def owned(column: Column, first: int, end: int) -> Any:
-    """Some rows of a column, copied where they would keep something much bigger in memory."""
-    if first == 0 and end == len(column):
-        part: Any = column
-    else:
-        part = column[first:end]
-    base = getattr(part, "base", None)
-    if base is None:
-        return part
-    return part.copy() if _size(base) > 4 * part.nbytes else part
+def owned(column: Column) -> Any:
+    """A column, copied where it would keep something much bigger in memory."""
+    base = getattr(column, "base", None)
+    return column if base is None or _size(base) <= 4 * column.nbytes else column.copy()  # type: ignore[union-attr]
 
 
 def _size(base: Any) -> int:

@@ -12,12 +12,10 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from motet.batch import Column, Indices
 from motet.errors import GraphError, UnknownNameError
 from motet.runtime.executor import Call
-from motet.serving.batching.request import Reply
 from motet.serving.config.sinks import SinkConfig
-from motet.serving.sinks.items import AnswerItem, MemberAnswered, loose_bytes, owned
+from motet.serving.sinks.items import Answered, AnswerItem, MemberAnswered, loose_bytes, owned
 from motet.serving.sinks.layout import RecordLayout, layout_of
 from motet.serving.sinks.stats import SinkStats
 from motet.serving.sinks.targets import open_target, told
@@ -113,38 +111,12 @@ class Sinks:
         """A key that no other request has, in any process."""
         return f"{self._token}-{next(self._numbers):x}"
 
-    def offer(
-        self,
-        graph: str,
-        request_id: str,
-        identity: str,
-        arrived: float,
-        columns_in: Mapping[str, Column],
-        first: int,
-        end: int,
-        reply: Reply,
-        *,
-        key: str = "",
-        calls: Sequence[Call] | None = None,
-        late: Sequence[Call] = (),
-        call_first: int = 0,
-        deadline: float | None = None,
-    ) -> Awaitable[object] | None:
+    def offer(self, graph: str, answered: Answered, deadline: float | None = None) -> Awaitable[object] | None:
         """Keep the answer to a request. Only references to arrays are taken, which must not be changed afterwards.
 
         Args:
             graph: which graph answered.
-            request_id: the caller's name for the request; may be empty.
-            identity: who asked.
-            arrived: when, in seconds since 1970.
-            columns_in: the inputs, of this request or of its whole batch.
-            first, end: where the request's rows are in them.
-            reply: the answer.
-            key: what makes the records' ids: no two requests may have the same, or the second is taken for a repetition of
-                the first and not kept. None is the request's id, and something new where that is empty.
-            calls: the calls of models that the batch made; None where they are not known.
-            late: those that may end later, of members that do not count; any thread may add to them.
-            call_first: the id that the request's first row has in `calls`.
+            answered: the request.
             deadline: when nobody waits for the answer any more, on the clock of the event loop.
 
         Returns:
@@ -154,7 +126,7 @@ class Sinks:
         routes = self._routes.get(graph)
         if not routes:
             return None
-        key = key or request_id or self.new_key()
+        key = answered.key or answered.request or self.new_key()
         waits: list[asyncio.Future[bool]] = []
         for writer, layout in routes:
             if writer.config.sample < 1 and not _sampled(key, writer.config.sample):
@@ -162,9 +134,7 @@ class Sinks:
             if layout.stack:
                 wait = writer.intake.room(deadline)
             else:
-                item = _item(layout, key, request_id, identity, arrived, columns_in, first, end, reply)
-                item.calls, item.late, item.call_first = calls, late, call_first
-                wait = writer.intake.offer(item, deadline)
+                wait = writer.intake.offer(_item(layout, key, answered), deadline)
             if wait is not None:
                 waits.append(wait)
         if not waits:
@@ -172,46 +142,25 @@ class Sinks:
         return waits[0] if len(waits) == 1 else asyncio.gather(*waits)
 
     def member(
-        self,
-        graph: str,
-        request_ids: Sequence[str],
-        row_counts: Sequence[int],
-        node: str,
-        member: str,
-        version: str,
-        columns: Mapping[str, Column],
-        seconds: float,
-        *,
-        keys: Sequence[str] = (),
-        model: str = "",
-        ids: Indices | None = None,
+        self, graph: str, call: Call, keys: Sequence[str], requests: Sequence[str], row_counts: Sequence[int]
     ) -> None:
         """Keep what a member answered to the requests of a batch, for `stack`; any thread may call it.
 
         Args:
             graph: which graph the member is of.
-            request_ids: the callers' names for the requests.
-            row_counts: the rows of each request.
-            node, member, version: who answered.
-            columns: what it answered.
-            seconds: how long the call took.
-            keys: see `offer`; none are the requests' ids.
-            model: the model that was called.
-            ids: which row of the batch each row of `columns` is for, shape `[rows]`; None where they are the same.
+            call: who answered, and what.
+            keys: of the requests, see `Answered`.
+            requests: the callers' names for them.
+            row_counts: the rows of each.
         """
         for writer, layout in self._routes.get(graph, ()):
             if not layout.stack:
                 continue
-            wanted = [each if _sampled(each, writer.config.sample) else "" for each in keys or request_ids]
-            rows = len(next(iter(columns.values()), ()))
+            wanted = [each if _sampled(each, writer.config.sample) else "" for each in keys]
+            rows = len(next(iter(call.outputs.values()), ()))
             if rows and any(wanted):
-                size = ITEM_BYTES + sum(loose_bytes(column, 0, rows) for column in columns.values())
-                writer.intake.put(
-                    MemberAnswered(
-                        layout, wanted, request_ids, row_counts, node, member, model, version, time.time(), seconds,
-                        columns, ids, rows, size,
-                    )
-                )  # fmt: skip
+                size = ITEM_BYTES + sum(loose_bytes(column, 0, rows) for column in call.outputs.values())
+                writer.intake.put(MemberAnswered(layout, wanted, requests, row_counts, call, time.time(), rows, size))
 
     async def close(self, timeout_s: float = 10.0) -> None:
         """Write what is held, as far as there is time; the rest goes to the spools."""
@@ -231,20 +180,10 @@ class Sinks:
         return {writer.config.name: writer.measured() for writer in self._writers}
 
 
-def _item(
-    layout: RecordLayout,
-    key: str,
-    request_id: str,
-    identity: str,
-    arrived: float,
-    columns_in: Mapping[str, Column],
-    first: int,
-    end: int,
-    reply: Reply,
-) -> AnswerItem:
+def _item(layout: RecordLayout, key: str, answered: Answered) -> AnswerItem:
     """What waits of a request; on the response path, so little is done."""
-    rows = end - first
-    inputs = {each.name: owned(columns_in[each.name], first, end) for each in layout.inputs}
+    rows, reply = answered.num_rows, answered.reply
+    inputs = {each.name: owned(answered.columns[each.name]) for each in layout.inputs}
     size = ITEM_BYTES + rows * layout.row_bytes
     for name in layout.loose_inputs:
         size += loose_bytes(inputs[name], 0, rows)
@@ -252,7 +191,11 @@ def _item(
         size += loose_bytes(reply.columns[name], reply.first, reply.end)
     if not layout.all_outputs:
         reply = replace(reply, columns={each.name: reply.columns[each.name] for each in layout.outputs})
-    return AnswerItem(layout, key, request_id, identity, arrived, rows, inputs, reply, None, 0, size)
+    kept = Answered(
+        answered.request, answered.identity, answered.time, inputs, rows, reply, key, answered.calls, answered.late,
+        answered.call_first,
+    )  # fmt: skip
+    return AnswerItem(layout, kept, rows, size)
 
 
 def _sampled(key: str, share: float) -> bool:
