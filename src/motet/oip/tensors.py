@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ __all__ = [
     "of_base64",
     "read_rows",
     "row_shape",
+    "rows_failed",
     "tensor_of",
     "tensor_shape",
     "to_raw",
@@ -313,10 +315,14 @@ def read_rows(
     """
     read, bad = read_column(column, kind, where, default, written=written, missing=missing)
     if bad:
-        shown = "; ".join(f"row {row}: {why}" for row, why in list(bad.items())[:SHOWN_ROWS])
-        more = f"; and {len(bad) - SHOWN_ROWS} more" if len(bad) > SHOWN_ROWS else ""
-        raise InputError(f"{len(bad)} of {len(column)} rows failed: {shown}{more}")
+        raise InputError(rows_failed((f"row {row}: {why}" for row, why in bad.items()), len(bad), len(column)))
     return read
+
+
+def rows_failed(reasons: Iterable[str], failed: int, rows: int) -> str:
+    """That so many rows failed of all, and why the first of them did."""
+    more = f"; and {failed - SHOWN_ROWS} more" if failed > SHOWN_ROWS else ""
+    return f"{failed} of {rows} rows failed: {'; '.join(islice(reasons, SHOWN_ROWS))}{more}"
 
 
 def _fits(shape: Sequence[int], kind: ColumnType) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from motet.errors import InputError, MotetError
+from motet.oip.tensors import rows_failed
 from motet.serving.batching.request import Reply
 from motet.serving.wire.compress import decompress
 from motet.serving.wire.envelope import read_json, whole
@@ -24,8 +25,6 @@ __all__ = [
     "without_folders",
 ]
 
-SHOWN_ROWS = 5
-"""Failed rows that an error names."""
 _LINE_OF_CODE = re.compile(r"\([^()]*[/\\]([^()/\\]+:\d+)\)(?=; |$)")
 
 
@@ -54,11 +53,9 @@ def no_shared_memory() -> NotOfferedError:
 
 def failed_rows(reply: Reply, rows: int) -> MotetError:
     """What a request is answered of which rows failed: which ones, and why."""
-    failures = reply.failures
-    shown = "; ".join(without_folders(str(failure)) for failure in failures[:SHOWN_ROWS])
-    more = f"; and {len(failures) - SHOWN_ROWS} more" if len(failures) > SHOWN_ROWS else ""
-    late = all(failure.error == "DeadlineError" for failure in failures)
-    return (LateRowsError if late else FailedRowsError)(f"{len(failures)} of {rows} rows failed: {shown}{more}")
+    late = all(failure.error == "DeadlineError" for failure in reply.failures)
+    reasons = (without_folders(str(failure)) for failure in reply.failures)
+    return (LateRowsError if late else FailedRowsError)(rows_failed(reasons, len(reply.failures), rows))
 
 
 def without_folders(why: str) -> str:

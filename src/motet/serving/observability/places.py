@@ -36,7 +36,7 @@ class Lender(Protocol):
         ...
 
 
-class PlacesBoard:
+class PlacesBoard(Board):
     """Shows the places of this process, and knows those of the others; counts what is lent.
 
     Args:
@@ -45,13 +45,13 @@ class PlacesBoard:
     """
 
     def __init__(self, folder: Path, cells: Counters) -> None:
-        self._cells, self._board = cells, Board(folder, cells.id, SUFFIX)
-        self._loads, self._gauges = Followed(cells), Gauges(cells)
+        super().__init__(folder, cells.id, SUFFIX)
+        self._cells, self._loads, self._gauges = cells, Followed(cells), Gauges(cells)
 
     def look(self, lender: Lender) -> tuple[list[Seen], Need | None]:
         """The places of this process, written down for the others, and what it has borrowed. Any thread."""
         found = places(lender.residency)
-        self._board.show(found)
+        self.show(found)
         if lender.pool is None:
             return found, None
         mine = [each.held for each in lender.pool.holders() if each.pid == os.getpid()]
@@ -73,14 +73,10 @@ class PlacesBoard:
                     self._cells.values[self._cells.at("latest", "motet_pool_capacity", resource=name)] = have
         self._gauges.show(gauges)
 
-    def everywhere(self) -> list[dict[str, Any]]:
-        """The places of every process that lives, with `process`, the one they are of. Any thread."""
-        return self._board.everywhere()
-
     def close(self) -> None:
         """Show nothing any more."""
         self.count((), None, None)
-        self._board.close()
+        super().close()
 
 
 def places(residency: ResidencyCache[Any]) -> list[Seen]:

@@ -22,7 +22,7 @@ SUFFIX = ".replicas"
 Seen = Mapping[str, Any]
 
 
-class ReplicaBoard:
+class ReplicaBoard(Board):
     """Shows the replicas of this process, and knows those of the others.
 
     Args:
@@ -31,13 +31,13 @@ class ReplicaBoard:
     """
 
     def __init__(self, folder: Path, cells: Counters) -> None:
-        self._cells, self._board = cells, Board(folder, cells.id, SUFFIX)
-        self._restarts, self._gauges = Followed(cells), Gauges(cells)
+        super().__init__(folder, cells.id, SUFFIX)
+        self._cells, self._restarts, self._gauges = cells, Followed(cells), Gauges(cells)
 
     def look(self, models: Sequence[tuple[ModelRuntime, Sequence[str]]]) -> list[Seen]:
         """The replicas of some models, and the graphs that have them; written down for the other processes. Any thread."""
         found = [_seen(model, graphs, each) for model, graphs in models for each in model.replicas.status()]
-        self._board.show(found)
+        self.show(found)
         return found
 
     def count(self, found: Sequence[Seen]) -> None:
@@ -56,14 +56,10 @@ class ReplicaBoard:
             self._restarts.follow(self._cells.at("counter", "motet_replica_restarts", **labels), each["restarts"])
         self._gauges.show(gauges)
 
-    def everywhere(self) -> list[dict[str, Any]]:
-        """The replicas of every process that lives, with `process`, the one they are of. Any thread."""
-        return self._board.everywhere()
-
     def close(self) -> None:
         """Show nothing any more."""
         self.count(())
-        self._board.close()
+        super().close()
 
 
 def hosted(served: Iterable[CountedEntry]) -> list[tuple[ModelRuntime, Sequence[str]]]:

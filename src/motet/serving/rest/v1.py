@@ -17,6 +17,7 @@ from starlette.routing import Route
 
 from motet.errors import InputError, NotFoundError, known_names
 from motet.graph.input import Input
+from motet.oip.tensors import rows_failed
 from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply
@@ -28,7 +29,6 @@ from motet.serving.rest.respond import json_response
 __all__ = ["V1"]
 
 _KEYS = ("instances", "inputs", "parameters", "signature_name")
-SHOWN_ROWS = 5
 
 
 class V1(Predict):
@@ -97,10 +97,8 @@ class V1(Predict):
     async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
         rows = await super()._rows(given, served)
         if rows.bad:
-            listed = sorted(rows.bad.items())
-            shown = "; ".join(f"row {row}: {why}" for row, why in listed[:SHOWN_ROWS])
-            more = f"; and {len(listed) - SHOWN_ROWS} more" if len(listed) > SHOWN_ROWS else ""
-            raise InputError(f"{len(listed)} of {rows.total} rows failed: {shown}{more}")
+            reasons = (f"row {row}: {why}" for row, why in sorted(rows.bad.items()))
+            raise InputError(rows_failed(reasons, len(rows.bad), rows.total))
         return rows
 
     async def _response(
