@@ -19,12 +19,12 @@ from typing import Any
 import click
 import numpy as np
 
+from benchmarks.clockwork import SimulatedClockwork, SimulatedReplica
 from benchmarks.tables import table
 from motet.batch import Array
 from motet.errors import ModelUnavailableError, ReplicaLostError
 from motet.runtime.replicas.restart_policy import RestartPolicy
 from motet.runtime.replicas.set import ReplicaSet
-from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 
 __all__ = ["Month", "Rates", "main"]
 

@@ -5,6 +5,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from benchmarks.clockwork import SimulatedClockwork, SimulatedReplica
 
 from motet.errors import (
     DeadlyRowsError,
@@ -17,7 +18,6 @@ from motet.errors import (
 from motet.runtime.replicas.lifecycle import WAIT_S
 from motet.runtime.replicas.restart_policy import RestartPolicy
 from motet.runtime.replicas.set import BLAMED, TRIES, ReplicaSet
-from motet.testing.clockwork import SimulatedClockwork, SimulatedReplica
 
 X = {"x": np.arange(3.0)}
 LOADING_S = 2.0
