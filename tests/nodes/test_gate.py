@@ -1,5 +1,7 @@
 """Calls that may disturb each other are kept apart, and none waits for itself."""
 
+import os
+import threading
 from concurrent.futures import Future
 from contextvars import Context
 from functools import partial
@@ -41,13 +43,12 @@ def test_a_row_that_is_tried_again_alone_may_call_what_it_is_part_of(most):
 
 def _filling(inner=None):
     """A function that fills a buffer again at each call, and its gate, which has seen that it does."""
-    buffer, gate = np.zeros(1), Gate()
+    buffer, gate = np.zeros(1), _known(Gate())
 
     def fill():
         buffer[0] += 1
         return buffer if inner is None else [buffer, inner()]
 
-    gate(lambda: buffer, (), {}, lone=True)
     return lambda: gate(fill, (), {}, lone=True)
 
 
@@ -79,3 +80,55 @@ def test_so_does_one_of_functions_that_fill_buffers_again(monkeypatch):
     outer = _filling(lambda: _raised(inner))
     assert type(_error_of(outer)) is GraphError
     assert _error_of(inner) is None
+
+
+def _known(gate):
+    """A gate that has seen a buffer that is filled again."""
+    buffer = np.zeros(1)
+    gate(lambda: buffer, (), {}, lone=True)
+    return gate
+
+
+def test_a_function_may_call_one_that_fills_a_buffer_through_threads_of_its_own(monkeypatch):
+    """They do not say within which call they are: it is taken for one that fills nothing, and told where it does."""
+    monkeypatch.setattr(gates, "UNKNOWN_WAIT_S", 0.05)
+    buffer, filling = np.zeros(1), _known(Gate())
+
+    def fill(value):
+        buffer[:] = value
+        return buffer
+
+    def outer(gives):
+        _raised(lambda: np.testing.assert_array_equal(filling(fill, (7,), {}, lone=True), [7]))
+        return buffer if gives else 5
+
+    assert Gate()(outer, (False,), {}, lone=True) == 5
+    gate = Gate()
+    with pytest.raises(GraphError, match="did not end before it began"):
+        gate(outer, (True,), {}, lone=True)
+    assert gate.filled
+
+
+def test_a_forked_process_waits_for_no_thread_that_it_has_not():
+    gate, clean, entered, leave = _known(Gate()), Gate(1), threading.Event(), threading.Event()
+    clean(int, (), {}, lone=True)
+
+    def stays():
+        entered.set()
+        assert leave.wait(WAIT_S)
+
+    other = threading.Thread(target=gate, args=(stays, (), {}), kwargs={"lone": True})
+    other.start()
+    assert entered.wait(WAIT_S)
+
+    def forks():
+        """Within a call of which there is a copy in the forked process, too."""
+        made = os.fork()
+        return made or _known(Gate())(lambda: 42, (), {}, lone=True)
+
+    child = clean(forks, (), {}, lone=False)
+    if child == 42:
+        os._exit(Gate(1)(lambda: 43, (), {}, lone=True))
+    leave.set()
+    other.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 43

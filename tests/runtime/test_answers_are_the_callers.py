@@ -155,7 +155,7 @@ def test_only_what_may_be_written_to_keeps_calls_apart():
 
     for function, apart in {buffers.fresh: False, of_table: False, buffers.owned: True}.items():
         mt.Graph("g", {"o": mt.map(function, x, outputs="float32")})({"x": X[:5]})
-        assert gate_of(function)._filled is apart, function
+        assert gate_of(function).filled is apart, function
 
 
 def test_a_function_may_call_a_graph_in_which_it_is():

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from itertools import count
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from motet.errors import GraphError
 from motet.nodes.owned import own_result
+from motet.threads import new_lock
 from motet.tracebacks import ends_program
 
 __all__ = ["Gate", "gate_of"]
@@ -22,15 +23,61 @@ ALONE_S = 1.0
 """How long a call waits to be made alone, and others for its end; they are made then in any case."""
 MOST_WAIT_S = 600.0
 """How long a call waits for a place while none of those that run ends; then it is taken for one that they wait for."""
+UNKNOWN_WAIT_S = 60.0
+"""The same where it is not known whether one of them fills a buffer; then it is made, and that is told should it be so."""
+_HINT = (
+    "functions are called one at a time once they return memory that they fill again, and so must not call their own "
+    "process over the network, nor through threads that they begin: have them return arrays of their own"
+)
 
 
-_within: ContextVar[tuple[Gate, ...]] = ContextVar("motet_within", default=())
-"""The gates that the caller is within."""
+class _Call:
+    """A call that runs, or waits until it may.
+
+    Attributes:
+        gate: what it goes through.
+        outer: the call that it is within.
+        apart: whether it is of code that fills buffers again.
+        runs: whether it has begun.
+        inner: how many calls within it wait; until they go on it does nothing.
+        clean: whether it is of code that had given memory of its own when it began.
+        beside: whether others ran beside it that may have filled the memory that it gives.
+        passed: whether it went on beside one that it should have waited for, or that should have waited for it.
+    """
+
+    gate: Gate
+    outer: _Call | None = None
+    apart = passed = False
+    beside = clean = runs = True
+    inner = 0
+
+    def outers(self) -> list[_Call]:
+        """The calls that it is within."""
+        found, each = [], self.outer
+        while each is not None:
+            found.append(each)
+            each = each.outer
+        return found
+
+    @property
+    def may_fill(self) -> bool:
+        """Whether it may fill memory that others give, as far as is known."""
+        return self.gate.filled or not self.clean
+
+    def waits_for(self, other: _Call) -> bool:
+        """Whether only one of them may run at a time, as far as is known."""
+        if self.apart and other.apart:
+            return True
+        unknown = other if self.apart else self
+        return (self.apart or other.apart) and unknown.may_fill and not (unknown.inner or unknown.passed)
 
 
-_numbers = count(1)  # 0 is no call
-_under_way: set[int] = set()
-"""The calls, by their numbers, of code that fills buffers again, or of which it is not yet known."""
+_lock = new_lock()
+_calls: dict[_Call, None] = {}
+"""All calls, in the order in which they came."""
+_ended = threading.Condition(_lock)
+"""Told when a call ended, or waits for one within it, of code of which it is not known that it fills no buffers again."""
+_current: ContextVar[_Call | None] = ContextVar("motet_call", default=None)
 
 
 class Gate:
@@ -40,25 +87,32 @@ class Gate:
     raised while others ran is made again when none runs, before the row is said to be at fault.
 
     Code that returns a buffer which it fills again at its next call may have filled it again by then, and so may other code that
-    has the same buffer. So all code of which such a buffer has been seen is called one at a time, and what it returns is made
-    ours before the next call begins; the call that showed it, and those beside it, are made again. Calls within a call, such as
-    those of a function that calls a graph in which it is, do not wait for it.
+    has the same buffer. So a call of code of which such a buffer has been seen runs beside none of such code, nor beside one
+    of code of which it is not known yet (of whose calls none has given memory of its own), until what it returns is ours. The
+    call that showed it is made again if another of them ran beside it. Calls within a call, such as those of a function that
+    calls a graph in which it is, do not wait for it. Code that first gave memory of its own, and later a buffer that another
+    function has, is known too late to keep that one's calls before from it.
 
     Args:
         most: how many calls may run at the same time; None for any number.
+
+    Attributes:
+        clean: whether a call gave memory of its own, and none any that is filled again.
+        filled: whether one did.
     """
 
-    __slots__ = ("_alone", "_begun", "_changed", "_clean", "_filled", "_lock", "_most", "_running", "_waiting")
+    __slots__ = ("_alone", "_begun", "_changed", "_most", "_running", "_waiting", "clean", "filled")
 
     def __init__(self, most: int | None = None) -> None:
-        self._most, self._lock = most, threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._most = sys.maxsize if most is None else most
+        self._changed = threading.Condition(_lock)
         self._running = self._begun = self._alone = self._waiting = 0
-        self._filled = self._clean = False
+        self.filled = self.clean = False
 
     def keep_apart(self) -> None:
-        """Have one call at a time from now on, since what they return is filled again; the calls that run are made again."""
-        self._filled = True
+        """Have one call at a time from now on, since what they return is filled again."""
+        with _lock:
+            self.filled, self.clean = True, False
 
     def __call__(
         self,
@@ -68,6 +122,7 @@ class Gate:
         *,
         lone: bool,
         fresh: bool = False,
+        alone: bool = False,
     ) -> T:
         """Make a call.
 
@@ -77,96 +132,122 @@ class Gate:
             options: and these keywords.
             lone: whether it is of one row, which is at fault if it raises.
             fresh: whether what it returns is nobody else's.
+            alone: whether it is to be made while no other call runs, and is lone no more.
 
         Returns:
             What the call returned, which is ours (see `motet.nodes.owned`).
 
         Raises:
             BaseException: what the call raises, of a lone row what it raised alone.
-            GraphError: when none of the calls that it must wait for ends.
+            GraphError: when none of the calls that it must wait for ends, or what it gave may be another one's.
         """
-        if self._filled:
-            return _one_at_a_time(call, given, options, lone=lone)
-        within = _within.get()
-        with self._lock:
-            if (self._alone or (self._most is not None and self._running >= self._most)) and self not in within:
-                self._wait()
-            self._running += 1
-            self._begun = begun = self._begun + 1
-            shared = self._running > 1
-        token, beside, number = _within.set((*within, self)), bool(_under_way), 0
-        if watched := not (fresh or self._clean):
-            number = next(_numbers)
-            _under_way.add(number)
+        outer, me, ours = _current.get(), _Call(), False
+        me.gate = self
+        if outer is not None:
+            me.outer = outer
         try:
+            with _lock:
+                if not self.clean or self._alone or alone or self._running >= self._most:
+                    self._admit(me, alone, fresh)
+                _calls[me] = None
+                self._running += 1
+                self._begun = begun = self._begun + 1
+                shared = self._running > 1
+            _current.set(me)
             held = [call(*given, **options)]
             if not fresh and own_result(held, given):
                 self.keep_apart()
-            again = self._spoiled(beside or not watched or next(_numbers) > number + 1)
-            if not again:
-                self._clean = not (fresh or self is _one_at_a_time)
+            if not self.filled or me.apart or not me.beside:
+                ours = True
                 return held[0]
+            raised = False
         except BaseException as error:
-            again = False
-            if not lone or not (shared or self._begun != begun) or ends_program(error):
+            if not (lone and me.runs and me in _calls) or me.apart:
                 raise
+            if not (shared or self._begun != begun) or ends_program(error):
+                raise
+            raised = True
         finally:
-            _within.reset(token)
-            _under_way.discard(number)
-            with self._lock:
-                self._running -= 1
-                if self._waiting:
-                    self._changed.notify_all()
-        if again and self is not _one_at_a_time:
-            return _one_at_a_time(call, given, options, lone=lone)
-        return self._by_itself(call, given, options)
+            _current.set(outer)
+            with _lock:
+                if _calls.pop(me, me) is None:  # they are another process's in one that was forked within the call
+                    self._running -= me.runs
+                    if alone:
+                        self._alone -= 1
+                    if self.filled or not me.clean:
+                        self.clean = self.clean or (ours and not self.filled)
+                        if _calls:
+                            _ended.notify_all()
+                    if self._waiting:
+                        self._changed.notify_all()
+        if me.passed and not raised:
+            raise GraphError(
+                "a call gave memory that is filled again, and others that may have filled it did not end before it began",
+                hint=_HINT,
+            )
+        return self(call, given, options, lone=lone and not raised, fresh=fresh, alone=raised)
 
-    def _spoiled(self, beside: bool) -> bool:
-        """Whether another call may have filled what a call returned, before it was ours.
-
-        Args:
-            beside: whether calls ran beside it of which it is not known that they fill nothing again.
-        """
-        return self._filled and beside
-
-    def _wait(self) -> None:
-        """Wait for a place, and for a call that is to be made alone, both within a bound."""
+    def _admit(self, me: _Call, alone: bool, fresh: bool) -> None:
+        """Have a call wait until it may begin, within bounds."""
+        self._alone += alone
+        self.clean = self.clean or fresh
+        if not _calls:
+            me.apart, me.clean, me.beside = self.filled, self.clean, self.clean
+            return
+        _calls[me], me.runs = None, False
+        outers = me.outers()
+        placed = any(each.gate is self for each in outers)
         self._waiting += 1
         try:
-            self._changed.wait_for(lambda: not self._alone, ALONE_S)
-            while self._most is not None and self._running >= self._most:
-                if not self._changed.wait(MOST_WAIT_S):
-                    raise GraphError(
-                        f"a call has waited {MOST_WAIT_S:g} s for others to end, and none did: they may wait for this one",
-                        hint="what is called one at a time must not call its own process over the network; functions are "
-                        "once they return memory that they fill again: have them return arrays of their own",
-                    )
+            if (alone or self._alone) and not placed:
+                self._changed.wait_for(lambda: not (self._running if alone else self._alone), ALONE_S)
+            if self._in_the_way(me, outers, alone or placed) is not None:
+                self._wait(me, outers, alone or placed)
         finally:
             self._waiting -= 1
+        if not me.clean:
+            beside = [each for each in _calls if each.runs and each.may_fill and each not in outers]
+            me.beside = bool(beside)
+            for each in beside:
+                each.beside = True
+        me.runs = True
 
-    def _by_itself(self, call: Callable[..., T], given: Sequence[Any], options: Mapping[str, Any]) -> T:
-        """Make a call when no other runs; those that come now wait for its end."""
-        within, running = _within.get(), 0
-        with self._lock:
-            self._alone += 1
-            self._waiting += 1
-        token = _within.set((*within, self))
+    def _in_the_way(self, me: _Call, outers: Sequence[_Call], placed: bool) -> list[_Call] | None:
+        """The calls that one must wait for, as it is now: none, and yet a list, where any that ends gives it its place."""
+        me.apart, me.clean = self.filled, self.clean
+        if not (me.apart or placed) and self._running >= self._most:
+            return []
+        if me.clean:
+            return None
+        found, is_earlier = list[_Call](), not outers
+        for each in _calls:
+            if each is me:
+                is_earlier = False
+            elif (each.runs or is_earlier) and each not in outers and me.waits_for(each):
+                found.append(each)
+        return found or None
+
+    def _wait(self, me: _Call, outers: Sequence[_Call], placed: bool) -> None:
+        for each in outers:
+            each.inner += 1
+        if outers:
+            _ended.notify_all()
         try:
-            with self._lock:
-                if self not in within:
-                    self._changed.wait_for(lambda: not self._running, ALONE_S)
-                self._begun += 1
-                self._running, running = self._running + 1, 1
-            held = [call(*given, **options)]
-            own_result(held, given)
-            return held[0]
+            while (others := self._in_the_way(me, outers, placed)) is not None:
+                known = not others or any(me.apart and each.apart for each in others)
+                if (_ended if others else self._changed).wait(MOST_WAIT_S if known else UNKNOWN_WAIT_S):
+                    continue
+                if known:
+                    raise GraphError(
+                        f"a call has waited {MOST_WAIT_S:g} s for others to end, and none did: they may wait for this one",
+                        hint=_HINT,
+                    )
+                for each in others:
+                    (each if me.apart else me).passed = True
+                _ended.notify_all()
         finally:
-            _within.reset(token)
-            with self._lock:
-                self._alone -= 1
-                self._waiting -= 1
-                self._running -= running
-                self._changed.notify_all()
+            for each in outers:
+                each.inner -= 1
 
 
 class _Open(Gate):
@@ -182,33 +263,21 @@ class _Open(Gate):
         *,
         lone: bool,
         fresh: bool = False,
+        alone: bool = False,
     ) -> T:
         """Make a call; see `Gate`."""
         return call(*given, **options)
 
 
-class _Apart(Gate):
-    """Lets calls of all code through that fills buffers again, one at a time, since two functions may have one buffer."""
-
-    __slots__ = ()
-
-    def keep_apart(self) -> None:
-        """They are."""
-
-    def _spoiled(self, beside: bool) -> bool:
-        return beside
-
-
-_open, _one_at_a_time = _Open(), _Apart(1)
+_open = _Open()
 _gates: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
 """One for each function, which several nodes may call."""
 
 
 def _forked() -> None:
-    """Calls of threads that are not there in a forked process may be within."""
+    """Calls of threads that are not there in a forked process may be among them."""
     _gates.clear()
-    _under_way.clear()
-    _one_at_a_time.__init__(1)  # type: ignore[misc]
+    _calls.clear()
 
 
 os.register_at_fork(after_in_child=_forked)
