@@ -9,7 +9,7 @@ import numpy as np
 
 from motet.serving.batching.request import Reply
 from motet.serving.sinks import SinkConfig, Sinks
-from motet.serving.sinks.items import Answered
+from motet.serving.sinks.items import AnsweredRequest
 from motet.types import ColumnType, Signature
 
 SIGNATURE = Signature(
@@ -49,7 +49,7 @@ def offer(made, request, labels, user="bob", key="", deadline=None):
         0.0,
     )
     inputs = {"image": np.zeros((rows, 2, 2), np.uint8), "user": np.array([user] * rows, object)}
-    return made.offer("g", Answered(request, "key-1", 12.5, inputs, rows, reply, key), deadline)
+    return made.offer("g", AnsweredRequest(request, "key-1", 12.5, inputs, rows, reply, key), deadline)
 
 
 def table(path, name="predictions", columns="id, output_label"):

@@ -20,7 +20,7 @@ from helpers.until import until_async
 from motet.batch import Ragged
 from motet.errors import Failure, GraphError
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.items import Answered
+from motet.serving.sinks.items import AnsweredRequest
 from motet.types import ColumnType, Signature
 from serving.sinks.sink_rows import SIGNATURE, lines, offer, opened, table
 
@@ -97,7 +97,7 @@ def test_every_row_of_every_type_is_written_once(tmp_path_factory, data, request
             for number, rows in enumerate(requests):
                 reply = Reply(batch, first, first + rows, None, (), total, 0.5, 0.25)
                 part = {name: column[first : first + rows] for name, column in given_in.items()}
-                made.offer("g", Answered(f"r{number}", "me", 12.5, part, rows, reply))
+                made.offer("g", AnsweredRequest(f"r{number}", "me", 12.5, part, rows, reply))
                 first += rows
 
     run(go())
@@ -134,7 +134,7 @@ def test_rows_that_failed_are_kept_with_the_reason(tmp_path):
             outputs = {"label": np.array([7, 9, 8]), "scores": np.zeros((3, 3), np.float32)}
             reply = Reply(outputs, 1, 3, np.array([0, 2]), [failure], 4, 0.0, 0.0)
             inputs = {"image": np.zeros((3, 2, 2), np.uint8), "user": np.array(["a", None, "c"], object)}
-            made.offer("g", Answered("r", "me", 0.0, inputs, 3, reply))
+            made.offer("g", AnsweredRequest("r", "me", 0.0, inputs, 3, reply))
 
     run(go())
     for found in (_table(tmp_path), lines(tmp_path / "p.jsonl"), _parts(tmp_path)):
@@ -150,7 +150,7 @@ def test_numbers_that_are_not_finite(tmp_path, value):
     async def go():
         async with opened(tmp_path, DATABASE, LINES, PARTS, signature=signature) as made:
             columns = {"score": np.array([value]), "scores": np.array([[value]])}
-            made.offer("g", Answered("r", "me", 0.0, {}, 1, Reply(columns, 0, 1, None, (), 1, 0.0, 0.0)))
+            made.offer("g", AnsweredRequest("r", "me", 0.0, {}, 1, Reply(columns, 0, 1, None, (), 1, 0.0, 0.0)))
 
     run(go())
     assert lines(tmp_path / "p.jsonl")[0]["output_score"] is None
@@ -219,7 +219,7 @@ def test_a_table_gets_the_columns_that_it_does_not_have(tmp_path):
     async def go(signature, columns):
         async with opened(tmp_path, DATABASE, signature=signature) as made:
             reply = Reply(columns, 0, 1, None, (), 1, 0.0, 0.0)
-            made.offer("g", Answered("", "me", 0.0, {}, 1, reply))
+            made.offer("g", AnsweredRequest("", "me", 0.0, {}, 1, reply))
 
     kinds = {"label": ColumnType.parse("int64"), "new": ColumnType.parse("string")}
     run(go(Signature({}, {"label": kinds["label"]}), {"label": np.array([1])}))

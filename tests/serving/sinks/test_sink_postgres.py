@@ -16,7 +16,7 @@ import pytest
 from helpers.until import until_async
 from motet.errors import GraphError
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.items import Answered
+from motet.serving.sinks.items import AnsweredRequest
 from motet.types import ColumnType, Signature
 from serving.sinks.sink_rows import SIGNATURE, offer, opened
 
@@ -104,7 +104,7 @@ def test_every_type_is_written(tmp_path, server, config):
                 columns[name] = np.array(given, kind.numpy_dtype) if objects is None else objects
             for number in range(300):  # more than one statement, and types that differ from row to row
                 reply = Reply(columns, 0, 2, None, (), 2, 0.0, 0.0)
-                made.offer("g", Answered(f"r{number:03d}", "me", 0.0, {}, 2, reply))
+                made.offer("g", AnsweredRequest(f"r{number:03d}", "me", 0.0, {}, 2, reply))
         assert (made.stats["p"].written, made.stats["p"].rejected) == (600, 0)
 
     asyncio.run(go())

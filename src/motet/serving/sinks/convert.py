@@ -13,7 +13,7 @@ import numpy as np
 from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.items import Answered, AnswerItem, Item, MemberAnswered
+from motet.serving.sinks.items import AnsweredRequest, AnswerItem, Item, MemberAnswered
 from motet.serving.sinks.layout import KeptColumn, RecordLayout
 from motet.serving.sinks.records import ID, JSON, Records
 
@@ -36,7 +36,7 @@ def convert(waiting: Sequence[Item]) -> list[Records]:
     return [each for each in records if len(each)]
 
 
-def _joined(layout: RecordLayout, items: Sequence[Answered]) -> Records:
+def _joined(layout: RecordLayout, items: Sequence[AnsweredRequest]) -> Records:
     rows = sum(item.num_rows for item in items)
     columns: dict[str, Sequence[Any]] = {
         ID: [f"{item.key}:{row}" for item in items for row in range(item.num_rows)],
@@ -62,14 +62,14 @@ def _joined(layout: RecordLayout, items: Sequence[Answered]) -> Records:
     return Records(layout.table, layout.kinds, {name: columns[name] for name in layout.kinds})
 
 
-def _spread(items: Sequence[Answered], value: Callable[[Answered], T]) -> list[T]:
+def _spread(items: Sequence[AnsweredRequest], value: Callable[[AnsweredRequest], T]) -> list[T]:
     spread: list[T] = []
     for item in items:
         spread += [value(item)] * item.num_rows
     return spread
 
 
-def _errors(items: Sequence[Answered], rows: int) -> list[str | None]:
+def _errors(items: Sequence[AnsweredRequest], rows: int) -> list[str | None]:
     errors: list[str | None] = [None] * rows
     first = 0
     for item in items:
@@ -80,7 +80,7 @@ def _errors(items: Sequence[Answered], rows: int) -> list[str | None]:
     return errors
 
 
-def _places(items: Sequence[Answered]) -> Sequence[int] | None:
+def _places(items: Sequence[AnsweredRequest]) -> Sequence[int] | None:
     """Where the answered rows are among all; None where all are."""
     if all(item.reply.kept is None and item.reply.end - item.reply.first == item.num_rows for item in items):
         return None
@@ -119,7 +119,7 @@ def _output(replies: Sequence[Reply], kept: KeptColumn) -> list[Any]:
 class _Members:
     """Which members answered each row of some requests, and what."""
 
-    def __init__(self, items: Sequence[Answered]) -> None:
+    def __init__(self, items: Sequence[AnsweredRequest]) -> None:
         self._items = items
         self._by: dict[int, tuple[Sequence[Call], _By]] = {}
         self._outputs: dict[int, list[list[dict[str, Any]]]] = {}

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from motet.errors import MotetError
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply, Request
-from motet.serving.sinks.items import Answered
+from motet.serving.sinks.items import AnsweredRequest
 from motet.serving.sinks.sinks import Sinks
 
 __all__ = ["SinkHook"]
@@ -102,7 +102,7 @@ class SinkHook:
                     explained.append(call)
             calls, first = explained.calls, 0
         arrived = time.time() - (self._loop.time() - request.arrived)
-        answered = Answered(
+        answered = AnsweredRequest(
             request.id, request.identity.name, arrived, request.columns, request.rows, reply, key, calls, late, first
         )
         return self._sinks.offer(self._graph, answered, request.deadline)

@@ -16,11 +16,11 @@ from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
 from motet.serving.sinks.layout import RecordLayout
 
-__all__ = ["AnswerItem", "Answered", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
+__all__ = ["AnswerItem", "AnsweredRequest", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
 
 
 @dataclass(slots=True, eq=False)
-class Answered:
+class AnsweredRequest:
     """A request that was answered.
 
     Attributes:
@@ -61,7 +61,7 @@ class AnswerItem:
     """
 
     layout: RecordLayout
-    answered: Answered
+    answered: AnsweredRequest
     num_rows: int
     num_bytes: int
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from motet.errors import GraphError, UnknownNameError
 from motet.runtime.executor import Call
 from motet.serving.config.sinks import SinkConfig
-from motet.serving.sinks.items import Answered, AnswerItem, MemberAnswered, loose_bytes, owned
+from motet.serving.sinks.items import AnsweredRequest, AnswerItem, MemberAnswered, loose_bytes, owned
 from motet.serving.sinks.layout import RecordLayout, layout_of
 from motet.serving.sinks.stats import SinkStats
 from motet.serving.sinks.targets import open_target, told
@@ -111,7 +111,7 @@ class Sinks:
         """A key that no other request has, in any process."""
         return f"{self._token}-{next(self._numbers):x}"
 
-    def offer(self, graph: str, answered: Answered, deadline: float | None = None) -> Awaitable[object] | None:
+    def offer(self, graph: str, answered: AnsweredRequest, deadline: float | None = None) -> Awaitable[object] | None:
         """Keep the answer to a request. Only references to arrays are taken, which must not be changed afterwards.
 
         Args:
@@ -149,7 +149,7 @@ class Sinks:
         Args:
             graph: which graph the member is of.
             call: who answered, and what.
-            keys: of the requests, see `Answered`.
+            keys: of the requests, see `AnsweredRequest`.
             requests: the callers' names for them.
             row_counts: the rows of each.
         """
@@ -180,7 +180,7 @@ class Sinks:
         return {writer.config.name: writer.measured() for writer in self._writers}
 
 
-def _item(layout: RecordLayout, key: str, answered: Answered) -> AnswerItem:
+def _item(layout: RecordLayout, key: str, answered: AnsweredRequest) -> AnswerItem:
     """What waits of a request; on the response path, so little is done."""
     rows, reply = answered.num_rows, answered.reply
     inputs = {each.name: owned(answered.columns[each.name]) for each in layout.inputs}
@@ -191,7 +191,7 @@ def _item(layout: RecordLayout, key: str, answered: Answered) -> AnswerItem:
         size += loose_bytes(reply.columns[name], reply.first, reply.end)
     if not layout.all_outputs:
         reply = replace(reply, columns={each.name: reply.columns[each.name] for each in layout.outputs})
-    kept = Answered(
+    kept = AnsweredRequest(
         answered.request, answered.identity, answered.time, inputs, rows, reply, key, answered.calls, answered.late,
         answered.call_first,
     )  # fmt: skip
