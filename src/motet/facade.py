@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
-from motet.errors import Failure, InputError
+from motet.errors import Failure, InputError, MissingExtraError
 from motet.graph import graph as data
 from motet.graph.build import PendingMember, Ref, Uses
 from motet.graph.check import CheckedGraph, check
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from motet.batch import Batch
+    from motet.engines.beam.transform import PlayGraph
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.options import RunOptions
     from motet.engines.local.report import RunReport
@@ -335,6 +336,41 @@ class Graph(data.GraphSpec):
             return None
         server: BackgroundServer = importlib.import_module("motet.serving").start(self, **options)
         return server
+
+    def as_ptransform(
+        self,
+        *,
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        schema: Any = None,
+        batch_rows: int | None = None,
+        goes_on: bool = False,
+    ) -> PlayGraph:
+        """This graph as a transform of Apache Beam: `played = rows | graph.as_ptransform()`, then `played.answers`, `played.failures`.
+
+        Rows are dicts, named tuples, `beam.Row`s, or Arrow tables and record batches of them, also behind a key. An answer is
+        of the same kind, with windows, time and key of its row: the columns that are kept, and the outputs. A row that fails is
+        a row of `failures`: `row` (as it came), `node`, `model`, `version`, `error` and `message`.
+
+        Args:
+            keep: the columns to write beside the outputs; None is all but arrays and bytes that the graph takes.
+            drop: columns to leave out.
+            schema: of the tables that come, an Arrow schema; then `answers_schema` and `failures_schema` of the transform are known,
+                and what does not fit is refused here.
+            batch_rows: how many rows are played together at most; None goes by their size.
+            goes_on: go on, with a failure for each row, where a model fails on everything, instead of ending the job with its error.
+
+        Raises:
+            MissingExtraError: when Beam is not installed.
+            InputError: when the columns do not fit.
+        """
+        try:
+            from motet.engines.beam.transform import PlayGraph
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "apache_beam":
+                raise
+            raise MissingExtraError("apache-beam", "beam", "as_ptransform") from None
+        return PlayGraph(self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on)
 
     def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.

@@ -7,13 +7,14 @@ from functools import partial
 
 import pyarrow as pa
 
-from motet.batch import Indices
+from motet.batch import Batch, Indices
 from motet.engines.job import Job
 from motet.engines.layout import failures_table
 from motet.engines.player import BatchPlayer, Elsewhere
 from motet.errors import Failure, ModelLoadError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
+from motet.runtime.executor import Played
 from motet.runtime.session import CallSession
 from motet.system.recent import LruCache
 from motet.threads import close_garbage, new_lock
@@ -72,6 +73,14 @@ class BatchWorker:
         read = fitted(read, job.read_schema, f"a batch of graph {job.checked.graph.name!r}")
         answers, failures = self._session.lend(lambda player: _answered(job, player, read, ids))
         return answers, failures_table(sorted(failures, key=lambda failure: failure.row))
+
+    def answer(self, batch: Batch) -> Played:
+        """Answer rows that are bound already: columns by the names of the graph's inputs.
+
+        Raises:
+            ModelFailedError: when a model fails on everything.
+        """
+        return self._session.lend(lambda player: player.play(batch))
 
     def close(self) -> None:
         """Let the models go; the next batch loads them anew."""

@@ -24,6 +24,7 @@ from motet.engines.player import BatchPlayer
 from motet.engines.undeclared import Undeclared
 from motet.errors import InputError
 from motet.graph.check import CheckedGraph
+from motet.io import arrow_type
 from motet.io.fitted import decoded_schema
 from motet.models.locate import PINNED
 from motet.models.registry import find_handler
@@ -95,12 +96,42 @@ class Job:
         """
         checked = _absolute(checked)
         layout = RunLayout.of(checked, decoded_schema(schema), keep, drop, where, holds, row_ids)
+        return cls._made(checked, layout, batch_rows, num_rows, sample, goes_on=goes_on).declared()
+
+    @classmethod
+    def of_values(cls, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False) -> Job:
+        """A job over rows that are Python's: its workers `answer` what is bound already. `over` gives one for record batches.
+
+        Args:
+            checked, batch_rows, goes_on: as for `of`.
+
+        Raises:
+            ModelLoadError: when a model is not there.
+        """
+        checked = _absolute(checked)
+        types = checked.graph.stored_types
+        schema = pa.schema([(name, arrow_type(kind) or pa.null()) for name, kind in types.items()])
+        return cls._made(
+            checked, RunLayout.of(checked, schema, (), (), "the rows"), batch_rows, None, None, goes_on=goes_on
+        )
+
+    @classmethod
+    def _made(
+        cls,
+        checked: CheckedGraph,
+        layout: RunLayout,
+        batch_rows: int | None,
+        num_rows: int | None,
+        sample: pa.RecordBatch | None,
+        *,
+        goes_on: bool,
+    ) -> Job:
         host = Host(ModelResolver(), trials=Trials(), run=Tolerance(unlimited=goes_on))
         executor = Executor(checked, host)
         versions = host.resolver.versions(checked)
         sizes = _sizes_of(checked, host.resolver)
         host.expect(sizes)
-        kinds = _learned(layout, executor, sample) if layout.undeclared else {}
+        kinds = {} if sample is None or not layout.undeclared else _learned(layout, executor, sample)
         sizes |= {
             model.key: model.size.best for model in host.known if model.size.settled and not model.batch_invariant
         }
@@ -108,6 +139,16 @@ class Job:
         rows = BatchRows(executor, num_rows, 1, batch_rows, None, models=bool(versions)).by_size()
         made = cls(checked, layout, kinds, versions, sizes, rows, goes_on, "")
         return replace(made, digest=_digest(made))
+
+    def over(self, schema: pa.Schema, *, keep: Sequence[str] | None = None, drop: Sequence[str] = ()) -> Job:
+        """The same graph with the same models over rows of another schema.
+
+        Raises:
+            InputError: as for `of`.
+        """
+        layout = RunLayout.of(self.checked, decoded_schema(schema), keep, drop, "the rows")
+        digest = hashlib.sha256(self.digest.encode() + pickle.dumps(layout)).hexdigest()[:32]
+        return replace(self, layout=layout, digest=digest).declared()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -121,8 +162,26 @@ class Job:
 
     @cached_property
     def answers_schema(self) -> pa.Schema:
-        """Names and types of what is answered: kept columns and outputs."""
+        """Names and types of what is answered: kept columns and outputs.
+
+        Raises:
+            InputError: when nobody has declared the type of an output, and none was learned.
+        """
+        for name, node in _nodes_of(self.layout, self.checked).items():
+            if name not in self.kinds:
+                what = f"nobody says of which type the output {name!r} is, and it must be known before rows are played"
+                hint = f"declare it at the node {node!r}: outputs: TYPE, such as float32, or outputs: {{NAME: TYPE}}"
+                raise InputError(what, where=f"graph {self.checked.graph.name!r}", hint=hint)
         return self.layout.known(kinds=self.kinds)
+
+    def declared(self) -> Job:
+        """This job, of which `answers_schema` is known.
+
+        Raises:
+            InputError: when it is not.
+        """
+        _ = self.answers_schema
+        return self
 
     @property
     def failures_schema(self) -> pa.Schema:
@@ -169,19 +228,9 @@ def _nodes_of(layout: RunLayout, checked: CheckedGraph) -> dict[str, str]:
     return {name: checked.canonical[checked.graph.outputs[name]].partition(".")[0] for name in layout.undeclared}
 
 
-def _learned(layout: RunLayout, executor: Executor, sample: pa.RecordBatch | None) -> dict[str, Any]:
-    """The types of outputs that nobody declared, by the answers of a few rows.
-
-    Raises:
-        InputError: when there are no such rows.
-    """
-    nodes = _nodes_of(layout, executor.checked)
-    if sample is None:
-        name, node = next(iter(nodes.items()))
-        what = f"nobody says of which type the output {name!r} is, and it must be known before rows are played"
-        hint = f"declare it at the node {node!r}: outputs: TYPE, such as float32, or outputs: {{NAME: TYPE}}"
-        raise InputError(what, where=f"graph {executor.checked.graph.name!r}", hint=hint)
-    found, ids = Undeclared(nodes), np.arange(len(sample))
+def _learned(layout: RunLayout, executor: Executor, sample: pa.RecordBatch) -> dict[str, Any]:
+    """The types of outputs that nobody declared, by the answers of a few rows."""
+    found, ids = Undeclared(_nodes_of(layout, executor.checked)), np.arange(len(sample))
     player = BatchPlayer(layout, executor, Tolerance(unlimited=True), lambda: None)
     played = player.play(layout.bind(sample, ids)[0])
     if len(played.outputs):

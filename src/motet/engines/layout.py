@@ -24,7 +24,9 @@ from motet.runtime.bind import fill_defaults, read_stored
 from motet.runtime.executor import Played
 from motet.types import ColumnType
 
-__all__ = ["FAILURES", "RunLayout", "bind_frame", "choose_batch_rows", "choose_window_rows", "failures_table"]
+__all__ = [
+    "FAILURES", "RunLayout", "bind_frame", "check_names", "choose_batch_rows", "choose_window_rows", "failures_table", "is_bulky",
+]  # fmt: skip
 
 _SAID = ("node", "model", "version", "error", "message")
 FAILURES = pa.schema([("row", pa.int64(), False), *((name, pa.string(), False) for name in _SAID)])
@@ -234,27 +236,37 @@ def _kept(
         chosen = [
             field.name
             for field in source
-            if not (field.name in inputs and _is_bulky(inputs[field.name].type))
+            if not (field.name in inputs and is_bulky(inputs[field.name].type))
             and (not _is_nested(field.type) or holds(field))
         ]
     else:
         chosen = [name for name in source.names if name in keep]
     chosen = [name for name in chosen if name not in drop]
+    check_names(chosen, checked, where)
+    return tuple(chosen)
+
+
+def check_names(kept: Sequence[str], checked: CheckedGraph, where: str) -> None:
+    """See that no column that is kept is called as an output is.
+
+    Raises:
+        InputError: naming one that is.
+    """
     for name in checked.graph.outputs:
-        if name in chosen:
+        if name in kept:
             raise InputError(
                 f"both the source and the graph have a column {name!r}, and both would be written",
                 where=where,
                 hint=f"leave the source's out with --drop {name} (drop=[{name!r}]), or rename the graph's output",
             )
-    return tuple(chosen)
 
 
 def _is_nested(kind: Any) -> bool:
     return bool(pa.types.is_nested(kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind))
 
 
-def _is_bulky(kind: ColumnType) -> bool:
+def is_bulky(kind: ColumnType) -> bool:
+    """Whether an input of this type is not kept unless somebody asks for it."""
     return bool(kind.shape) or kind.dtype == "bytes"
 
 

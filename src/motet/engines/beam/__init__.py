@@ -1,0 +1,8 @@
+"""Apache Beam: graphs inside other people's pipelines.
+
+transform.py    `Graph.as_ptransform()`: which types go in and out
+play.py         what workers do: rows are held until a batch is full or the bundle ends, and keep their windows, times and keys
+rows.py         rows of Python (dicts, named tuples, Beam rows) as batches and back
+tables.py       record batches and tables
+types.py        between types of columns and Beam's
+"""

@@ -1,0 +1,160 @@
+"""What Beam's workers do: rows wait until a batch is full or their bundle ends, and are played together.
+
+An element keeps its windows, time, pane and key, whatever shares its batch. Nothing waits longer than its bundle, so no watermark
+passes what is held.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+from apache_beam.metrics import Metrics
+from apache_beam.pvalue import TaggedOutput
+from apache_beam.utils.windowed_value import WindowedValue
+
+from motet.engines.batch_worker import BatchWorker
+from motet.engines.beam.rows import Kept, PlayedElements, play_values
+from motet.engines.beam.tables import play_tables
+from motet.engines.job import Job
+from motet.system.recent import LruCache
+
+__all__ = ["FAILURES", "PlayRows"]
+
+FAILURES = "failures"
+"""The tag of what is said of rows that failed."""
+KINDS = 64
+"""Types of rows that are remembered."""
+SCHEMAS = 8
+"""Schemas of tables whose columns are remembered."""
+
+
+class _Kind(NamedTuple):
+    """Whether elements are keys and rows, whether rows are tables, and their type."""
+
+    keyed: bool
+    tables: bool
+    type: type
+
+
+@lru_cache(KINDS)
+def _kind(row: type, *, keyed: bool) -> _Kind:
+    return _Kind(keyed, issubclass(row, (pa.Table, pa.RecordBatch)), row)
+
+
+def _kind_of(element: Any) -> _Kind:
+    keyed = type(element) is tuple and len(element) == 2
+    row: Any = type(element[1] if keyed else element)
+    return _kind(row, keyed=keyed)
+
+
+class PlayRows(beam.DoFn):  # type: ignore[misc]
+    """Plays rows: dicts, named tuples, Beam's rows, tables and record batches, each also behind a key.
+
+    Args:
+        job: what is played.
+        kept: which columns are written beside the outputs.
+        typed: whether the job is over the schema of the tables that come.
+    """
+
+    def __init__(self, job: Job, kept: Kept, *, typed: bool) -> None:
+        self._job, self._kept, self._typed = job, kept, typed
+        self._held: list[WindowedValue] = []
+        self._kind, self._rows = _kind(dict, keyed=False), 0
+        namespace = f"motet.{job.checked.graph.name}"
+        self._counted = {name: Metrics.counter(namespace, name) for name in ("rows", "failures", "batches")}
+        self._seconds = Metrics.distribution(namespace, "batch_milliseconds")
+
+    def setup(self) -> None:
+        """Load the models, once a process."""
+        self._over: LruCache[bytes, BatchWorker] = LruCache(SCHEMAS)
+        self._worker = BatchWorker.shared(self._job)
+        self._worker.load()
+
+    def start_bundle(self) -> None:
+        """Begin with nothing: what a bundle that failed has held comes again."""
+        self._take()
+
+    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
+        """Hold an element, and play what is held where that fills a batch, or was of another kind."""
+        kind = _kind_of(element)
+        before = self._take() if self._held and kind != self._kind else None
+        self._kind = kind
+        self._held.append(windowed)
+        self._rows += _num_rows(element[1] if kind.keyed else element) if kind.tables else 1
+        full = self._take() if self._rows >= self._job.batch_rows else None
+        if before is None and full is None:
+            return ()
+        return chain(*(self._played(held) for held in (before, full) if held is not None))
+
+    def finish_bundle(self) -> Iterable[Any]:
+        """Play what is held."""
+        return self._played(self._take())
+
+    def _take(self) -> tuple[list[WindowedValue], _Kind, int]:
+        """What is held, and no more."""
+        found = self._held, self._kind, self._rows
+        self._held, self._rows = [], 0
+        return found
+
+    def _played(self, taken: tuple[list[WindowedValue], _Kind, int]) -> Iterator[Any]:
+        held, kind, rows = taken
+        if not held:
+            return
+        started = time.perf_counter()
+        played = self._play([each.value[1] if kind.keyed else each.value for each in held], kind)
+        self._seconds.update(round(1000 * (time.perf_counter() - started)))
+        self._counted["batches"].inc()
+        self._counted["rows"].inc(rows)
+        for each, answer in zip(held, played.answers, strict=True):
+            if answer is not None:
+                yield _in_place_of(each, (each.value[0], answer) if kind.keyed else answer)
+        for place, failure in played.failures:
+            each = held[place]
+            self._counted["failures"].inc(_num_rows(failure) if kind.tables else 1)
+            yield TaggedOutput(FAILURES, _in_place_of(each, (each.value[0], failure) if kind.keyed else failure))
+
+    def _play(self, values: Sequence[Any], kind: _Kind) -> PlayedElements:
+        if kind.tables:
+            return play_tables(self._worker_of, values)
+        return play_values(self._worker, self._kept, values)
+
+    def _worker_of(self, schema: pa.Schema) -> BatchWorker:
+        """What plays tables of a schema."""
+        if self._typed:
+            return self._worker
+        key = schema.serialize().to_pybytes()
+        found = self._over.get(key)
+        if found is None:
+            job = self._job.over(schema, keep=self._kept.keep, drop=self._kept.drop)
+            found = self._over.put(key, BatchWorker.shared(job))
+        return found
+
+
+def _num_rows(value: Any) -> int:
+    return int(value.num_rows)
+
+
+class _Windows(tuple):  # type: ignore[type-arg]
+    """Windows of an element that is given out while another one is processed.
+
+    Beam takes what is given out then for that one's, and repeats its windows where that one is in several: not these.
+    """
+
+    __slots__ = ()
+
+    def __mul__(self, times: Any) -> _Windows:
+        return self
+
+
+def _in_place_of(element: WindowedValue, value: Any) -> WindowedValue:
+    """A value with the windows, time and pane of an element."""
+    made = element.with_value(value)
+    if len(made.windows) != 1:
+        made.windows = _Windows(made.windows)
+    return made
