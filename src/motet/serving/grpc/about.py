@@ -5,19 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from google.protobuf.json_format import ParseDict
+
 from motet.errors import InputError, NotFoundError
 from motet.oip import messages
-from motet.oip.tensors import datatype_of, tensor_shape
+from motet.serving.repository.descriptions import config_of, index_of, metadata_of, server_metadata, statistics_of
 from motet.serving.repository.entry import Numbers
 from motet.serving.repository.repository import ModelRepository
-from motet.version import __version__
 
 __all__ = ["MetadataService"]
-
-EXTENSIONS = (
-    "classification", "model_configuration", "model_repository", "parameters", "schedule_policy", "statistics",
-)  # fmt: skip
-_STATISTICS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output")
 
 
 class MetadataService:
@@ -54,60 +50,28 @@ class MetadataService:
 
     async def server_metadata(self, _request: Any) -> Any:
         """What this server is."""
-        return messages.ServerMetadataResponse(name="motet", version=__version__, extensions=EXTENSIONS)
+        return _message(messages.ServerMetadataResponse, server_metadata())
 
     async def model_metadata(self, request: Any) -> Any:
         """What a model takes and gives."""
         served = self.repository.find_loaded(request.name, request.version)
-        answer = messages.ModelMetadataResponse(name=request.name, versions=served.versions, platform=served.platform)
-        for tensors, kinds in (
-            (answer.inputs, served.signature.inputs),
-            (answer.outputs, served.signature.outputs),
-        ):
-            for name, kind in kinds.items():
-                tensors.add(name=name, datatype=datatype_of(kind), shape=tensor_shape(kind))
-        return answer
+        return _message(messages.ModelMetadataResponse, metadata_of(request.name, served))
 
     async def model_config(self, request: Any) -> Any:
         """The same as Triton's configuration of a model, as far as it has a meaning here."""
         served = self.repository.find_loaded(request.name, request.version)
-        answer = messages.ModelConfigResponse()
-        config = answer.config
-        config.name, config.platform, config.backend = request.name, served.platform, "motet"
-        config.max_batch_size = self._max_rows
-        for name, each in served.inputs.items():
-            config.input.add(
-                name=name, data_type=_data_type(each.type), dims=tensor_shape(each.type)[1:], optional=each.has_default
-            )
-        for name, kind in served.signature.outputs.items():
-            config.output.add(name=name, data_type=_data_type(kind), dims=tensor_shape(kind)[1:])
-        return answer
+        config = config_of(request.name, served, self._max_rows)
+        return _message(messages.ModelConfigResponse, {"config": config})
 
     async def model_statistics(self, request: Any) -> Any:
         """How often, how long: of one model, or of all."""
-        if request.name:
-            chosen = {request.name: self.repository.find(request.name, request.version)}
-        else:
-            chosen = dict(self.repository.served)
-        answer = messages.ModelStatisticsResponse()
-        for name, served in chosen.items():
-            stats = answer.model_stats.add(name=name, version=served.versions[-1])
-            numbers = self._numbers(served) if self._numbers is not None else {}
-            for count in ("last_inference", "inference_count", "execution_count"):
-                setattr(stats, count, int(numbers.get(count, 0)))
-            for duration in _STATISTICS:
-                field = getattr(stats.inference_stats, duration)
-                field.count, field.ns = (int(number) for number in numbers.get(duration, (0, 0)))
-        return answer
+        one = {request.name: self.repository.find(request.name, request.version)} if request.name else None
+        return _message(messages.ModelStatisticsResponse, statistics_of(one or self.repository.served, self._numbers))
 
     async def repository_index(self, request: Any) -> Any:
         """Everything that has a name, its state, and why it is in it."""
-        answer = messages.RepositoryIndexResponse()
-        for name, served in self.repository.served.items():
-            if not request.ready or served.state == "READY":
-                for version in served.versions:
-                    answer.models.add(name=name, version=version, state=served.state, reason=served.told)
-        return answer
+        models = index_of(self.repository, lambda served: served.told, only_ready=request.ready)
+        return _message(messages.RepositoryIndexResponse, {"models": models})
 
     async def repository_model_load(self, request: Any) -> Any:
         """Load a graph, or load it anew; answered when it is ready."""
@@ -126,7 +90,6 @@ class MetadataService:
         return messages.RepositoryModelUnloadResponse()
 
 
-def _data_type(kind: Any) -> int:
-    name = datatype_of(kind)
-    number: int = messages.DataType.values_by_name[f"TYPE_{'STRING' if name == 'BYTES' else name}"].number
-    return number
+def _message(kind: Any, value: dict[str, Any]) -> Any:
+    """What JSON has, as a message of this kind, which may not have all of it."""
+    return ParseDict(value, kind(), ignore_unknown_fields=True)

@@ -4,4 +4,5 @@ repository.py     all of it; entry.py: one graph or model; placeholder.py: one w
 loader.py         models loaded and made ready to be played in batchers
 store_watcher.py  new versions of a store take the place of what was
 autoscaler.py     replicas that become more and fewer
+descriptions.py   what protocols say of all this
 """

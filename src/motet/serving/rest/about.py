@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -14,27 +15,19 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import InputError, NotReadyError
-from motet.graph.input import Input
-from motet.oip.tensors import datatype_of, tensor_shape
 from motet.serving.batching.parameters import no_shared_memory
 from motet.serving.middleware.middleware import Middleware
+from motet.serving.repository.descriptions import config_of, index_of, metadata_of, server_metadata, statistics_of
 from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.calls import administers, enter
 from motet.serving.rest.parts import AppParts
 from motet.serving.rest.respond import json_response, read_object
-from motet.types import ColumnType
-from motet.version import __version__
 
-__all__ = ["EXTENSIONS", "MetadataRoutes"]
+__all__ = ["MetadataRoutes"]
 
-EXTENSIONS = (
-    "binary_tensor_data", "classification", "model_configuration", "model_repository", "parameters", "schedule_policy",
-    "statistics",
-)  # fmt: skip
 Endpoint = Callable[[Request], Awaitable[Response]]
 Act = Callable[[str, Mapping[str, Any]], Awaitable[None]]
-_DURATIONS = ("success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss")
 _IGNORED = ("unload_dependents",)
 """Parameters of Triton's clients that mean nothing here."""
 
@@ -87,7 +80,7 @@ class MetadataRoutes:
 
     async def server(self, _request: Request) -> Response:
         """What this server is."""
-        return json_response({"name": "motet", "version": __version__, "extensions": EXTENSIONS})
+        return json_response(server_metadata("binary_tensor_data"))
 
     async def live(self, _request: Request) -> Response:
         """Whether the process runs."""
@@ -115,16 +108,7 @@ class MetadataRoutes:
 
     async def model(self, request: Request) -> Response:
         """What a model takes and gives."""
-        served = self._find_loaded(request)
-        return json_response(
-            {
-                "name": request.path_params["name"],
-                "versions": served.versions,
-                "platform": served.platform,
-                "inputs": _tensors(served.signature.inputs),
-                "outputs": _tensors(served.signature.outputs),
-            }
-        )
+        return json_response(metadata_of(request.path_params["name"], self._find_loaded(request)))
 
     async def model_ready(self, request: Request) -> Response:
         """Whether a model can be called; 503 where not."""
@@ -138,40 +122,17 @@ class MetadataRoutes:
 
     async def config(self, request: Request) -> Response:
         """Triton's configuration of a model, as far as it has a meaning here."""
-        served = self._find_loaded(request)
-        config: dict[str, Any] = {
-            "name": request.path_params["name"],
-            "platform": served.platform,
-            "backend": "motet",
-            "version_policy": {"all": {}},
-            "max_batch_size": self._repository.limits.rows,
-            "input": [_configured(name, each.type, each) for name, each in served.inputs.items()],
-            "output": [_configured(name, kind, None) for name, kind in served.signature.outputs.items()],
-            "parameters": {},
-        }
-        if served.kind == "graph":
-            steps = [{"model_name": model.name, "model_version": "-1"} for model in served.models]
-            config["ensemble_scheduling"] = {"step": steps}
-        return json_response(config)
+        name, max_rows = request.path_params["name"], self._repository.limits.rows
+        return json_response(config_of(name, self._find_loaded(request), max_rows))
 
     async def stats(self, request: Request) -> Response:
         """How often a model was asked, and how long it took."""
-        served = self._find(request)
-        return json_response({"model_stats": [self._stats(request.path_params["name"], served)]})
+        asked = {request.path_params["name"]: self._find(request)}
+        return json_response(statistics_of(asked, self._parts.numbers))
 
     async def all_stats(self, _request: Request) -> Response:
         """The same of everything."""
-        return json_response({"model_stats": [self._stats(*each) for each in self._repository.served.items()]})
-
-    def _stats(self, name: str, served: RepositoryEntry) -> dict[str, Any]:
-        numbers: Mapping[str, Any] = {} if self._parts.numbers is None else self._parts.numbers(served)
-        stats: dict[str, Any] = {"name": name, "version": served.versions[-1]}
-        for count in ("last_inference", "inference_count", "execution_count"):
-            stats[count] = int(numbers.get(count, 0))
-        durations = {name: numbers.get(name, (0, 0)) for name in _DURATIONS}
-        stats["inference_stats"] = {name: {"count": int(n), "ns": int(ns)} for name, (n, ns) in durations.items()}
-        stats["batch_stats"] = []
-        return stats
+        return json_response(statistics_of(self._repository.served, self._parts.numbers))
 
     async def index(self, request: Request) -> Response:
         """Everything that has a name, its state, and why it is in it."""
@@ -180,14 +141,8 @@ class MetadataRoutes:
         only_ready = False if only_ready is None else only_ready
         if not isinstance(only_ready, bool):
             raise InputError(f"'ready' must be true or false; got {only_ready!r}")
-        return json_response(
-            [
-                {"name": name, "version": version, "state": served.state, "reason": served.why(administers=admin)}
-                for name, served in self._repository.served.items()
-                if served.state == "READY" or not only_ready
-                for version in served.versions
-            ]
-        )
+        reason = partial(RepositoryEntry.why, administers=admin)
+        return json_response(index_of(self._repository, reason, only_ready=only_ready))
 
     async def shared_memory(self, _request: Request) -> Response:
         """Triton's regions of shared memory: there are none."""
@@ -240,24 +195,3 @@ def _nothing_given(act: Callable[[str], Awaitable[Any]]) -> Act:
         await act(name)
 
     return done
-
-
-def _tensors(kinds: Mapping[str, ColumnType]) -> list[dict[str, Any]]:
-    """BYTES that are texts say so as other servers do it, by a parameter."""
-    return [
-        {"name": name, "datatype": datatype_of(kind), "shape": tensor_shape(kind)}
-        | ({"parameters": {"content_type": "str"}} if kind.dtype == "string" else {})
-        for name, kind in kinds.items()
-    ]
-
-
-def _configured(name: str, kind: ColumnType, given: Input | None) -> dict[str, Any]:
-    datatype = datatype_of(kind)
-    config: dict[str, Any] = {
-        "name": name,
-        "data_type": f"TYPE_{'STRING' if datatype == 'BYTES' else datatype}",
-        "dims": tensor_shape(kind)[1:],
-    }
-    if given is not None:
-        config["optional"] = given.has_default
-    return config
