@@ -6,6 +6,7 @@ whole_files.py  files that are written whole or not at all
 progress*.py    how far work is, told on a terminal, in a notebook or as lines of a log
 incidents.py    what goes wrong around answers, as lines of the log that are counted
 html.py         tables for notebooks
+line_writer.py  files of lines, written by one thread; rotating_file.py: one that several processes append to
 streams.py      the standard streams, where they are closed or nobody reads them
 lifeline.py     processes that end with the one that has started them
 processes.py    what is known of processes from outside

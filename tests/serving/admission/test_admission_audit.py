@@ -45,7 +45,7 @@ def test_what_was_written_is_in_the_file_when_the_log_is_closed(file):
     found = lines(file)
     assert [line["at"] for line in found] == [number + 0.5 for number in range(2500)]
     assert found[0] == {"at": 0.5, "name": "alice", "kind": "key", "class": "gold", "status": 200, "rows": 3}
-    assert (log.num_written, log.num_dropped) == (2500, 0)
+    assert (log.lines.num_written, log.lines.num_dropped) == (2500, 0)
     assert os.stat(file).st_mode & 0o077 == 0
 
 
@@ -64,15 +64,15 @@ def test_a_disk_that_hangs_makes_nobody_wait_and_what_is_too_much_is_counted(fil
     log.close()
     assert 100 <= kept <= 100 + 2 * 1000
     assert len(lines(file)) == kept
-    assert log.num_dropped == 5000 - kept
+    assert log.lines.num_dropped == 5000 - kept
 
 
 def test_full_files_are_put_aside_and_the_oldest_deleted(file, tmp_path):
     log = AuditLog(AuditConfig(file, file_bytes=2000, files=3))
     for number in range(50):
-        before = log.num_written
+        before = log.lines.num_written
         log.write(AuditEntry(at=number, name="x" * 500))
-        until(lambda before=before: log.num_written > before)  # type: ignore[misc]
+        until(lambda before=before: log.lines.num_written > before)  # type: ignore[misc]
     log.close()
     names = sorted(each.name for each in tmp_path.iterdir())
     assert names == ["audit.jsonl", "audit.jsonl.1", "audit.jsonl.2", "audit.jsonl.lock"]
@@ -103,19 +103,19 @@ def test_a_file_that_cannot_be_written_is_counted_and_tried_again(file, tmp_path
     folder = tmp_path / "logs"
     log = AuditLog(AuditConfig(str(folder / "audit.jsonl"), file_bytes=1, files=2))
     log.write(AuditEntry(at=1))
-    until(lambda: log.num_written)
+    until(lambda: log.lines.num_written)
     aside = folder / "audit.jsonl.1"
     aside.mkdir()
     (aside / "in the way").touch()
     log.write(AuditEntry(at=2))
-    until(lambda: log.num_dropped)
-    assert "audit.jsonl" in log.error
+    until(lambda: log.lines.num_dropped)
+    assert "audit.jsonl" in log.lines.error
     (aside / "in the way").unlink()
     aside.rmdir()
     log.write(AuditEntry(at=3))
     log.close()
     assert sorted(line["at"] for line in all_lines(folder)) == [1, 3]
-    assert (log.num_written, log.num_dropped, log.error) == (2, 1, "")
+    assert (log.lines.num_written, log.lines.num_dropped, log.lines.error) == (2, 1, "")
 
 
 def test_an_entry_that_cannot_be_written_as_text_harms_no_other(file):
@@ -124,7 +124,7 @@ def test_an_entry_that_cannot_be_written_as_text_harms_no_other(file):
         log.write(AuditEntry(at=1, name=name))
     log.close()
     assert [line["name"] for line in lines(file)] == ["alice", "bob"]
-    assert (log.num_written, log.num_dropped) == (2, 1)
+    assert (log.lines.num_written, log.lines.num_dropped) == (2, 1)
 
 
 def test_a_closed_log_takes_nothing_more(file):
@@ -132,7 +132,7 @@ def test_a_closed_log_takes_nothing_more(file):
     log.close()
     assert not log.write(AuditEntry(at=1))
     log.close()
-    assert log.num_dropped == 1
+    assert log.lines.num_dropped == 1
 
 
 def test_a_file_that_cannot_be_opened_is_told_when_a_server_starts(tmp_path):

@@ -9,8 +9,8 @@ import pytest
 from motet.errors import GraphError
 from motet.serving.config.observability import LogConfig, ObservabilityConfig
 from motet.serving.observability.access_log import Access, access_log
-from motet.serving.observability.line_writer import Lines, LineWriter
 from motet.serving.observability.observability import Observability
+from motet.system.line_writer import Lines, LineWriter
 from serving.observability.observability_parts import total
 
 

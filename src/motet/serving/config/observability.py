@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from motet.graph.section import Bytes, Section, between, flag, matching, path
+from motet.system.line_writer import STDERR
 
-__all__ = ["STDERR", "LogConfig", "ObservabilityConfig", "TraceConfig"]
-
-STDERR = "stderr"
+__all__ = ["LogConfig", "ObservabilityConfig", "TraceConfig"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ publisher.py   what nodes, models and the process itself have counted, copied to
 exposition.py  the text that Prometheus reads
 status.py      rates, latencies and errors of the last seconds, and Triton's statistics
 replicas.py    what the replicas of models are doing; places.py: what models share
-line_writer.py files of lines, written by one thread
 access_log.py  a line for each request
 server_log.py  what the server itself says: lines of text or JSON
 incidents.py   what it says of requests that fail and of queues that are full

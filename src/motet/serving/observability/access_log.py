@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from motet.serving.config.observability import LogConfig
-from motet.serving.observability.line_writer import Lines, LineWriter
+from motet.system.line_writer import Lines, LineWriter
 
 __all__ = ["Access", "access_log"]
 

@@ -19,7 +19,6 @@ from motet.serving.observability.access_log import Access, access_log
 from motet.serving.observability.counters import Counters, Kind
 from motet.serving.observability.errors import ERRORS, Errors
 from motet.serving.observability.incidents import Overflow, say_failed, say_stall
-from motet.serving.observability.line_writer import Lines, LineWriter
 from motet.serving.observability.metrics import CallerMetrics, CodeMetrics, GraphMetrics
 from motet.serving.observability.places import Lender, PlacesBoard, pool_status
 from motet.serving.observability.publisher import CountedEntry, Publisher, Traffic, open_files
@@ -28,6 +27,7 @@ from motet.serving.observability.status import Status, statistics
 from motet.serving.observability.totals import Totals
 from motet.serving.observability.tracing import Tracing
 from motet.system.incidents import INCIDENTS, KINDS, Outage
+from motet.system.line_writer import Lines, LineWriter
 
 __all__ = ["GraphHook", "Observability", "Watched"]
 
