@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import multiprocessing
 import pickle
+import shutil
 import struct
 import threading
 from pathlib import Path
@@ -19,6 +21,7 @@ from hypothesis import strategies as st
 
 import motet as mt
 from motet.errors import InputError, UnknownNameError
+from motet.training.data import cache
 from motet.training.data.cache import DiskCache
 
 
@@ -173,6 +176,27 @@ def test_a_damaged_entry_is_filled_again(tmp_path: Path) -> None:
     damaged = next(tmp_path.glob("*/0.bin"))
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert flat(seen(pickle.loads(pickle.dumps(rows)))) == list(range(8))
+
+
+def test_who_waits_for_an_entry_has_it_when_the_other_ends_and_gives_up_after_an_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = numbers(8).cache(tmp_path)
+    seen(rows)
+    entry = next(tmp_path.glob("*/about.json")).parent
+    shutil.rmtree(entry)
+    with open(tmp_path / f".{entry.name}.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with monkeypatch.context() as patch:
+            patch.setattr(cache, "_WAIT_S", 0.0)
+            with pytest.raises(InputError, match="another process has been filling this entry for 0 s"):
+                seen(pickle.loads(pickle.dumps(rows)))
+        found: list[Any] = []
+        waiting = threading.Thread(target=lambda: found.append(seen(pickle.loads(pickle.dumps(rows)))))
+        waiting.start()
+        assert found == []
+    waiting.join()
+    assert flat(found[0]) == list(range(8))
 
 
 def _fill(folder: str, counted: Any) -> None:

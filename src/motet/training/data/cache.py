@@ -16,11 +16,11 @@ import json
 import os
 import shutil
 import tempfile
-import time
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import IO, Any, Protocol
 
 import numpy as np
 
@@ -30,7 +30,6 @@ from motet.training.data.readers import ArraysReader, Columns, RandomReader, sam
 __all__ = ["DiskCache", "MemoryCache", "RowCache", "cache_at"]
 
 _WAIT_S = 3600.0
-_POLL_S = 0.05
 _ABOUT = "about.json"
 
 Blocks = Callable[[], Iterable[Columns]]
@@ -209,21 +208,35 @@ def _bounded(blocks: Iterable[Columns], max_bytes: int, where: str) -> Iterator[
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process; waits an hour at most."""
-    deadline = time.monotonic() + _WAIT_S
     with open(path, "a") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    raise InputError(
-                        f"another process has been filling this entry for {_WAIT_S:g} s",
-                        where=str(path),
-                        hint="see what it does, or use another folder",
-                    ) from None
-                time.sleep(_POLL_S)
+        if not _taken(file):
+            waiting = threading.Thread(target=_wait, args=(os.dup(file.fileno()),), daemon=True)
+            waiting.start()
+            waiting.join(_WAIT_S)
+            if not _taken(file):
+                raise InputError(
+                    f"another process has been filling this entry for {_WAIT_S:g} s",
+                    where=str(path),
+                    hint="see what it does, or use another folder",
+                )
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    """Take the lock of a file if it is free, or held through this file."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _wait(descriptor: int) -> None:
+    """Hold the lock of an open file, a copy of whose descriptor is given; who does not wait any longer gives it back."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    finally:
+        os.close(descriptor)
 
 
 def entry_key(parts: Iterable[str]) -> str:
