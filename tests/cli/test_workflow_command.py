@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -104,6 +105,7 @@ def test_a_failed_run_says_where_and_can_be_looked_at(run: Any, tmp_path: Path) 
     ("arguments", "message"),
     [
         (["run", "nowhere.py"], "there is no Python file"),
+        (["run", "commanded"], f"{os.sep}commanded\n  hint: give the file of a workflow: FILE.py or FILE.py:NAME"),
         (["run"], "no workflow is named"),
         (["run", "commanded.py:other"], "unknown workflow 'other'"),
         (["run", "commanded.py", "--set", "m=3"], "unknown parameter 'm'"),

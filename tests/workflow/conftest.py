@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +15,7 @@ from motet.workflow.play import start
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch):
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Runs and caches of each test are its own."""
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "home"))
     monkeypatch.delenv("MOTET_WORKFLOW_CACHE", raising=False)
@@ -21,7 +23,7 @@ def home(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def clock(monkeypatch):
+def clock(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The time of the cache."""
     now = [2_000_000_000.0]
     monkeypatch.setattr(start, "Cache", lambda root: Cache(root, lambda: now[0]))
@@ -43,7 +45,7 @@ class Project:
             path.write_text(text)
         self.forget()
 
-    def load(self, name: str):
+    def load(self, name: str) -> Any:
         """A module, loaded anew if it was written anew."""
         sys.dont_write_bytecode, before = True, sys.dont_write_bytecode
         try:
@@ -60,7 +62,7 @@ class Project:
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A folder of modules that can be imported."""
     made = Project(tmp_path / "project")
     monkeypatch.syspath_prepend(str(made.folder))

@@ -44,7 +44,7 @@ def kind_apart(value: Any) -> str:
 
 
 @mt.workflow
-def resources():
+def resources() -> Any:
     return pid(), sums(array()["x"])
 
 
@@ -64,7 +64,7 @@ def dies() -> None:
 
 
 @mt.workflow
-def troubles():
+def troubles() -> Any:
     return own_failure(), sleeps(), dies()
 
 
@@ -98,7 +98,7 @@ def leaves_once() -> str:
 
 
 @mt.workflow
-def deaths(hows: list[str]):
+def deaths(hows: list[str]) -> Any:
     return [ends_once(how) for how in hows], leaves_once()
 
 
@@ -135,7 +135,7 @@ def predicted_apart(model: Scaled, x: float) -> tuple[float, list[float], bool]:
 
 
 @mt.workflow
-def unwritten():
+def unwritten() -> Any:
     made = trained()
     return [
         predicted(made, 1.0),
@@ -151,7 +151,7 @@ def locked() -> Any:
 
 
 @mt.workflow
-def unsent():
+def unsent() -> Any:
     return locked()
 
 
@@ -174,7 +174,7 @@ def changed(values: Any, by: float) -> list[float]:
 
 
 @mt.workflow
-def full_disk(n: int):
+def full_disk(n: int) -> Any:
     values = counted(n)
     twice = doubled(values)
     return [changed(twice["twice"], 1.0), changed(twice["twice"], 2.0), twice["mean"]]
@@ -186,7 +186,7 @@ def hungry() -> None:
 
 
 @mt.workflow
-def hungry_flow():
+def hungry_flow() -> Any:
     return hungry()
 
 

@@ -7,6 +7,7 @@ import random
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,7 @@ FACTOR = 1
 
 
 @mt.step
-def seeded(seed, wait):
+def seeded(seed: Any, wait: Any) -> Any:
     np.random.seed(seed)
     random.seed(seed)
     wait()
@@ -24,7 +25,7 @@ def seeded(seed, wait):
 
 
 @mt.step
-def placed(folder, wait):
+def placed(folder: Any, wait: Any) -> Any:
     os.makedirs(folder)
     os.chdir(folder)
     wait()
@@ -32,14 +33,14 @@ def placed(folder, wait):
 
 
 @mt.step
-def told(value, wait):
+def told(value: Any, wait: Any) -> Any:
     os.environ["MOTET_TEST_TOLD"] = value
     wait()
     return os.environ["MOTET_TEST_TOLD"], os.getpid()
 
 
 @mt.step
-def strict(wait):
+def strict(wait: Any) -> Any:
     warnings.simplefilter("error")
     np.seterr(over="raise")
     wait()
@@ -47,13 +48,13 @@ def strict(wait):
 
 
 @mt.step
-def plain(wait):
+def plain(wait: Any) -> Any:
     wait()
     return os.getcwd(), os.environ.get("MOTET_TEST_TOLD"), warnings.filters[0][0], np.geterr()["over"], os.getpid()
 
 
 @mt.step
-def alike():
+def alike() -> Any:
     """Nothing that a process has once."""
     found = np.random.default_rng(3).random(), np.setdiff1d([1, 2], [2]), os.environ.get("HOME"), dict(os.environ)
     found[3]["HOME"] = "nowhere"
@@ -61,19 +62,19 @@ def alike():
 
 
 @mt.step
-def scaled(seed):
+def scaled(seed: Any) -> Any:
     np.random.seed(seed)
     return FACTOR * seed, os.getpid()
 
 
 @mt.step(process=False)
-def shares(value):
+def shares(value: Any) -> Any:
     os.environ["MOTET_TEST_TOLD"] = value
     return os.getpid()
 
 
 @mt.step(retries=2, backoff_s=0.0)
-def fails_once(folder, seed):
+def fails_once(folder: Any, seed: Any) -> Any:
     np.random.seed(seed)
     path = Path(folder) / str(seed)
     if not path.exists():
@@ -83,17 +84,17 @@ def fails_once(folder, seed):
 
 
 @mt.step
-def gives_function(seed):
+def gives_function(seed: Any) -> Any:
     np.random.seed(seed)
     return lambda: seed
 
 
-def short():
+def short() -> None:
     time.sleep(0.02)  # so that others run meanwhile; nothing is told by how long
 
 
 @mt.workflow
-def side_by_side(folder, wait=short):
+def side_by_side(folder: Any, wait: Any = short) -> Any:
     return (
         [seeded(seed, wait) for seed in range(4)],
         [placed(f"{folder}/{i}", wait) for i in range(3)],

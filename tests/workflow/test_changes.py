@@ -26,6 +26,7 @@ import uuid
 import zipfile
 import zipimport
 import zoneinfo
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,11 +92,11 @@ FOLDERS = ("elsewhere", "site-packages", "project/code.zip")
 class Table:
     """Writes and runs the versions of a row."""
 
-    def __init__(self, project):
+    def __init__(self, project: Any) -> None:
         self.project, self.folder = project, project.folder
         self._files: set[str] = set()
 
-    def write(self, text, version):
+    def write(self, text: Any, version: Any) -> None:
         shutil.rmtree(self.folder)
         self.folder.mkdir()
         os.chdir(self.folder)
@@ -110,7 +111,7 @@ class Table:
             else:
                 path.write_text(content)
 
-    def load(self):
+    def load(self) -> Any:
         """The flow, with nothing left of what was loaded before."""
         tops = {part for name in self._files for part in re.split(r"[/.]", name)} - sys.stdlib_module_names
         for name in [name for name in sys.modules if name.partition(".")[0] in tops]:
@@ -120,14 +121,14 @@ class Table:
         project_modules.pin.cache_clear()
         return self.project.load("flow")
 
-    def state(self):
+    def state(self) -> Any:
         """What became of the step in a run, and its result."""
         run = self.load().flow().run(resume=False)
         return run.steps[0].state, repr(run.output)
 
 
 @pytest.fixture
-def table(project, monkeypatch):
+def table(project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     monkeypatch.chdir(project.folder.parent)
     for folder in FOLDERS:
         monkeypatch.syspath_prepend(str(project.folder.parent / folder))
@@ -150,7 +151,7 @@ ROWS = [
 
 @pytest.mark.parametrize(("expected", "text"), ROWS)
 @pytest.mark.filterwarnings("ignore")
-def test_a_change_of_code(table, expected, text):
+def test_a_change_of_code(table: Any, expected: Any, text: Any) -> None:
     table.write(text, 0)
     state, before = table.state()
     assert state == "done"
@@ -163,11 +164,11 @@ def test_a_change_of_code(table, expected, text):
     assert told == (after if state == "done" else before)
 
 
-def rows(table):
+def rows(table: Any) -> Any:
     return [pytest.param(*row[:1], *row[2:], id=row[1]) for row in table]
 
 
-def is_hit(expected):
+def is_hit(expected: Any) -> Any:
     """Whether a row expects a hit."""
     return expected == "hit" or expected.startswith("unseen")
 
@@ -196,7 +197,7 @@ class Way(enum.Flag):
 
 
 class Plain:
-    def __init__(self, **held):
+    def __init__(self, **held: Any) -> None:
         self.__dict__.update(held)
 
 
@@ -216,39 +217,39 @@ class Struct(msgspec.Struct):
 SHARED = [1]
 
 
-def frozen(array):
+def frozen(array: Any) -> Any:
     array.setflags(write=False)
     return array
 
 
-def drawn(generator):
+def drawn(generator: Any) -> Any:
     generator.random()
     return generator
 
 
-def linear(seed):
+def linear(seed: Any) -> Any:
     torch.manual_seed(seed)
     return torch.nn.Linear(2, 2)
 
 
-def elsewhere(tensor):
+def elsewhere(tensor: Any) -> Any:
     """A tensor whose numbers lie in memory that processes share."""
     return tensor.share_memory_()
 
 
 @mt.step(cache=True)
-def take(value):
+def take(value: Any) -> Any:
     return 1
 
 
 @mt.workflow
-def taking(value):
+def taking(value: Any) -> Any:
     return take(value)
 
 
 @pytest.mark.parametrize(("expected", "one", "other"), rows(VALUES))
 @pytest.mark.filterwarnings("ignore")
-def test_a_change_of_what_a_step_is_given(expected, one, other):
+def test_a_change_of_what_a_step_is_given(expected: Any, one: Any, other: Any) -> None:
     with put_back({"a seed"}):
         for wrapped in ("{}", "[{}]", "{{'k': ({}, 0)}}"):
             first, second = (taking(eval(wrapped.format(each))).run(resume=False) for each in (one, other))
@@ -257,19 +258,22 @@ def test_a_change_of_what_a_step_is_given(expected, one, other):
 
 
 @mt.step(cache=True)
-def read(file):
-    path = Path(file)
-    files = sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
-    return [(str(each.relative_to(path)), each.read_bytes()) for each in files]
+def read(file: Any) -> Any:
+    path, found = Path(file), []
+    for at, folders, names in os.walk(path, followlinks=True):
+        place = os.path.relpath(at, path)
+        found += [(place, each, None) for each in folders]
+        found += [(place, each, Path(at, each).read_bytes()) for each in names]
+    return sorted(found) if path.is_dir() else path.read_bytes()
 
 
 @mt.workflow
-def reading(file):
+def reading(file: Any) -> Any:
     return read(mt.File(file))
 
 
 @pytest.mark.parametrize(("expected", "make", "change"), rows(FILES))
-def test_a_change_of_a_file(tmp_path, expected, make, change):
+def test_a_change_of_a_file(tmp_path: Path, expected: Any, make: Any, change: Any) -> None:
     path = tmp_path / "data"
     make(path)
     before = reading(path).run(resume=False).output
@@ -281,7 +285,9 @@ def test_a_change_of_a_file(tmp_path, expected, make, change):
 
 
 @pytest.mark.parametrize(("expected", "text", "change"), rows(AROUND))
-def test_a_change_around_a_program(table, monkeypatch, expected, text, change):
+def test_a_change_around_a_program(
+    table: Any, monkeypatch: pytest.MonkeyPatch, expected: Any, text: Any, change: Any
+) -> None:
     inside = expected == "miss" and "sys.modules" in inspect.getsource(change)
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
@@ -300,7 +306,7 @@ def test_a_change_around_a_program(table, monkeypatch, expected, text, change):
     }[expected.partition(":")[0]]  # fmt: skip
 
 
-def digests(folder):
+def digests(folder: Any) -> None:
     """Tell a digest of each row's code and value."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -314,13 +320,13 @@ def digests(folder):
         sys.stdout.write(f"\n{name} {Session.argument(bare_session(folder), eval(one)).digest}")
 
 
-def bare_session(folder):
+def bare_session(folder: Any) -> Any:
     cache = Cache(folder / "cache")
     return Session("", cache, None, None, [], {}, threading.Event(), None)
 
 
 @pytest.mark.timeout(600)
-def test_every_row_is_the_same_in_every_process(tmp_path):
+def test_every_row_is_the_same_in_every_process(tmp_path: Path) -> None:
     program = "import pathlib, sys, workflow.test_changes as t; t.digests(pathlib.Path(sys.argv[1]))"
     path = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])
     found = []
@@ -341,14 +347,14 @@ def test_every_row_is_the_same_in_every_process(tmp_path):
     assert [both for both in zip(one, other, strict=True) if both[0] != both[1]] == []
 
 
-def not_seen():
+def not_seen() -> Any:
     """What docs/workflows.md says is not seen."""
     text = (Path(__file__).parents[2] / "docs" / "workflows.md").read_text()
     section = text.split("Not seen are:\n\n- ")[1].split("\n\n")[0]
     return [" ".join(each.split()) for each in section.split("\n- ")]
 
 
-def test_the_guide_lists_just_what_is_not_seen():
+def test_the_guide_lists_just_what_is_not_seen() -> None:
     expected = [row[0] for table in (*CODE.values(), VALUES, FILES, AROUND) for row in table]
     told = {each.partition(": ")[2] for each in expected if each.startswith("unseen")}
     listed = not_seen()

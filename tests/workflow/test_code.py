@@ -80,18 +80,18 @@ def idle(x):
 """
 
 
-def digest(project, parts: str, user: str = USER, name: str = "work") -> str:
+def digest(project: Any, parts: str, user: str = USER, name: str = "work") -> str:
     project.write(parts=parts, user=user)
     return follow(getattr(project.load("user"), name)).digest
 
 
-def test_what_a_function_does_not_use_does_not_count(project):
+def test_what_a_function_does_not_use_does_not_count(project: Any) -> None:
     assert digest(project, HELPERS, name="idle") == digest(
         project, HELPERS.replace("LIMIT = 3", "LIMIT = 9"), name="idle"
     )
 
 
-def test_the_digest_is_the_same_in_another_process(project):
+def test_the_digest_is_the_same_in_another_process(project: Any) -> None:
     import os
     import subprocess
     import sys
@@ -112,10 +112,10 @@ def test_the_digest_is_the_same_in_another_process(project):
 
 
 class Scaled:
-    def __init__(self, by):
+    def __init__(self, by: Any) -> None:
         self.by = by
 
-    def times(self, x):
+    def times(self, x: Any) -> Any:
         return x * self.by
 
     __call__ = times
@@ -132,19 +132,19 @@ class Scaled:
     ],
     ids=["a method of a dict", "a bound method", "an instance that is called", "a partial", "a keyword of a partial"],
 )
-def test_what_is_called_counts_with_what_it_holds(made):
+def test_what_is_called_counts_with_what_it_holds(made: Any) -> None:
     assert follow(made(2)).digest == follow(made(2)).digest
     assert follow(made(2)).digest != follow(made(3)).digest
 
 
-def test_closures_of_one_function_have_digests_of_their_own(project):
+def test_closures_of_one_function_have_digests_of_their_own(project: Any) -> None:
     project.write(parts=HELPERS)
     parts = project.load("parts")
     assert follow(parts.made(1)).digest != follow(parts.made(2)).digest
     assert follow(parts.made(1)).digest == follow(parts.made(1)).digest
 
 
-def test_imports_inside_functions_count_with_their_modules_without_being_loaded(project):
+def test_imports_inside_functions_count_with_their_modules_without_being_loaded(project: Any) -> None:
     user = "def work(x):\n    import later\n    return later.f(x)\n"
     later = "import deeper\ndef f(x): return deeper.g(x)\n"
     deeper = "def g(x): return x\n"
@@ -158,13 +158,13 @@ def test_imports_inside_functions_count_with_their_modules_without_being_loaded(
     assert "later" not in sys.modules
 
 
-def test_registries_of_functions_are_followed(project):
+def test_registries_of_functions_are_followed(project: Any) -> None:
     user = "import parts\nCHOICES = {'d': parts.deep, 'c': [parts.clean]}\ndef work(x): return CHOICES['d'](x)\n"
     assert digest(project, HELPERS, user) != digest(project, HELPERS.replace("deep(x) * by", "deep(x)"), user)
     assert digest(project, HELPERS, user) == digest(project, HELPERS.replace("return x - 1", "return x - 2"), user)
 
 
-def test_dataclasses_and_enumerations_count(project):
+def test_dataclasses_and_enumerations_count(project: Any) -> None:
     text = (
         "import enum\nfrom dataclasses import dataclass, field\n"
         "class Kind(enum.Enum):\n    A = 1\n    B = 2\n    def told(self): return self.name\n"
@@ -184,10 +184,10 @@ def test_dataclasses_and_enumerations_count(project):
         assert follow(project.load("user").work).digest != found.digest, before
 
 
-def test_packages_count_by_their_versions():
+def test_packages_count_by_their_versions() -> None:
     import numpy as np
 
-    def work(x):
+    def work(x: Any) -> Any:
         return np.asarray(x)
 
     assert follow(work).pins["numpy"] == np.__version__
@@ -198,10 +198,10 @@ NUMBERS = st.integers(-3, 3)
 
 
 @given(first=st.tuples(NUMBERS, NUMBERS, NUMBERS), second=st.tuples(NUMBERS, NUMBERS, NUMBERS))
-def test_equal_programs_have_equal_digests_and_others_do_not(first, second):
+def test_equal_programs_have_equal_digests_and_others_do_not(first: Any, second: Any) -> None:
     """Constant, closure value and default are drawn; the digest is equal just where all three are."""
 
-    def program(constant: int, held: int, default: int):
+    def program(constant: int, held: int, default: int) -> Any:
         space: dict[str, Any] = {"__name__": "drawn", "LIMIT": constant}
         exec(f"def helper(x, by={default}): return x * by + LIMIT", space)
         exec("def make(held):\n def work(x): return helper(x) + held\n return work", space)

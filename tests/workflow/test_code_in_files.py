@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 LIB = """
@@ -77,13 +80,15 @@ KINDS = [
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_packed_counts_with_the_code_that_it_names(project, tmp_path, monkeypatch, kind):
+def test_what_is_packed_counts_with_the_code_that_it_names(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: Any
+) -> None:
     if kind == "joblib":
         pytest.importorskip("joblib")
     monkeypatch.chdir(tmp_path)
     by = 1 if kind == "function" else 2
 
-    def run(factor, other):
+    def run(factor: Any, other: Any) -> Any:
         project.write(lib=LIB.format(factor=factor, other=other), flow=FLOW)
         return project.load("flow").flow(kind).run(resume=False)
 
@@ -96,7 +101,9 @@ def test_what_is_packed_counts_with_the_code_that_it_names(project, tmp_path, mo
     assert (again.output, again.steps[1].state) == (5 * by, "hit")
 
 
-def test_a_named_file_counts_with_the_code_that_it_names(project, tmp_path, monkeypatch):
+def test_a_named_file_counts_with_the_code_that_it_names(
+    project: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import pickle
 
     monkeypatch.chdir(tmp_path)

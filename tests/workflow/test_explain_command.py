@@ -6,7 +6,9 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -106,7 +108,7 @@ def said(text: str) -> dict[str, list[str]]:
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     made = Folder(tmp_path / "work")
     made.path.mkdir()
     monkeypatch.chdir(made.path)
@@ -119,7 +121,7 @@ def folder(tmp_path, monkeypatch):
             del sys.modules[name]
 
 
-def test_the_first_run_misses_and_the_second_hits(folder):
+def test_the_first_run_misses_and_the_second_hits(folder: Any) -> None:
     assert folder.explain() == {
         "ingest": ["done  not kept: @step without cache"],
         "train": ["miss  nothing is kept of this step yet"],
@@ -154,7 +156,7 @@ def test_the_first_run_misses_and_the_second_hits(folder):
          "does not use helper.scale any more; now uses helper.other"),
     ],
 )  # fmt: skip
-def test_changed_code_and_values_are_named(folder, module, old, new, reason):
+def test_changed_code_and_values_are_named(folder: Any, module: str, old: str, new: str, reason: str) -> None:
     folder.explain()
     folder.change(module, old, new)
     assert folder.explain()["train"] == [f"miss  {reason}"]
@@ -165,26 +167,26 @@ def test_changed_code_and_values_are_named(folder, module, old, new, reason):
     ("module", "old", "new"),
     [("flow", "LIMIT = 3", "LIMIT = 3  # at most\nOTHER = 5"), ("helper", "return x\n", "return x + 1\n")],
 )
-def test_what_the_step_does_not_use_is_no_reason(folder, module, old, new):
+def test_what_the_step_does_not_use_is_no_reason(folder: Any, module: str, old: str, new: str) -> None:
     folder.explain()
     folder.change(module, old, new)
     assert re.fullmatch(HIT, folder.explain()["train"][0])
 
 
-def test_a_changed_parameter_is_told_with_its_old_and_new_value(folder):
+def test_a_changed_parameter_is_told_with_its_old_and_new_value(folder: Any) -> None:
     folder.explain()
     assert folder.explain("--set", "rate=0.7")["train"] == ["miss  rate: 0.5 -> 0.7"]
     folder.change("flow", "train(ingest(n), rate)", "train(ingest(n), rate, 3)")
     assert folder.explain("--set", "rate=0.7")["train"] == ["miss  power: 2 -> 3"]
 
 
-def test_a_changed_input_is_told_by_the_step_that_it_comes_from(folder):
+def test_a_changed_input_is_told_by_the_step_that_it_comes_from(folder: Any) -> None:
     folder.explain()
     (told,) = folder.explain("--set", "n=4")["train"]
     assert re.fullmatch("miss  rows: result of step ingest changed, [0-9a-f]{8} -> [0-9a-f]{8}", told)
 
 
-def test_several_changes_are_told_each_once(folder):
+def test_several_changes_are_told_each_once(folder: Any) -> None:
     folder.explain()
     folder.change("flow", "LIMIT = 3", "LIMIT = 4")
     folder.change("flow", "make(1)", "make(2)")
@@ -199,7 +201,7 @@ def test_several_changes_are_told_each_once(folder):
     }
 
 
-def test_it_is_compared_with_the_result_that_is_most_alike(folder):
+def test_it_is_compared_with_the_result_that_is_most_alike(folder: Any) -> None:
     folder.explain("--set", "rate=0.1", "--set", "n=9")
     folder.explain("--set", "rate=0.2", "--set", "n=3")
     folder.explain("--set", "rate=0.3", "--set", "n=5")
@@ -220,7 +222,7 @@ def flow(file: str = "a.txt"):
 """
 
 
-def test_a_changed_file_is_told_by_its_name(folder):
+def test_a_changed_file_is_told_by_its_name(folder: Any) -> None:
     folder.write(flow=FILES)
     (folder.path / "a.txt").write_text("one")
     folder.explain()
@@ -247,7 +249,7 @@ def flow():
 """
 
 
-def test_a_package_of_another_version_is_told_with_both(folder):
+def test_a_package_of_another_version_is_told_with_both(folder: Any) -> None:
     """In processes of its own, as versions are looked up once in a process."""
     packages = folder.path.parent / "site-packages"
     packages.mkdir()
@@ -291,7 +293,7 @@ def flow(n: int = 20):
 """
 
 
-def test_a_result_that_is_too_old_says_its_age(folder, clock):
+def test_a_result_that_is_too_old_says_its_age(folder: Any, clock: Any) -> None:
     folder.write(flow=RULES.replace("RULE", "True"))
     folder.explain()
     clock[0] += 13 * 86400
@@ -301,7 +303,7 @@ def test_a_result_that_is_too_old_says_its_age(folder, clock):
     assert folder.explain()["train"][0].startswith("hit  kept 0 s ago by run flow-")
 
 
-def test_a_statistic_is_told_within_its_tolerance_and_beyond(folder):
+def test_a_statistic_is_told_within_its_tolerance_and_beyond(folder: Any) -> None:
     folder.write(flow=RULES.replace("RULE", "mt.when_changed(count_rows, by=0.1)"))
     assert folder.explain()["train"] == ["miss  nothing is kept of this step yet"]
     assert re.fullmatch(HIT + "; count_rows: 20 -> 20, a change of 0%, at most 10%", folder.explain()["train"][0])
@@ -312,7 +314,7 @@ def test_a_statistic_is_told_within_its_tolerance_and_beyond(folder):
     assert folder.explain("--set", "n=25")["train"] == ["miss  count_rows itself is new or changed"]
 
 
-def test_a_metric_is_told_with_its_bound(folder):
+def test_a_metric_is_told_with_its_bound(folder: Any) -> None:
     folder.write(flow=RULES.replace("RULE", "mt.while_at_least(accuracy, 0.92)"))
     assert folder.explain()["train"] == ["miss  nothing is kept of this step yet"]
     (told,) = folder.explain("--set", "n=25")["train"]
@@ -334,7 +336,7 @@ def flow(n: int = 3):
 """
 
 
-def test_what_is_damaged_is_made_anew_and_told(folder):
+def test_what_is_damaged_is_made_anew_and_told(folder: Any) -> None:
     folder.write(flow=ARRAY)
     folder.explain()
     (artifact,) = [path for path in (cache_folder() / "artifacts").glob("*/*") if path.is_file()]
@@ -350,7 +352,7 @@ def test_what_is_damaged_is_made_anew_and_told(folder):
     assert re.fullmatch(HIT, folder.explain()["train"][0])
 
 
-def test_what_was_collected_is_told(folder):
+def test_what_was_collected_is_told(folder: Any) -> None:
     folder.write(flow=ARRAY)
     folder.explain()
     folder.explain("--set", "n=4")
@@ -389,7 +391,7 @@ def flow(n: int = 3):
 """
 
 
-def test_steps_that_fail_are_skipped_or_left_out_say_so(folder):
+def test_steps_that_fail_are_skipped_or_left_out_say_so(folder: Any) -> None:
     folder.write(flow=FAILING)
     assert folder.explain("--set", "n=2")["publish"] == ["left out  the result of step train > 2 is false"]
     told = folder.explain("--set", "n=4", exit_code=1)

@@ -2,39 +2,42 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import motet as mt
-from motet.errors import StepError
+from motet.errors import StepError, WorkflowError
 from motet.workflow.memo.cache import Cache
 from motet.workflow.play.session import Session
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path, monkeypatch):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
 
 
 @mt.step(cache=True)
-def write(text):
+def write(text: Any) -> Any:
     path = Path("out.txt")
     path.write_text(text)
     return path
 
 
 @mt.step(cache=True)
-def write_too(text):
+def write_too(text: Any) -> Any:
     path = Path("out.txt")
     path.write_text(text)
     return mt.File(path)
 
 
 @mt.step(cache=True)
-def write_folder(name):
+def write_folder(name: Any) -> Any:
     folder = Path("folder")
     folder.mkdir(exist_ok=True)
     (folder / f"{name}.txt").write_text(name)
@@ -42,38 +45,46 @@ def write_folder(name):
 
 
 @mt.step
-def read(path):
+def read(path: Any) -> Any:
     return Path(path).read_text()
 
 
 @mt.step(cache=True)
-def read_kept(path):
+def read_kept(path: Any) -> Any:
     return Path(path).read_text()
 
 
 @mt.step(process=True)
-def read_apart(path):
+def read_apart(path: Any) -> Any:
     return Path(path).read_text()
 
 
 @mt.step
-def names(folder):
+def names(folder: Any) -> Any:
     return sorted(each.name for each in folder.iterdir())
 
 
 @mt.step
-def hand_on(path):
+def all_names(folder: Any) -> Any:
+    walked = os.walk(folder, followlinks=True)
+    return sorted(
+        os.path.relpath(os.path.join(at, name), folder) for at, inside, names in walked for name in (*inside, *names)
+    )
+
+
+@mt.step
+def hand_on(path: Any) -> Any:
     return path
 
 
 @mt.step
-def add_to(path):
+def add_to(path: Any) -> Any:
     path.write_text(path.read_text() + "!")
     return path
 
 
 @mt.workflow
-def in_order(reader, first, second):
+def in_order(reader: Any, first: Any, second: Any) -> Any:
     one = first("one")
     two = second("two").after(one)
     return [reader(one).after(two), reader(two)]
@@ -81,14 +92,14 @@ def in_order(reader, first, second):
 
 @pytest.mark.parametrize("reader", [read, read_kept, read_apart])
 @pytest.mark.parametrize("writers", [(write, write), (write, write_too)])
-def test_each_consumer_of_one_path_gets_its_own_content(reader, writers):
+def test_each_consumer_of_one_path_gets_its_own_content(reader: Any, writers: Any) -> None:
     for _ in range(3):
         assert in_order(reader, *writers).run(resume=False).output == ["one", "two"]
 
 
-def test_what_is_handed_on_keeps_its_content_and_its_name():
+def test_what_is_handed_on_keeps_its_content_and_its_name() -> None:
     @mt.workflow
-    def flow(step):
+    def flow(step: Any) -> Any:
         one = write("one")
         two = write("two").after(one)
         return [read(step(one).after(two)), read(step(two)), step(one).after(two), two, one]
@@ -101,9 +112,9 @@ def test_what_is_handed_on_keeps_its_content_and_its_name():
         assert flow(add_to).run(resume=False).output[:2] == ["one!", "two!"]
 
 
-def test_a_folder_holds_only_what_its_step_has_seen_in_it():
+def test_a_folder_holds_only_what_its_step_has_seen_in_it() -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         one = write_folder("one")
         two = write_folder("two").after(one)
         return [names(one).after(two), names(two)]
@@ -112,9 +123,45 @@ def test_a_folder_holds_only_what_its_step_has_seen_in_it():
         assert flow().run(resume=False).output == [["one.txt"], ["one.txt", "two.txt"]]
 
 
-def test_a_lone_path_stays_where_it_is():
+def test_empty_folders_and_what_links_lead_to_are_put_back() -> None:
+    @mt.step(cache=True)
+    def lay(text: Any) -> Any:
+        for each in ("folder/empty", "folder/deep/empty", "far/below"):
+            Path(each).mkdir(parents=True)
+        Path("far/below/a.txt").write_text(text)
+        Path("folder/link").symlink_to("../far")
+        return mt.File("folder")
+
     @mt.workflow
-    def flow():
+    def flow() -> Any:
+        return all_names(lay("one"))
+
+    first = flow().run(resume=False)
+    shutil.rmtree("folder")
+    shutil.rmtree("far")
+    again = flow().run(resume=False)
+    assert again.steps[0].state == "hit"
+    assert first.output == again.output == ["deep", "deep/empty", "empty", "link", "link/below", "link/below/a.txt"]
+    assert Path("folder/link/below/a.txt").read_text() == "one"
+
+
+def test_a_folder_whose_links_lead_round_in_a_circle_is_told_of() -> None:
+    for each in ("one", "two"):
+        Path(each).mkdir()
+    Path("one/two").symlink_to("../two")
+    Path("two/one").symlink_to("../one")
+
+    @mt.workflow
+    def flow() -> Any:
+        return names(mt.File("one"))
+
+    with pytest.raises(WorkflowError, match=r"one/two/one.*|Too many levels of symbolic links"):
+        flow().run(resume=False)
+
+
+def test_a_lone_path_stays_where_it_is() -> None:
+    @mt.workflow
+    def flow() -> Any:
         return hand_on(write("one"))
 
     run = flow().run()
@@ -124,18 +171,18 @@ def test_a_lone_path_stays_where_it_is():
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_steps_that_write_one_path_at_the_same_time_are_refused(late, monkeypatch):
+def test_steps_that_write_one_path_at_the_same_time_are_refused(late: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     both, refused = threading.Barrier(2, timeout=60), threading.Event()
     claim, put = Session.claim_files, Cache.put
 
-    def claimed(*args):
+    def claimed(*args: Any) -> None:
         try:
             claim(*args)
         except StepError:
             refused.set()
             raise
 
-    def put_late(*args):
+    def put_late(*args: Any) -> None:
         assert refused.wait(60)
         put(*args)
 
@@ -144,14 +191,14 @@ def test_steps_that_write_one_path_at_the_same_time_are_refused(late, monkeypatc
         monkeypatch.setattr(Cache, "put", put_late)
 
     @mt.step(cache=True)
-    def side_by_side(text):
+    def side_by_side(text: Any) -> Any:
         both.wait()
         Path("out.txt").write_text(text)
         both.wait()
         return Path("out.txt")
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return [side_by_side("a"), side_by_side("b")]
 
     for _ in range(2):  # nothing of it was kept
@@ -160,30 +207,30 @@ def test_steps_that_write_one_path_at_the_same_time_are_refused(late, monkeypatc
             flow().run(resume=False)
 
 
-def test_one_who_reads_while_another_writes_reads_again():
+def test_one_who_reads_while_another_writes_reads_again() -> None:
     reading, written = threading.Event(), threading.Event()
     calls = []
 
     @mt.step
-    def slow_write(text):
+    def slow_write(text: Any) -> Any:
         if text == "two":
             assert reading.wait(60)
         Path("out.txt").write_text(text)
         return Path("out.txt") if text == "one" else told()
 
-    def told():
+    def told() -> Any:
         written.set()
         return Path("out.txt")
 
     @mt.step(cache=True)
-    def slow_read(path):
+    def slow_read(path: Any) -> Any:
         calls.append(path)
         reading.set()
         assert written.wait(60)
         return path.read_text()
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         one = slow_write("one")
         return slow_read(one), slow_write("two").after(hand_on(one))
 
@@ -192,12 +239,12 @@ def test_one_who_reads_while_another_writes_reads_again():
 
 
 @pytest.mark.parametrize("process", [False, True])
-def test_a_named_file_that_changes_while_a_step_runs_is_not_kept(process):
+def test_a_named_file_that_changes_while_a_step_runs_is_not_kept(process: bool) -> None:
     Path("r.txt").write_text("A")
     use = change_apart if process else change
 
     @mt.workflow
-    def flow(text):
+    def flow(text: Any) -> Any:
         return use(mt.File("r.txt"), "new.txt")
 
     Path("new.txt").write_text("B")
@@ -210,33 +257,33 @@ def test_a_named_file_that_changes_while_a_step_runs_is_not_kept(process):
     assert flow("A").run().steps[0].state == "hit"
 
 
-def _changed(file, new):
+def _changed(file: Any, new: Any) -> Any:
     if Path(new).exists():
         Path(file).write_text(Path(new).read_text())
     return Path(file).read_text()
 
 
 @mt.step(cache=True)
-def change(file, new):
+def change(file: Any, new: Any) -> Any:
     return _changed(file, new)
 
 
 @mt.step(cache=True, process=True)
-def change_apart(file, new):
+def change_apart(file: Any, new: Any) -> Any:
     return _changed(file, new)
 
 
-def test_a_folder_that_grows_while_a_step_runs_is_not_kept():
+def test_a_folder_that_grows_while_a_step_runs_is_not_kept() -> None:
     Path("data").mkdir()
     Path("data/a").write_text("a")
 
     @mt.step(cache=True)
-    def count(folder):
+    def count(folder: Any) -> Any:
         Path("data/b").write_text("b")
         return len(list(Path(folder).iterdir()))
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return count(mt.File("data"))
 
     assert "data was changed while it ran" in flow().run().steps[0].why

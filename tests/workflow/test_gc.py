@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,15 +17,15 @@ from motet.workflow.memo.index import Index
 from motet.workflow.run_step import result_of, run_step
 
 
-def filled(clock, count=6):
+def filled(clock: Any, count: Any = 6) -> Any:
     """A cache with an array of 10,000 bytes for each number, used a day after each other."""
 
     @mt.step(cache=True)
-    def array(i):
+    def array(i: Any) -> Any:
         return np.full(9_872, i, "uint8")
 
     @mt.workflow
-    def flow(i):
+    def flow(i: Any) -> Any:
         return array(i)
 
     cache = Cache(cache_folder(), lambda: clock[0])
@@ -38,7 +39,7 @@ def filled(clock, count=6):
     return cache, keys
 
 
-def test_what_was_not_used_for_long_is_removed(clock):
+def test_what_was_not_used_for_long_is_removed(clock: Any) -> None:
     cache, keys = filled(clock)
     with Index.of(cache) as index:
         told = collect(cache, index, max_age_s=3.5 * 86400, dry_run=True)
@@ -51,7 +52,7 @@ def test_what_was_not_used_for_long_is_removed(clock):
         assert collect(cache, index, max_age_s=3.5 * 86400).entries == ()
 
 
-def test_beyond_a_size_the_least_recently_used_go_first(clock):
+def test_beyond_a_size_the_least_recently_used_go_first(clock: Any) -> None:
     cache, keys = filled(clock)
     cache.get(keys[0])
     with Index.of(cache) as index:
@@ -61,13 +62,13 @@ def test_beyond_a_size_the_least_recently_used_go_first(clock):
         assert verify(cache, index) == {}
 
 
-def test_what_a_step_of_a_cluster_has_left_stays_for_those_that_take_it_and_goes_after_two_weeks(clock):
+def test_what_a_step_of_a_cluster_has_left_stays_for_those_that_take_it_and_goes_after_two_weeks(clock: Any) -> None:
     @mt.step
-    def array(i):
+    def array(i: Any) -> Any:
         return np.full(9_872, i, "uint8")
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return array(1)
 
     cache = Cache(cache_folder(), lambda: clock[0])
@@ -86,7 +87,7 @@ def test_what_a_step_of_a_cluster_has_left_stays_for_those_that_take_it_and_goes
         result_of(flow(), "array", "a run", cache.root)
 
 
-def test_pinned_results_and_those_of_live_runs_stay(clock):
+def test_pinned_results_and_those_of_live_runs_stay(clock: Any) -> None:
     cache, keys = filled(clock)
     live = cache.get(keys[1]).kept
     os.utime(cache.path(keys[1]), (0, 0))
@@ -103,7 +104,7 @@ def test_pinned_results_and_those_of_live_runs_stay(clock):
         assert collect(cache, index, max_bytes=0).left_entries == 0
 
 
-def test_what_is_damaged_is_found_and_removed(clock):
+def test_what_is_damaged_is_found_and_removed(clock: Any) -> None:
     cache, keys = filled(clock, 3)
     leaf = cache.get(keys[1]).kept.leaves[0]
     cache.artifacts.path(leaf.digest).write_bytes(b"")
@@ -114,7 +115,7 @@ def test_what_is_damaged_is_found_and_removed(clock):
         assert index.totals()[0] == 2
 
 
-def test_the_index_is_made_anew_from_the_files(clock, home):
+def test_the_index_is_made_anew_from_the_files(clock: Any, home: Any) -> None:
     cache, keys = filled(clock, 3)
     for path in (home / "indexes").iterdir():
         path.write_bytes(b"no database")

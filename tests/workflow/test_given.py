@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict, namedtuple
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from workflow import flow_steps
 
 
 @pytest.mark.parametrize("kind", ["frame", "tensor", "counter", "bytearray"])
-def test_what_a_step_changes_is_its_own(kind):
+def test_what_a_step_changes_is_its_own(kind: str) -> None:
     """Else what others are given would not be what they count by, and wrong results would be kept."""
     make = {
         "frame": lambda: pytest.importorskip("pandas").DataFrame({"a": [1, 2]}),
@@ -30,19 +31,19 @@ def test_what_a_step_changes_is_its_own(kind):
     made = make()
 
     @mt.step
-    def giver():
+    def giver() -> Any:
         return made
 
     @mt.step
-    def greedy(data):
+    def greedy(data: Any) -> None:
         change(data)
 
     @mt.step
-    def text(data):
+    def text(data: Any) -> Any:
         return str(data)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         data = giver()
         return text(data), text(data).after(greedy(data))
 
@@ -54,31 +55,31 @@ def test_what_a_step_changes_is_its_own(kind):
 class Twice(namedtuple("Twice", "left right")):
     """Its constructor takes other things than it has."""
 
-    def __new__(cls, both):
+    def __new__(cls, both: Any) -> Any:
         return super().__new__(cls, both, both)
 
 
 @pytest.mark.parametrize("process", [False, True])
-def test_tuples_of_ones_own_are_what_they_were(process):
+def test_tuples_of_ones_own_are_what_they_were(process: bool) -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         step = flow_steps.kind_apart if process else flow_steps.kind
         return step(time.gmtime(0)), step((1, 2)), step(OrderedDict(a=1))
 
     assert flow().run().output == ("struct_time", "tuple", "OrderedDict")
 
 
-def test_named_tuples_are_filled_without_their_constructor():
+def test_named_tuples_are_filled_without_their_constructor() -> None:
     @mt.step
-    def one():
+    def one() -> Any:
         return 1
 
     @mt.step
-    def told(*, pair):
+    def told(*, pair: Any) -> Any:
         return type(pair).__name__, tuple(pair)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return told(pair=Twice(3)), told(pair=Twice(one()))
 
     assert flow().run().output == (("Twice", (3, 3)), ("Twice", (1, 1)))
@@ -87,21 +88,21 @@ def test_named_tuples_are_filled_without_their_constructor():
 class Unreadable(Exception):
     """Can be pickled, and not read again, as errors that take several arguments."""
 
-    def __init__(self, code, text):
+    def __init__(self, code: Any, text: Any) -> None:
         super().__init__(text)
 
 
-def test_what_cannot_be_read_again_is_not_kept():
+def test_what_cannot_be_read_again_is_not_kept() -> None:
     @mt.step(cache=True)
-    def make():
+    def make() -> Any:
         return Unreadable(3, "text")
 
     @mt.step
-    def text(error):
+    def text(error: Any) -> Any:
         return str(error)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return text(make())
 
     for _ in range(2):
@@ -110,26 +111,26 @@ def test_what_cannot_be_read_again_is_not_kept():
         assert run.step("make").state == "done"
 
 
-def test_a_part_of_a_result_is_read_alone(monkeypatch):
+def test_a_part_of_a_result_is_read_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     plain = Artifacts._read
 
-    def noted(self, ref):
+    def noted(self: Any, ref: Any) -> Any:
         read.append(ref.codec)
         return plain(self, ref)
 
     monkeypatch.setattr(Artifacts, "_read", noted)
 
     @mt.step
-    def make():
+    def make() -> Any:
         return {"model": Counter("aa"), "scores": [{"accuracy": 0.9}]}
 
     @mt.step
-    def same(x):
+    def same(x: Any) -> Any:
         return x
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         made = make()
         return same(made["scores"][0]["accuracy"]), same(made["scores"][0])
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,7 +66,7 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def program(tmp_path):
+def program(tmp_path: Path) -> Any:
     path = tmp_path / "program.py"
     path.write_text(PROGRAM)
     return path
@@ -86,7 +87,7 @@ def wait_for_lines(program: Path, count: int, child: subprocess.Popen[bytes]) ->
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_what_is_finished_is_not_run_again(program, seed):
+def test_what_is_finished_is_not_run_again(program: Any, seed: Any) -> None:
     """Killed after a random number of events, several times; then it ends, and each step was finished once."""
     drawn = random.Random(seed)
     for _ in range(3):
@@ -110,7 +111,7 @@ def test_what_is_finished_is_not_run_again(program, seed):
             assert line.split()[1] not in done_at, f"step {line.split()[1]} was finished, and ran again"
 
 
-def test_processes_of_steps_end_with_the_run(tmp_path):
+def test_processes_of_steps_end_with_the_run(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
     program.write_text(
         "import os, time\nimport motet as mt\n\n@mt.step(cpu=1)\ndef long(log):\n"
@@ -126,7 +127,7 @@ def test_processes_of_steps_end_with_the_run(tmp_path):
     until(lambda: not stat.exists() or stat.read_text().split()[2] == "Z")
 
 
-def test_processes_that_run_the_same_workflow_compute_a_key_once(program):
+def test_processes_that_run_the_same_workflow_compute_a_key_once(program: Any) -> None:
     children = [begin(program) for _ in range(3)]
     for child in children:
         printed, _ = child.communicate(timeout=90)
@@ -137,7 +138,7 @@ def test_processes_that_run_the_same_workflow_compute_a_key_once(program):
 
 
 @pytest.mark.parametrize("seed", range(2))
-def test_of_several_at_once_only_what_a_killed_one_computed_is_computed_again(program, seed):
+def test_of_several_at_once_only_what_a_killed_one_computed_is_computed_again(program: Any, seed: Any) -> None:
     """Three run the same workflow and one of them is killed: no more is computed twice than it had in hand."""
     drawn = random.Random(seed)
     children = [begin(program) for _ in range(3)]
@@ -152,7 +153,7 @@ def test_of_several_at_once_only_what_a_killed_one_computed_is_computed_again(pr
     assert sum(kept) - len(kept) <= 2, "it ran two steps at a time"
 
 
-def test_a_key_is_computed_again_only_after_a_crash(program):
+def test_a_key_is_computed_again_only_after_a_crash(program: Any) -> None:
     """Killed while it holds the lock of a key: the lock goes with the process, and the next one computes it."""
     child = begin(program)
     wait_for_lines(program, 2, child)

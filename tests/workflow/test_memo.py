@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,22 +23,22 @@ calls = Calls()
 
 
 @pytest.fixture(autouse=True)
-def _no_calls():
+def _no_calls() -> None:
     calls.clear()
 
 
 @mt.step(cache=True)
-def square(x):
+def square(x: Any) -> Any:
     calls.append(x)
     return x * x
 
 
 @mt.workflow
-def squares(values):
+def squares(values: Any) -> Any:
     return [square(x) for x in values]
 
 
-def test_what_is_kept_is_not_computed_again():
+def test_what_is_kept_is_not_computed_again() -> None:
     assert squares([1, 2]).run().output == [1, 4]
     run = squares([1, 2, 3]).run()
     assert run.output == [1, 4, 9]
@@ -47,13 +48,13 @@ def test_what_is_kept_is_not_computed_again():
     assert run.steps[2].why in ("x: 1 -> 3", "x: 2 -> 3")
 
 
-def test_a_bare_step_is_run_in_each_run():
+def test_a_bare_step_is_run_in_each_run() -> None:
     @mt.step
-    def bare():
+    def bare() -> None:
         calls.append("bare")
 
     @mt.workflow
-    def flow():
+    def flow() -> None:
         bare()
 
     flow().run()
@@ -61,18 +62,18 @@ def test_a_bare_step_is_run_in_each_run():
     assert calls == ["bare", "bare"]
 
 
-def test_parts_of_results_count_by_their_own_content():
+def test_parts_of_results_count_by_their_own_content() -> None:
     @mt.step
-    def split(spare):
+    def split(spare: Any) -> Any:
         return {"train": np.arange(3), "test": np.arange(spare)}
 
     @mt.step(cache=True)
-    def fit(rows):
+    def fit(rows: Any) -> Any:
         calls.append("fit")
         return float(rows.sum())
 
     @mt.workflow
-    def flow(spare):
+    def flow(spare: Any) -> Any:
         return fit(split(spare)["train"])
 
     flow(5).run()
@@ -80,14 +81,14 @@ def test_parts_of_results_count_by_their_own_content():
     assert calls == ["fit"]
 
 
-def test_a_damaged_or_missing_artifact_is_made_anew():
+def test_a_damaged_or_missing_artifact_is_made_anew() -> None:
     @mt.step(cache=True)
-    def array():
+    def array() -> Any:
         calls.append("array")
         return np.arange(10)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return array()
 
     kept = flow().run().steps[0].value.kept
@@ -105,7 +106,7 @@ def test_a_damaged_or_missing_artifact_is_made_anew():
     assert calls == ["array"] * 4
 
 
-def test_named_files_count_by_content_and_paths_by_name(tmp_path):
+def test_named_files_count_by_content_and_paths_by_name(tmp_path: Path) -> None:
     data = tmp_path / "data.txt"
     data.write_text("1")
 
@@ -115,12 +116,12 @@ def test_named_files_count_by_content_and_paths_by_name(tmp_path):
         return Path(file).read_text()
 
     @mt.step(cache=True)
-    def name(path):
+    def name(path: Any) -> Any:
         calls.append("path")
         return str(path)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return read(mt.File(data)), name(data)
 
     flow().run()
@@ -134,18 +135,18 @@ def test_named_files_count_by_content_and_paths_by_name(tmp_path):
     assert run.steps[0].why.startswith(f"file: file {data} changed, ")
 
 
-def test_a_file_that_a_step_wrote_is_there_again_after_a_hit(tmp_path):
+def test_a_file_that_a_step_wrote_is_there_again_after_a_hit(tmp_path: Path) -> None:
     target = tmp_path / "out" / "model.bin"
 
     @mt.step(cache=True)
-    def export():
+    def export() -> Any:
         calls.append("export")
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(b"weights")
         return target
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return export()
 
     flow().run()
@@ -156,17 +157,17 @@ def test_a_file_that_a_step_wrote_is_there_again_after_a_hit(tmp_path):
 
 
 @mt.step(cache=True, max_age="14d")
-def fetch():
+def fetch() -> Any:
     calls.append(1)
     return len(calls)
 
 
 @mt.workflow
-def fetched():
+def fetched() -> Any:
     return fetch()
 
 
-def test_a_result_is_too_old_after_its_age(clock):
+def test_a_result_is_too_old_after_its_age(clock: Any) -> None:
     assert fetched().run().output == 1
     clock[0] += 13 * 86400
     assert fetched().run().output == 1
@@ -178,7 +179,7 @@ def test_a_result_is_too_old_after_its_age(clock):
     assert fetched().run().output == 2
 
 
-def test_a_result_of_the_future_has_no_age(clock):
+def test_a_result_of_the_future_has_no_age(clock: Any) -> None:
     fetched().run()
     clock[0] -= 7200
     run = fetched().run()
@@ -187,33 +188,33 @@ def test_a_result_of_the_future_has_no_age(clock):
     assert fetched().run().steps[0].state == "hit"
 
 
-def count_rows(rows):
+def count_rows(rows: Any) -> Any:
     calls.append("count")
     return len(rows)
 
 
-def accuracy(model, rows):
+def accuracy(model: Any, rows: Any) -> Any:
     calls.append("accuracy")
     return 1 - abs(model["mean"] - float(np.mean(rows)))
 
 
-def own_accuracy(model):
+def own_accuracy(model: Any) -> Any:
     return model["accuracy"]
 
 
 @mt.step
-def load(n, offset=0.0):
+def load(n: Any, offset: float = 0.0) -> Any:
     return np.full(n, offset)
 
 
-def test_a_statistic_with_a_tolerance_decides():
+def test_a_statistic_with_a_tolerance_decides() -> None:
     @mt.step(cache=mt.when_changed(count_rows, by=0.10))
-    def train(rows, epochs):
+    def train(rows: Any, epochs: Any) -> Any:
         calls.append("train")
         return {"rows": len(rows)}
 
     @mt.workflow
-    def flow(n, epochs=1):
+    def flow(n: Any, epochs: Any = 1) -> Any:
         return train(load(n), epochs)
 
     assert flow(100).run().output == {"rows": 100}
@@ -231,14 +232,14 @@ def test_a_statistic_with_a_tolerance_decides():
     assert calls.count("count") == counted, "a statistic is kept by content"
 
 
-def test_the_metric_of_the_result_decides():
+def test_the_metric_of_the_result_decides() -> None:
     @mt.step(cache=mt.while_at_least(accuracy, 0.92))
-    def train(rows, seed=0):
+    def train(rows: Any, seed: Any = 0) -> Any:
         calls.append("train")
         return {"mean": float(np.mean(rows))}
 
     @mt.workflow
-    def flow(offset):
+    def flow(offset: Any) -> Any:
         return train(load(10, offset))
 
     flow(0.0).run()
@@ -251,14 +252,14 @@ def test_the_metric_of_the_result_decides():
     assert calls.count("train") == 2
 
 
-def test_a_metric_of_the_result_alone_lets_all_data_change():
+def test_a_metric_of_the_result_alone_lets_all_data_change() -> None:
     @mt.step(cache=mt.while_at_least(own_accuracy, 0.92))
-    def train(rows, good):
+    def train(rows: Any, good: Any) -> Any:
         calls.append("train")
         return {"accuracy": 0.95 if good else 0.5}
 
     @mt.workflow
-    def flow(n, good):
+    def flow(n: Any, good: Any) -> Any:
         return train(load(n), good)
 
     flow(3, True).run()
@@ -267,14 +268,14 @@ def test_a_metric_of_the_result_alone_lets_all_data_change():
     assert flow(3, False).run().steps[1].why == "own_accuracy is 0.5, less than 0.92"
 
 
-def test_all_rules_of_a_mix_must_hold():
+def test_all_rules_of_a_mix_must_hold() -> None:
     @mt.step(cache=[mt.when_changed(count_rows, by=0.5), mt.while_at_least(accuracy, 0.9)])
-    def train(rows):
+    def train(rows: Any) -> Any:
         calls.append("train")
         return {"mean": float(np.mean(rows))}
 
     @mt.workflow
-    def flow(n, offset):
+    def flow(n: Any, offset: Any) -> Any:
         return train(load(n, offset))
 
     flow(10, 0.0).run()
@@ -283,14 +284,14 @@ def test_all_rules_of_a_mix_must_hold():
     assert flow(20, 0.3).run().steps[1].why.startswith("accuracy is 0.7")
 
 
-def test_it_is_said_what_has_changed(project):
+def test_it_is_said_what_has_changed(project: Any) -> None:
     text = (
         "import motet as mt\nfrom parts import clean\n\n@mt.step(cache=True)\ndef train(kind, epochs=3):\n"
         "    return clean(kind), epochs\n\n@mt.workflow\ndef flow(kind='cnn', epochs=3):\n    return train(kind, epochs)\n"
     )
     project.write(user=text, parts="def clean(x): return x\n")
 
-    def why(**parameters):
+    def why(**parameters: Any) -> Any:
         return project.load("user").flow(**parameters).run().steps[0].why
 
     assert why() == "nothing is kept of this step yet"
@@ -303,7 +304,7 @@ def test_it_is_said_what_has_changed(project):
     assert why().startswith("kept ")
 
 
-def test_classes_of_inputs_count_with_their_code(project):
+def test_classes_of_inputs_count_with_their_code(project: Any) -> None:
     text = (
         "import motet as mt\nfrom dataclasses import dataclass\n\n@dataclass\nclass Box:\n    x: int\n"
         "    def told(self): return self.x\n\n@mt.step\ndef make(): return Box(3)\n\n"
@@ -317,13 +318,15 @@ def test_classes_of_inputs_count_with_their_code(project):
 
 @settings(max_examples=15)
 @given(values=st.lists(st.integers(0, 4), min_size=1, max_size=8), num_runs=st.integers(2, 4))
-def test_concurrent_runs_compute_a_key_once(tmp_path_factory, values, num_runs):
+def test_concurrent_runs_compute_a_key_once(
+    tmp_path_factory: pytest.TempPathFactory, values: Any, num_runs: Any
+) -> None:
     calls.clear()
     folder = tmp_path_factory.mktemp("cache")
     begin = threading.Barrier(num_runs)
     outputs = []
 
-    def one():
+    def one() -> None:
         begin.wait(20)
         outputs.append(squares(values).run(cache=folder, resume=False).output)
 
@@ -336,7 +339,7 @@ def test_concurrent_runs_compute_a_key_once(tmp_path_factory, values, num_runs):
     assert sorted(calls) == sorted(set(values))
 
 
-def test_locks_of_many_folders_are_few_open_files(tmp_path):
+def test_locks_of_many_folders_are_few_open_files(tmp_path: Path) -> None:
     held = tmp_path / "held" / "locks"
     assert locks.try_lock(held, "f" * 16)
     before = len(os.listdir("/proc/self/fd"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -77,7 +79,7 @@ def reached(functions: list[Function]) -> set[int]:
 
 
 @st.composite
-def programs(draw):
+def programs(draw: Any) -> Any:
     functions: list[Function] = []
     for i in range(draw(st.integers(1, 6))):
         module = draw(st.integers(0, 2))
@@ -89,7 +91,7 @@ def programs(draw):
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(data=st.data(), functions=programs())
-def test_a_key_changes_just_with_what_the_step_reaches(project, tmp_path, data, functions):
+def test_a_key_changes_just_with_what_the_step_reaches(project: Any, tmp_path: Path, data: Any, functions: Any) -> None:
     file = tmp_path / "file"
 
     def key_of(functions: list[Function], comment: str = "same", x: int = 1, content: str = "one") -> tuple[str, int]:

@@ -9,6 +9,8 @@ import os
 import shutil
 import threading
 from fractions import Fraction
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,32 +25,32 @@ from workflow import metric_steps
 
 
 @mt.step(cache=True)
-def descend(rate):
+def descend(rate: Any) -> Any:
     for epoch in range(4):
         mt.log(epoch, loss=rate ** (epoch + 1), **{"val/loss": epoch})  # type: ignore[arg-type]
     return rate
 
 
 @mt.step(cache=True)
-def same(text):
+def same(text: Any) -> Any:
     return text
 
 
 @mt.step
-def plain(rate):
+def plain(rate: Any) -> Any:
     return rate
 
 
 @mt.workflow
-def descent(rate=0.5, text="a"):
+def descent(rate: float = 0.5, text: str = "a") -> Any:
     return descend(rate), same("x"), plain(rate)
 
 
-def values(run, step="descend", name="loss"):
+def values(run: Any, step: str = "descend", name: str = "loss") -> Any:
     return run.metrics[step][name].values
 
 
-def test_what_a_step_logs_is_with_its_run():
+def test_what_a_step_logs_is_with_its_run() -> None:
     run = descent().run()
     assert list(run.metrics) == ["descend"]
     loss, other = run.metrics["descend"]["loss"], run.metrics["descend"]["val/loss"]
@@ -58,7 +60,7 @@ def test_what_a_step_logs_is_with_its_run():
     assert mt.workflow.metrics(run.id) == mt.workflow.metrics("last") == run.metrics
 
 
-def test_a_result_that_was_kept_has_the_metrics_of_the_run_that_made_it():
+def test_a_result_that_was_kept_has_the_metrics_of_the_run_that_made_it() -> None:
     descent().run()
     again = descent().run()
     assert [each.state for each in again.steps] == ["hit", "hit", "done"]
@@ -66,7 +68,7 @@ def test_a_result_that_was_kept_has_the_metrics_of_the_run_that_made_it():
     assert values(descent(rate=0.1).run()) == pytest.approx((0.1, 0.01, 0.001, 0.0001))
 
 
-def test_what_a_try_that_was_killed_has_logged_is_not_of_a_result_that_was_kept():
+def test_what_a_try_that_was_killed_has_logged_is_not_of_a_result_that_was_kept() -> None:
     descent().run()
     again = descent().run()
     folder = again._session.record.folder(again.id)
@@ -74,15 +76,15 @@ def test_what_a_try_that_was_killed_has_logged_is_not_of_a_result_that_was_kept(
     assert values(again) == (0.5, 0.25, 0.125, 0.0625)
 
 
-def test_steps_side_by_side_log_to_themselves():
+def test_steps_side_by_side_log_to_themselves() -> None:
     @mt.step
-    def log_many(number):
+    def log_many(number: Any) -> Any:
         for epoch in range(50):
             mt.log(epoch, value=number)
         return number
 
     @mt.workflow
-    def many():
+    def many() -> Any:
         return [log_many(number) for number in range(8)]
 
     run = many().run(threads=4)
@@ -92,12 +94,12 @@ def test_steps_side_by_side_log_to_themselves():
     }
 
 
-def test_a_process_of_a_step_logs_from_all_its_threads():
+def test_a_process_of_a_step_logs_from_all_its_threads() -> None:
     run = metric_steps.one_step(metric_steps.in_a_process, (7,)).run()
     assert values(run, "in_a_process") == (7, 8)
 
 
-def test_metrics_survive_a_kill_and_what_goes_on_replaces_what_came_after(tmp_path):
+def test_metrics_survive_a_kill_and_what_goes_on_replaces_what_came_after(tmp_path: Path) -> None:
     plan = metric_steps.one_step(metric_steps.killed_after, (str(tmp_path),))
     run = plan.run(check=False)
     if run.state == "failed":  # no retries were asked for: all that was logged is there
@@ -107,7 +109,7 @@ def test_metrics_survive_a_kill_and_what_goes_on_replaces_what_came_after(tmp_pa
     assert (loss.numbers, loss.values) == ((0, 1, 2), (0, 11, 12))
 
 
-def test_of_several_workers_worker_0_counts():
+def test_of_several_workers_worker_0_counts() -> None:
     pytest.importorskip("torch")
     run = metric_steps.one_step(metric_steps.trained, (0.5, 2)).run()
     assert run.output == 2
@@ -118,7 +120,7 @@ def test_of_several_workers_worker_0_counts():
     }
 
 
-def test_one_worker_logs_as_its_step():
+def test_one_worker_logs_as_its_step() -> None:
     pytest.importorskip("torch")
     run = metric_steps.one_step(metric_steps.trained, (0.5, 1)).run()
     assert values(run, "trained") == (0, 0.5, 1.0)
@@ -140,14 +142,14 @@ def test_one_worker_logs_as_its_step():
         (1e-300, 1e-300),
     ],
 )
-def test_numbers_of_all_kinds_are_kept_exactly(tmp_path, given, expected):
+def test_numbers_of_all_kinds_are_kept_exactly(tmp_path: Path, given: Any, expected: Any) -> None:
     with logging_to(MetricsDestination(tmp_path / "m", "s")):
         mt.log(np.int64(3), value=given)  # type: ignore[arg-type]
     (found,) = read_series(tmp_path / "m")
     np.testing.assert_equal((found.numbers, found.values), ((3.0,), (expected,)))
 
 
-def test_tensors_are_numbers(tmp_path):
+def test_tensors_are_numbers(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     with logging_to(MetricsDestination(tmp_path / "m", "s")):
         mt.log(0, value=torch.tensor(0.5, requires_grad=True))
@@ -171,18 +173,18 @@ def test_tensors_are_numbers(tmp_path):
         (lambda: mt.log(1, **{"a\nb": 1}), "is no name of a metric"),  # type: ignore[arg-type]
     ],
 )
-def test_what_is_no_number_is_refused_and_named(call, message):
+def test_what_is_no_number_is_refused_and_named(call: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
 
 
-def test_outside_of_a_run_it_is_logged(caplog):
+def test_outside_of_a_run_it_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "motet.metrics"):
         mt.log(3, loss=0.25, accuracy=1)
     assert caplog.messages == ["3: loss=0.25, accuracy=1"]
 
 
-def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path):
+def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "m"
     MetricsDestination(path, "s").add(0, {"loss": 1.0})
     with path.open("ab") as file:
@@ -194,7 +196,7 @@ def test_a_torn_line_and_damaged_ones_are_passed_over(tmp_path):
     assert read_series(tmp_path / "none") == []
 
 
-def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
+def test_only_what_was_added_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, read = tmp_path / "m", []
     monkeypatch.setattr(metrics_log.json, "loads", lambda line, loads=json.loads: read.append(line) or loads(line))  # type: ignore[attr-defined]
     first = MetricsDestination(path, "s")
@@ -218,13 +220,13 @@ def test_only_what_was_added_is_read_again(tmp_path, monkeypatch):
         other.touch()
         read_series(other)
 
-    def is_known(each):
+    def is_known(each: Any) -> bool:
         return metrics_log._read.get((str(each), each.stat().st_dev, each.stat().st_ino)) is not None
 
     assert [each for each in (path, *others) if is_known(each)] == others
 
 
-def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):
+def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(metrics_log, "_THINNED", 100)
     destination = MetricsDestination(tmp_path / "m", "s")
     for number in range(10_000):
@@ -237,7 +239,9 @@ def test_many_points_are_thinned_and_rare_ones_are_not(tmp_path, monkeypatch):
     assert found["final"] == (5,)
 
 
-def test_numbers_for_which_there_is_no_room_are_told_and_spoil_no_other(tmp_path, monkeypatch, caplog):
+def test_numbers_for_which_there_is_no_room_are_told_and_spoil_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     destination, write = MetricsDestination(tmp_path / "m", "s"), os.write
     destination.add(0, {"loss": 1.0})
     with monkeypatch.context() as full:
@@ -248,7 +252,9 @@ def test_numbers_for_which_there_is_no_room_are_told_and_spoil_no_other(tmp_path
     assert [each.values for each in read_series(tmp_path / "m")] == [(1.0, 3.0)]
 
 
-def test_a_file_is_bounded_and_full_disks_end_nothing(tmp_path, monkeypatch, caplog):
+def test_a_file_is_bounded_and_full_disks_end_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(metrics_log, "_MOST_BYTES", 2_000)
     destination = MetricsDestination(tmp_path / "m", "s")
     for number in range(500):
@@ -260,10 +266,10 @@ def test_a_file_is_bounded_and_full_disks_end_nothing(tmp_path, monkeypatch, cap
     assert "cannot be written" in caplog.text
 
 
-def test_threads_lose_no_line(tmp_path):
+def test_threads_lose_no_line(tmp_path: Path) -> None:
     destination = MetricsDestination(tmp_path / "m", "s")
 
-    def add(start):
+    def add(start: Any) -> None:
         for number in range(start, start + 200):
             destination.add(number, {"loss": float(number)})
 
@@ -277,7 +283,7 @@ def test_threads_lose_no_line(tmp_path):
     assert found.numbers == found.values
 
 
-def test_two_runs_are_compared():
+def test_two_runs_are_compared() -> None:
     one, two = descent().run(), descent(rate=0.25).run()
     found = mt.workflow.compare(one.id, two.id)
     assert found.parameters == {"rate": ("0.5", "0.25"), "text": ("'a'", "'a'")}
@@ -299,7 +305,7 @@ def test_two_runs_are_compared():
 
 
 @pytest.mark.parametrize("cache", ["(cache=True)", ""])
-def test_a_change_of_code_is_told(project, cache):
+def test_a_change_of_code_is_told(project: Any, cache: str) -> None:
     text = (
         f"import motet as mt\n@mt.step{cache}\n"
         + "def f(x):\n    return x + {}\n@mt.workflow\ndef w():\n    return f(1)\n"
@@ -313,7 +319,7 @@ def test_a_change_of_code_is_told(project, cache):
     assert (step.digests[0] != step.digests[1]) is bool(cache)
 
 
-def test_the_commands_show_metrics_and_compare():
+def test_the_commands_show_metrics_and_compare() -> None:
     one, two = descent().run(), descent(rate=0.25).run()
     shown = CliRunner().invoke(cli, ["workflow", "show", one.id])
     assert "loss: 0.0625 (0.0625 to 0.5, 4 points)" in shown.output
@@ -330,15 +336,15 @@ def test_the_commands_show_metrics_and_compare():
         mt.workflow.compare(one.id, "nobody")
 
 
-def test_json_has_what_is_no_number_as_text():
+def test_json_has_what_is_no_number_as_text() -> None:
     @mt.step
-    def diverge():
+    def diverge() -> None:
         mt.log(0, loss=math.nan)
         mt.log(1, loss=math.inf)
         mt.log(2, loss=-math.inf)
 
     @mt.workflow
-    def diverged():
+    def diverged() -> Any:
         return diverge()
 
     run = diverged().run()
@@ -351,13 +357,13 @@ def test_json_has_what_is_no_number_as_text():
     assert not [line for line in str(mt.workflow.compare(run.id, run.id)).splitlines() if line.startswith("*")]
 
 
-def test_a_run_that_others_have_forgotten_leaves_its_results(home):
+def test_a_run_that_others_have_forgotten_leaves_its_results(home: Any) -> None:
     descent().run()
     shutil.rmtree(home / "runs")
     assert descent().run().metrics == {}
 
 
-def test_workers_of_a_program_of_ones_own_go_by_their_number(tmp_path):
+def test_workers_of_a_program_of_ones_own_go_by_their_number(tmp_path: Path) -> None:
     for rank in (1, 0):
         with logging_to(MetricsDestination(tmp_path / "m", "s", worker=rank), whole_process=True):
             mt.log(0, loss=rank + 5)

@@ -8,6 +8,7 @@ import importlib
 import itertools
 import json
 import statistics
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,28 +32,28 @@ OF_PACKAGES = [
 
 
 @mt.step(cache=True)
-def take(thing):
+def take(thing: Any) -> Any:
     return 1
 
 
 @mt.workflow
-def taking(thing):
+def taking(thing: Any) -> Any:
     return take(thing)
 
 
-def key_of(thing):
+def key_of(thing: Any) -> Any:
     return taking(thing).run(resume=False).steps[0].key
 
 
 @pytest.mark.parametrize("wrap", [lambda x: x, lambda x: [x], lambda x: {"a": (x, 1)}], ids=["alone", "list", "dict"])
-def test_each_thing_has_a_key_of_its_own(wrap):
+def test_each_thing_has_a_key_of_its_own(wrap: Any) -> None:
     keys = [key_of(wrap(thing)) for thing in THINGS]
     for (a, first), (b, second) in itertools.combinations(zip(THINGS, keys, strict=True), 2):
         assert first != second, (a, b)
     assert [key_of(wrap(thing)) for thing in THINGS] == keys
 
 
-def test_things_of_frameworks_have_keys_of_their_own():
+def test_things_of_frameworks_have_keys_of_their_own() -> None:
     things = []
     for name in OF_PACKAGES:
         module, _, path = name.partition(":")
@@ -61,18 +62,18 @@ def test_things_of_frameworks_have_keys_of_their_own():
     assert len({key_of(thing) for thing in things}) == len(OF_PACKAGES)
 
 
-def test_a_step_of_a_library_function_is_that_of_its_function():
+def test_a_step_of_a_library_function_is_that_of_its_function() -> None:
     assert follow(statistics.mean).digest != follow(statistics.median).digest
     assert follow(statistics.mean).digest == follow(statistics.mean).digest
 
 
-def test_a_class_that_is_called_gives_its_own_result():
+def test_a_class_that_is_called_gives_its_own_result() -> None:
     @mt.step(cache=True)
-    def parse(kind):
+    def parse(kind: Any) -> Any:
         return kind("3")
 
     @mt.workflow
-    def flow(kind):
+    def flow(kind: Any) -> Any:
         return parse(kind)
 
     assert [repr(flow(kind).run().output) for kind in (int, float, str)] == ["3", "3.0", "'3'"]

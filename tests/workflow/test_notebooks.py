@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from html import unescape
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,7 +34,7 @@ asyncio.run(_run(json.loads(sys.stdin.read())))
 
 
 @pytest.fixture
-def kernel(tmp_path):
+def kernel(tmp_path: Path) -> Any:
     """Runs cells in a new process that has no file, as kernels have none. Gives what they print, line by line."""
 
     def run(*cells: str, code: int = 0) -> list[str]:
@@ -82,7 +83,7 @@ def flow(rate=0.5):
 RUN = "run = flow().run()\nprint(run.output)\ntold(run)"
 
 
-def test_what_is_kept_is_found_by_the_next_kernel_and_a_changed_cell_is_seen(kernel):
+def test_what_is_kept_is_found_by_the_next_kernel_and_a_changed_cell_is_seen(kernel: Any) -> None:
     assert kernel(IMPORTS, HELPER, STEPS, RUN)[0] == "(1.5, 1)"
     lines = kernel(IMPORTS, "# another cell, so that the others move", HELPER, STEPS, RUN)
     assert lines[0] == "(1.5, 1)"
@@ -94,13 +95,13 @@ def test_what_is_kept_is_found_by_the_next_kernel_and_a_changed_cell_is_seen(ker
     assert lines[3].startswith("other hit: ")
 
 
-def test_a_cell_that_is_run_again_after_a_change_counts_as_it_is_now(kernel):
+def test_a_cell_that_is_run_again_after_a_change_counts_as_it_is_now(kernel: Any) -> None:
     flow = "@mt.step(cache=True)\ndef work(x):\n    return x + LIMIT\n@mt.workflow\ndef flow():\n    return work(1)\n"
     run = "print(flow().run().output, flow().run().steps[0].state)"
     assert kernel(IMPORTS, "LIMIT = 1", flow, run, "LIMIT = 2", run) == ["2 hit", "3 hit"]
 
 
-def test_code_that_cannot_be_followed_counts_with_all_cells(kernel):
+def test_code_that_cannot_be_followed_counts_with_all_cells(kernel: Any) -> None:
     flow = (
         "@mt.step(cache=True)\ndef work(x):\n    return eval('x * rate')\n@mt.workflow\ndef flow():\n    return work(2)"
     )
@@ -124,7 +125,7 @@ except mt.MotetError as error:
 """
 
 
-def test_a_step_that_needs_its_own_process_is_written_to_a_file(kernel):
+def test_a_step_that_needs_its_own_process_is_written_to_a_file(kernel: Any) -> None:
     flow = (
         "@mt.workflow\ndef flow():\n    return heavy(first())\n@mt.step\ndef first():\n    print('ran')\n    return 3"
     )
@@ -148,7 +149,7 @@ def test_a_step_that_needs_its_own_process_is_written_to_a_file(kernel):
     assert lines[-1] == "7 True"
 
 
-def test_a_run_whose_kernel_was_killed_is_gone_on_with_by_the_next(kernel):
+def test_a_run_whose_kernel_was_killed_is_gone_on_with_by_the_next(kernel: Any) -> None:
     flow = """
 @mt.step
 def first():
@@ -172,7 +173,7 @@ def flow():
     assert second == "second done: "
 
 
-def test_all_of_it_works_while_the_loop_of_the_kernel_runs(kernel):
+def test_all_of_it_works_while_the_loop_of_the_kernel_runs(kernel: Any) -> None:
     graph = """
 import asyncio
 import numpy as np
@@ -204,13 +205,13 @@ columns = {"x": np.arange(3, dtype="float32")}
     assert "cannot be imported by name, so a file cannot name it" in lines[6]
 
 
-def test_graphs_plans_runs_and_reports_are_shown(tmp_path):
+def test_graphs_plans_runs_and_reports_are_shown(tmp_path: Path) -> None:
     @mt.step
-    def first():
+    def first() -> Any:
         return 1
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return first()
 
     graph = mt.Graph("g", {"y": mt.map(np.negative, mt.input("x", "float32"))})
@@ -231,7 +232,7 @@ def test_graphs_plans_runs_and_reports_are_shown(tmp_path):
     assert parts == [str(report)]
 
 
-def test_places_in_cells_are_told_by_the_number_of_the_cell(monkeypatch):
+def test_places_in_cells_are_told_by_the_number_of_the_cell(monkeypatch: pytest.MonkeyPatch) -> None:
     cells = {"/tmp/kernel/1.py": "In[4]"}
 
     def format_code_name(name: str) -> tuple[str, str] | None:
@@ -245,7 +246,7 @@ def test_places_in_cells_are_told_by_the_number_of_the_cell(monkeypatch):
     assert repr(step) == "<step work (work (In[4]:1))>"
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return step(1)
 
     assert flow().run(check=False).steps[0].error == "work (In[4]:2): ValueError: bad"

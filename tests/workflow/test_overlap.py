@@ -7,6 +7,9 @@ import logging
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -38,14 +41,14 @@ if __name__ == "__main__":
 
 
 @pytest.fixture
-def program(tmp_path, monkeypatch):
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Begins a run in another process, which goes until its standard input is closed."""
     (tmp_path / "overlapping.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     children = []
 
-    def begin(overlap="allow"):
+    def begin(overlap: str = "allow") -> Any:
         command = [sys.executable, str(tmp_path / "overlapping.py"), overlap]
         child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         children.append(child)
@@ -60,7 +63,7 @@ def program(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def plan(program, monkeypatch):
+def plan(program: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The same workflow here, whose step ends at once."""
     import overlapping  # type: ignore[import-not-found]
 
@@ -69,7 +72,7 @@ def plan(program, monkeypatch):
 
 
 @pytest.mark.parametrize("theirs", ["allow", "forbid", "wait"])
-def test_a_run_is_refused_while_another_process_runs_the_same(program, plan, theirs):
+def test_a_run_is_refused_while_another_process_runs_the_same(program: Any, plan: Any, theirs: str) -> None:
     child = program(theirs)
     with pytest.raises(OverlapError, match=rf"overlapping: run overlapping-.* of it goes \(process {child.pid}\)"):
         plan().run(overlap="forbid")
@@ -79,7 +82,7 @@ def test_a_run_is_refused_while_another_process_runs_the_same(program, plan, the
     assert plan().run(overlap="forbid").state == "done"
 
 
-def test_a_run_that_was_killed_holds_nobody_up(program, plan):
+def test_a_run_that_was_killed_holds_nobody_up(program: Any, plan: Any) -> None:
     child = program("forbid")
     child.kill()
     child.communicate()
@@ -87,7 +90,9 @@ def test_a_run_that_was_killed_holds_nobody_up(program, plan):
     assert plan().run(overlap="wait", resume=False).state == "done"
 
 
-def test_a_run_waits_for_the_one_that_goes(program, plan, caplog, monkeypatch):
+def test_a_run_waits_for_the_one_that_goes(
+    program: Any, plan: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     child = program()
     over, waits = [], threading.Event()
     logger = logging.getLogger("motet.workflow")
@@ -106,20 +111,22 @@ def test_a_run_waits_for_the_one_that_goes(program, plan, caplog, monkeypatch):
     assert caplog.text.count("overlapping waits, as run overlapping-") == 1
 
 
-def test_waiting_ends_when_the_run_is_cancelled(program, plan):
+def test_waiting_ends_when_the_run_is_cancelled(program: Any, plan: Any) -> None:
     program()
     cancel = threading.Event()
     cancel.set()
     assert plan().run(overlap="wait", cancel=cancel, check=False).state == "cancelled"
 
 
-def test_an_overlap_that_is_none_is_refused(plan):
+def test_an_overlap_that_is_none_is_refused(plan: Any) -> None:
     with pytest.raises(InputError, match="overlap='skip'"):
         plan().run(overlap="skip")
 
 
 @pytest.mark.parametrize("overlap", [None, "allow"])
-def test_a_time_of_a_schedule_is_left_out_while_a_run_goes(program, plan, monkeypatch, overlap):
+def test_a_time_of_a_schedule_is_left_out_while_a_run_goes(
+    program: Any, plan: Any, monkeypatch: pytest.MonkeyPatch, overlap: str | None
+) -> None:
     program()
     monkeypatch.setattr(triggers, "repeat", lambda triggers, run, stop: run())
     options = ["--overlap", overlap] if overlap else []
@@ -128,7 +135,7 @@ def test_a_time_of_a_schedule_is_left_out_while_a_run_goes(program, plan, monkey
     assert ("left out: run overlapping-" in result.stderr) == (overlap is None)
 
 
-def test_to_ask_whether_a_run_lives_is_never_taken_for_a_run_that_lives(home):
+def test_to_ask_whether_a_run_lives_is_never_taken_for_a_run_that_lives(home: Any) -> None:
     """Two processes that ask all the time, as pages and schedules do, about a run that nobody runs, and one that is run."""
     lock, asked, held = home / "runs.lock", run_lock("asked"), run_lock("held")
     code = (
@@ -146,7 +153,7 @@ def test_to_ask_whether_a_run_lives_is_never_taken_for_a_run_that_lives(home):
     unlock(lock, asked)
 
 
-def test_one_process_plays_a_schedule_and_the_next_goes_on_when_it_is_killed(home):
+def test_one_process_plays_a_schedule_and_the_next_goes_on_when_it_is_killed(home: Any) -> None:
     code = (
         "import sys; from pathlib import Path; from motet.workflow.play.overlap import schedule_lock\n"
         "with schedule_lock(Path(sys.argv[1]), 'nightly', lambda: False, lambda: None) as held:\n"

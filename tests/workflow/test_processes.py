@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,14 +15,14 @@ from motet.workflow.play.budget import Machine
 from workflow import flow_steps
 
 
-def test_a_step_that_asks_for_resources_runs_in_a_process_of_its_own():
+def test_a_step_that_asks_for_resources_runs_in_a_process_of_its_own() -> None:
     run = flow_steps.resources().run()
     mine, (theirs, total, threads) = run.output
     assert theirs != mine
     assert (total, threads) == (6.0, "1")
 
 
-def test_a_process_that_fails_takes_too_long_or_dies_says_so():
+def test_a_process_that_fails_takes_too_long_or_dies_says_so() -> None:
     run = flow_steps.troubles().run(check=False)
     assert "ValueError: bad luck" in run.step("own_failure").error
     assert "flow_steps.py" in run.step("own_failure").error
@@ -28,13 +30,13 @@ def test_a_process_that_fails_takes_too_long_or_dies_says_so():
     assert "its process was ended by SIGKILL" in run.step("dies").error
 
 
-def test_what_cannot_run_in_a_process_of_its_own_is_refused():
+def test_what_cannot_run_in_a_process_of_its_own_is_refused() -> None:
     @mt.step(cpu=1)
-    def local():
+    def local() -> Any:
         return 1
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return local()
 
     with pytest.raises(InputError, match="must be found by name") as refused:
@@ -42,14 +44,14 @@ def test_what_cannot_run_in_a_process_of_its_own_is_refused():
     assert "define it at the top level of a module, in a file, or say process=False" in str(refused.value)
 
     @mt.workflow
-    def method():
+    def method() -> Any:
         return mt.step(process=True)(Machine(cpu=1).check)(flow_steps.needs(cpu=1), "here")
 
     with pytest.raises(InputError, match="must be found by name"):
         method().run()
 
 
-def test_a_file_that_changed_since_it_was_imported_is_not_taken_for_what_was_wired(project, home):
+def test_a_file_that_changed_since_it_was_imported_is_not_taken_for_what_was_wired(project: Any, home: Any) -> None:
     """The process would load other code than the key of the result was made of."""
     text = "import motet as mt\n\nBY = 2\n\ndef double(x):\n    return BY * x\n\n@mt.step(cache=True, process=True)\n"
     text += "def work(x):\n    return double(x)\n\n@mt.workflow\ndef flow(x):\n    return work(x)\n"
@@ -64,7 +66,9 @@ def test_a_file_that_changed_since_it_was_imported_is_not_taken_for_what_was_wir
     assert project.load("stale").flow(4).run().output == 9
 
 
-def test_what_was_computed_with_other_values_than_the_program_has_is_not_kept(project, caplog):
+def test_what_was_computed_with_other_values_than_the_program_has_is_not_kept(
+    project: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     """The process has values as the module's file says; the key has them as the program has set them."""
     text = "import motet as mt\n\nBY = 2\n\n@mt.step(cache=True, process=True)\ndef work(x):\n    return BY * x\n\n"
     project.write(set_after=text + "@mt.workflow\ndef flow(x):\n    return work(x)\n")
@@ -80,7 +84,7 @@ def test_what_was_computed_with_other_values_than_the_program_has_is_not_kept(pr
     assert [loaded.flow(3).run().steps[0].state for _ in range(2)] == ["done", "hit"]
 
 
-def test_a_script_is_itself_in_the_processes_of_its_steps(tmp_path):
+def test_a_script_is_itself_in_the_processes_of_its_steps(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import enum, motet as mt\n\nclass Kind(enum.Enum):\n    A = 1\nTABLE = {Kind.A: 3}\ndef helper(x):\n    return TABLE[Kind.A] * x, Kind.A\n"
@@ -92,7 +96,7 @@ def test_a_script_is_itself_in_the_processes_of_its_steps(tmp_path):
     assert found == ["(6, <Kind.A: 1>) done\n", "(6, <Kind.A: 1>) hit\n"]
 
 
-def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):
+def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import motet as mt\n\n@mt.step(process=True)\ndef own():\n    return 1\n\n"
@@ -103,7 +107,7 @@ def test_a_script_without_a_guard_does_not_run_itself_without_end(tmp_path):
     assert "begin runs under if __name__ == '__main__':" in ended.stderr
 
 
-def test_resources_are_bounded_and_what_the_machine_lacks_is_refused():
+def test_resources_are_bounded_and_what_the_machine_lacks_is_refused() -> None:
     machine = Machine(cpu=2, memory_bytes=100)
     held = machine.borrow(flow_steps.needs(cpu=1.5), lambda: False)
     assert held.__enter__()
@@ -138,7 +142,7 @@ if __name__ == "__main__":
 """
 
 
-def test_what_a_program_sets_under_its_guard_keeps_no_result_of_another_process_from_being_kept(tmp_path):
+def test_what_a_program_sets_under_its_guard_keeps_no_result_of_another_process_from_being_kept(tmp_path: Path) -> None:
     (tmp_path / "program.py").write_text(PROGRAM)
     told = [
         subprocess.run([sys.executable, "program.py", seed], cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import sys
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,17 +23,17 @@ from motet.workflow.step import StepContext, _running
 
 
 @mt.step
-def speaks(i):
+def speaks(i: Any) -> Any:
     sys.stdout.write(f"step {i}\n")
     return i
 
 
 @mt.workflow
-def flow(i=0):
+def flow(i: Any = 0) -> Any:
     return speaks(i)
 
 
-def test_the_oldest_runs_are_forgotten_and_those_that_live_are_not(monkeypatch, home):
+def test_the_oldest_runs_are_forgotten_and_those_that_live_are_not(monkeypatch: pytest.MonkeyPatch, home: Any) -> None:
     monkeypatch.setattr(records, "MOST_RUNS", 10)
     first = flow(0).run(capture=True).id
     second = flow(1).run(capture=True).id
@@ -54,17 +56,17 @@ def test_the_oldest_runs_are_forgotten_and_those_that_live_are_not(monkeypatch, 
     assert {each.name for each in (home / "runs").iterdir()} == known
 
 
-def test_a_run_that_is_done_and_printed_nothing_leaves_no_folder(home):
+def test_a_run_that_is_done_and_printed_nothing_leaves_no_folder(home: Any) -> None:
     @mt.workflow
-    def silent():
+    def silent() -> Any:
         return speaks.named("said")(1)
 
     silent().run()
     assert list((home / "runs").iterdir()) == []
 
 
-def test_logs_of_many_steps_that_print_in_turn(tmp_path):
-    def say(step, text):
+def test_logs_of_many_steps_that_print_in_turn(tmp_path: Path) -> None:
+    def say(step: Any, text: Any) -> None:
         token = _running.set(StepContext("run", step, 0, StepResources(), threading.Event()))
         sys.stdout.write(f"{text}\n")
         _running.reset(token)
@@ -78,10 +80,10 @@ def test_logs_of_many_steps_that_print_in_turn(tmp_path):
     assert all(log_file(tmp_path, step).read_text() == "one\ntwo\nthr\\udc80e\n" for step in steps)
 
 
-def test_runs_at_the_same_time_print_to_their_own_logs(tmp_path, monkeypatch):
+def test_runs_at_the_same_time_print_to_their_own_logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In whatever order they end."""
 
-    def say(run):
+    def say(run: Any) -> None:
         token = _running.set(StepContext(run, "step", 0, StepResources(), threading.Event()))
         sys.stdout.write(f"{run}\n")
         _running.reset(token)
@@ -102,7 +104,9 @@ def test_runs_at_the_same_time_print_to_their_own_logs(tmp_path, monkeypatch):
     assert log_file(tmp_path / "other", "step").read_text() == "other\nother\n"
 
 
-def test_a_process_of_a_step_that_prints_without_end_fills_no_disk(tmp_path, monkeypatch):
+def test_a_process_of_a_step_that_prints_without_end_fills_no_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(logs, "_MOST_BYTES", 10)
     with (tmp_path / "log").open("a", buffering=1) as file:
         for _ in range(1000):
@@ -110,7 +114,7 @@ def test_a_process_of_a_step_that_prints_without_end_fills_no_disk(tmp_path, mon
     assert (tmp_path / "log").read_text() == "12345\n" * 2
 
 
-def test_what_is_no_step_prints_where_it_did_before(tmp_path, monkeypatch):
+def test_what_is_no_step_prints_where_it_did_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     with captured(tmp_path, "run"):
         sys.stdout.write("to all\n")
@@ -118,16 +122,16 @@ def test_what_is_no_step_prints_where_it_did_before(tmp_path, monkeypatch):
 
 
 @mt.workflow
-def parameters(
+def parameters(  # type: ignore[no-untyped-def]  # `count` is what its default is
     rate: float = 1.0,
     num: int = 2,
     flag: bool = False,
     count=3,
-    name="x",
+    name: str = "x",
     maybe: int | None = None,
     title: str | None = None,
-    any=None,
-):
+    any: Any = None,
+) -> Any:
     return speaks(rate)
 
 
@@ -145,7 +149,7 @@ def parameters(
         ("any=a=b", "a=b"),
     ],
 )
-def test_parameters_are_read_as_what_they_are(given, value):
+def test_parameters_are_read_as_what_they_are(given: str, value: Any) -> None:
     (found,) = read_parameters(parameters, [given]).values()
     assert (found, type(found)) == (value, type(value))
 
@@ -162,6 +166,6 @@ def test_parameters_are_read_as_what_they_are(given, value):
         ("rate", "'rate' is no key=value"),
     ],
 )
-def test_parameters_of_another_kind_are_refused(given, message):
+def test_parameters_of_another_kind_are_refused(given: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_parameters(parameters, [given])

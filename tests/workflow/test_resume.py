@@ -6,6 +6,8 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -25,7 +27,7 @@ DAY_S = 86400.0
 
 
 @pytest.fixture
-def source(tmp_path, monkeypatch):
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """What a step without cache reads, which changes from day to day."""
     path = tmp_path / "source.txt"
     path.write_text("day1")
@@ -55,7 +57,7 @@ def flow():
 
 
 @pytest.fixture
-def flow(tmp_path, monkeypatch, source) -> Iterator[Workflow]:
+def flow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: Any) -> Iterator[Workflow]:
     """A workflow that has read day 1's data and was stopped behind that; today it is day 2."""
     (tmp_path / "resumed.py").write_text(PROGRAM)
     monkeypatch.chdir(tmp_path)
@@ -81,7 +83,9 @@ def killed(ago_s: float, took_s: float = 0.0) -> str:
     return last.id
 
 
-def test_a_run_that_was_killed_just_now_is_gone_on_with_and_says_so(flow, caplog):
+def test_a_run_that_was_killed_just_now_is_gone_on_with_and_says_so(
+    flow: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     name = killed(60.0, took_s=3 * 3600.0)
     run = flow().run()
     assert (run.id, run.output, run.resumes) == (name, "day1", True)
@@ -91,7 +95,9 @@ def test_a_run_that_was_killed_just_now_is_gone_on_with_and_says_so(flow, caplog
 
 
 @pytest.mark.parametrize("ago_s", [3600.0, 3 * DAY_S, -3 * DAY_S])
-def test_a_run_that_was_killed_long_ago_is_not_gone_on_with_and_says_so(flow, ago_s, caplog):
+def test_a_run_that_was_killed_long_ago_is_not_gone_on_with_and_says_so(
+    flow: Any, ago_s: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     name = killed(ago_s)
     run = flow().run()
     assert (run.output, run.resumes, run.id == name) == ("day2", False, False)
@@ -99,25 +105,27 @@ def test_a_run_that_was_killed_long_ago_is_not_gone_on_with_and_says_so(flow, ag
     assert "this one begins anew" in caplog.text
 
 
-def test_a_longer_time_can_be_named(flow):
+def test_a_longer_time_can_be_named(flow: Any) -> None:
     killed(DAY_S)
     assert flow().run(resume_within="2d").output == "day1"
 
 
-def test_a_run_by_its_id_is_gone_on_with_and_its_age_is_said(flow, caplog):
+def test_a_run_by_its_id_is_gone_on_with_and_its_age_is_said(flow: Any, caplog: pytest.LogCaptureFixture) -> None:
     name = killed(3 * DAY_S)
     assert flow().run(resume=name).output == "day1"
     assert f"goes on with run {name}, which was stopped 3 d ago" in caplog.text
 
 
-def test_a_run_by_its_id_is_refused_where_it_is_older_than_it_may_be(flow):
+def test_a_run_by_its_id_is_refused_where_it_is_older_than_it_may_be(flow: Any) -> None:
     name = killed(3 * DAY_S)
     with pytest.raises(WorkflowError, match=f"run {name} was stopped 3 d ago, and may be gone on with for 1 h"):
         flow().run(resume=name, resume_within="1h")
 
 
 @pytest.mark.parametrize("schedule", [["--every", "1h"], ["--cron", "* * * * *"], ["--watch", "source.txt"]])
-def test_each_run_of_a_schedule_begins_anew(flow, monkeypatch, caplog, schedule):
+def test_each_run_of_a_schedule_begins_anew(
+    flow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, schedule: Any
+) -> None:
     name = killed(5.0)
     monkeypatch.setattr(triggers, "repeat", lambda triggers, run, stop: run())
     assert CliRunner().invoke(cli, ["workflow", "run", "resumed.py", *schedule]).exit_code == 0
@@ -128,7 +136,9 @@ def test_each_run_of_a_schedule_begins_anew(flow, monkeypatch, caplog, schedule)
     assert f"run {name} was killed 5" in caplog.text
 
 
-def test_a_schedule_goes_on_with_a_run_where_it_is_told_how_old_that_may_be(flow, monkeypatch):
+def test_a_schedule_goes_on_with_a_run_where_it_is_told_how_old_that_may_be(
+    flow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name = killed(5.0)
     monkeypatch.setattr(triggers, "repeat", lambda triggers, run, stop: run())
     arguments = ["workflow", "run", "resumed.py", "--every", "1h", "--resume-within", "1m"]
@@ -136,10 +146,12 @@ def test_a_schedule_goes_on_with_a_run_where_it_is_told_how_old_that_may_be(flow
     assert flow().run(resume=name).step("read").state == "done", "the journal of a run that went well is gone"
 
 
-def test_a_killed_run_is_gone_on_with_by_one_process_whoever_else_finds_it(flow, monkeypatch):
+def test_a_killed_run_is_gone_on_with_by_one_process_whoever_else_finds_it(
+    flow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, find = killed(60.0), start.earlier_run  # type: ignore[attr-defined]
 
-    def found_by_both(*given):
+    def found_by_both(*given: Any) -> Any:
         row = find(*given)
         with monkeypatch.context() as other:
             other.setattr(start, "earlier_run", find)
@@ -151,11 +163,13 @@ def test_a_killed_run_is_gone_on_with_by_one_process_whoever_else_finds_it(flow,
     assert (run.output, run.resumes, run.id == name, run.step("read").state) == ("day2", False, False, "done")
 
 
-def test_a_killed_run_that_another_process_goes_on_with_just_now_is_not_waited_for(flow, monkeypatch):
+def test_a_killed_run_that_another_process_goes_on_with_just_now_is_not_waited_for(
+    flow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     name, find = killed(60.0), start.earlier_run  # type: ignore[attr-defined]
     lock = home_folder() / "runs.lock", run_lock(name)
 
-    def taken(*given):
+    def taken(*given: Any) -> Any:
         row = find(*given)
         assert try_lock(*lock)
         return row
@@ -169,7 +183,9 @@ def test_a_killed_run_that_another_process_goes_on_with_just_now_is_not_waited_f
     unlock(*lock)
 
 
-def test_a_note_that_a_full_disk_has_torn_is_told_and_spoils_no_other(tmp_path, monkeypatch):
+def test_a_note_that_a_full_disk_has_torn_is_told_and_spoils_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     journal, kept, write = Journal(tmp_path), KeptValue("1", (), (), "digest"), os.write
     journal.add("before", "key", kept, 1.0)
     with monkeypatch.context() as full:

@@ -4,6 +4,8 @@ import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,14 +18,14 @@ from motet.workflow.run_step import read_inputs, result_of, run_step
 from motet.workflow.step import step
 
 
-def note(value):
+def note(value: Any) -> None:
     """What is called, in a file: a list of this module would count as the code of steps that use it."""
     with open(os.environ["NOTES"], "a") as file:
         file.write(f"{value}\n")
 
 
 @pytest.fixture(autouse=True)
-def calls(tmp_path_factory, monkeypatch):
+def calls(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Any:
     notes = tmp_path_factory.mktemp("notes") / "notes"
     notes.touch()
     monkeypatch.setenv("NOTES", str(notes))
@@ -31,41 +33,41 @@ def calls(tmp_path_factory, monkeypatch):
 
 
 @step
-def number(value):
+def number(value: Any) -> Any:
     note(value)
     return {"value": value, "parts": (value, [value + 1])}
 
 
 @step
-def add(*values, more=0):
+def add(*values: Any, more: Any = 0) -> Any:
     return sum(values) + more
 
 
 @step
-def gathered(values, named):
+def gathered(values: Any, named: Any) -> Any:
     return values, named
 
 
 @step(cache=True)
-def kept(value):
+def kept(value: Any) -> Any:
     note(value)
     return value * 2
 
 
 @step
-def fails(value):
+def fails(value: Any) -> None:
     raise ValueError(f"no {value}")
 
 
 @workflow
-def flow(first: int = 1, limit: int = 2):
+def flow(first: int = 1, limit: int = 2) -> Any:
     one, two = number(first), number(first + 1)
     total = add(one["value"], two["parts"][1][0], more=10)
     chosen = when(one["value"] >= limit, lambda: add(total), otherwise=lambda: kept(total))
     return gathered(as_ready([chosen, two, one["value"]]), {"total": [total, 7], "flag": one["value"] < 5})
 
 
-def ran(plan, run, cache):
+def ran(plan: Any, run: Any, cache: Any) -> Any:
     """All steps of a plan, each on its own, in an order in which inputs come first."""
     for node in plan.nodes:
         run_step(plan, node.id, run=run, cache=cache)
@@ -73,7 +75,7 @@ def ran(plan, run, cache):
 
 
 @pytest.mark.parametrize("first", [1, 3])
-def test_steps_alone_give_what_a_run_gives(tmp_path, first):
+def test_steps_alone_give_what_a_run_gives(tmp_path: Path, first: int) -> None:
     plan = flow(first)
     assert (
         ran(plan, "a run", tmp_path / "alone")
@@ -84,9 +86,9 @@ def test_steps_alone_give_what_a_run_gives(tmp_path, first):
 
 
 @pytest.mark.parametrize("first", [1, 3])
-def test_a_step_after_one_that_was_left_out_runs_as_in_a_run(tmp_path, first):
+def test_a_step_after_one_that_was_left_out_runs_as_in_a_run(tmp_path: Path, first: int) -> None:
     @workflow
-    def waiting():
+    def waiting() -> Any:
         one = number(first)
         chosen = when(one["value"] >= 2, lambda: add(one["value"]), otherwise=lambda: kept(one["value"]))
         return add.named("last")(1).after(chosen)
@@ -95,20 +97,20 @@ def test_a_step_after_one_that_was_left_out_runs_as_in_a_run(tmp_path, first):
     assert ran(plan, "a run", tmp_path / "alone") == plan.run(cache=tmp_path / "together").output == 1
 
 
-def test_a_finished_step_is_not_run_again_in_its_run(tmp_path, calls):
+def test_a_finished_step_is_not_run_again_in_its_run(tmp_path: Path, calls: Any) -> None:
     plan = flow()
     found = [run_step(plan, "number", run=run, cache=tmp_path) for run in ("1", "1", "2")]
     assert (calls(), len(set(found))) == ([1, 1], 1)
 
 
-def test_what_is_kept_is_taken_again_by_other_runs(tmp_path, calls):
+def test_what_is_kept_is_taken_again_by_other_runs(tmp_path: Path, calls: Any) -> None:
     plan = flow()
     ran(plan, "1", tmp_path)
     ran(plan, "2", tmp_path)
     assert calls() == [1, 2, 14, 1, 2]
 
 
-def test_inputs_that_are_named_go_before_those_of_the_run(tmp_path):
+def test_inputs_that_are_named_go_before_those_of_the_run(tmp_path: Path) -> None:
     other, plan = flow(first=5), flow()
     names = {step: run_step(other, step, run="other", cache=tmp_path) for step in ("number", "number-2")}
     run_step(plan, "number", run="this", cache=tmp_path)
@@ -116,9 +118,9 @@ def test_inputs_that_are_named_go_before_those_of_the_run(tmp_path):
     assert result_of(plan, "add", "this", tmp_path) == 5 + 7 + 10
 
 
-def test_names_of_steps_may_be_anything_a_file_name_may_not(tmp_path):
+def test_names_of_steps_may_be_anything_a_file_name_may_not(tmp_path: Path) -> None:
     @workflow
-    def odd():
+    def odd() -> Any:
         return number.named("../a b/\N{SNOWMAN}")(1)
 
     run_step(odd(), "../a b/\N{SNOWMAN}", run="../up", cache=tmp_path / "in" / "cache")
@@ -126,7 +128,7 @@ def test_names_of_steps_may_be_anything_a_file_name_may_not(tmp_path):
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["cache"]
 
 
-def test_what_is_missing_is_said(tmp_path):
+def test_what_is_missing_is_said(tmp_path: Path) -> None:
     plan = flow()
     with pytest.raises(UnknownNameError, match="unknown step 'numbr'; did you mean 'number'"):
         run_step(plan, "numbr", run="1", cache=tmp_path)
@@ -137,9 +139,9 @@ def test_what_is_missing_is_said(tmp_path):
     assert read_inputs(f"a={'0' * 20} b=c={'1' * 20}") == {"a": "0" * 20, "b=c": "1" * 20}
 
 
-def test_a_step_that_fails_leaves_nothing(tmp_path):
+def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
     @workflow
-    def failing():
+    def failing() -> Any:
         return fails(1)
 
     with pytest.raises(StepError, match="no 1"):
@@ -168,9 +170,9 @@ run_step(flow(), "waits", run="1", cache=sys.argv[1], rank=1)
 """
 
 
-def test_helpers_end_when_process_0_has_left_the_result(tmp_path):
+def test_helpers_end_when_process_0_has_left_the_result(tmp_path: Path) -> None:
     @workflow
-    def flow():
+    def flow() -> Any:
         return number.named("waits")(1)
 
     command = [sys.executable, "-c", HELPER, str(tmp_path)]
@@ -183,15 +185,15 @@ def test_helpers_end_when_process_0_has_left_the_result(tmp_path):
             helper.kill()
 
 
-def test_a_result_that_the_shared_folder_has_no_room_for_fails_the_step_with_the_place(tmp_path):
+def test_a_result_that_the_shared_folder_has_no_room_for_fails_the_step_with_the_place(tmp_path: Path) -> None:
     """The folder of artifacts is a file: the run that calls the step gets by, but no other container would find the result."""
 
     @step
-    def array():
+    def array() -> Any:
         return np.arange(9.0)
 
     @workflow
-    def flow():
+    def flow() -> Any:
         return array()
 
     (tmp_path / "artifacts").touch()
@@ -202,18 +204,20 @@ def test_a_result_that_the_shared_folder_has_no_room_for_fails_the_step_with_the
     assert str(tmp_path) in str(told.value)
 
 
-def test_a_step_whose_result_could_not_be_left_does_not_begin(tmp_path, calls):
+def test_a_step_whose_result_could_not_be_left_does_not_begin(tmp_path: Path, calls: Any) -> None:
     (tmp_path / "results").touch()
     with pytest.raises(WorkflowError, match="the step does not begin") as told:
         run_step(flow(), "number", run="r1", cache=tmp_path)
     assert (calls(), str(tmp_path) in str(told.value)) == ([], True)
 
 
-def test_a_finished_result_waits_for_room(tmp_path, calls, monkeypatch, caplog):
+def test_a_finished_result_waits_for_room(
+    tmp_path: Path, calls: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """The disk is full from when the step is over until the third time that it is asked."""
     full, asked, put = OSError(errno.EDQUOT, "Disk quota exceeded"), [], run_step_module._Results._put
 
-    def put_later(*given):
+    def put_later(*given: Any) -> Any:
         if len(asked) < 3:
             raise full
         return put(*given)

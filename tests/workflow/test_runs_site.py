@@ -7,7 +7,9 @@ import json
 import socket
 import threading
 import xml.etree.ElementTree as ET
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
@@ -20,7 +22,7 @@ from motet.workflow.page.site import answer
 
 
 @mt.step(cache=True)
-def descend(rate):
+def descend(rate: Any) -> Any:
     print("going down at", rate)  # noqa: T201  what a step prints is its log
     for epoch in range(4):
         mt.log(epoch, loss=rate ** (epoch + 1))
@@ -28,36 +30,36 @@ def descend(rate):
 
 
 @mt.step
-def fail(rate, name):
+def fail(rate: Any, name: Any) -> Any:
     if rate > 1:
         raise ValueError("too <steep>")
     return rate
 
 
 @mt.workflow
-def descent(rate=0.5, name="a b"):
+def descent(rate: float = 0.5, name: str = "a b") -> Any:
     return fail(descend(rate), name)
 
 
 class Found(HTMLParser):
     """Tags with their attributes, and the text of a page."""
 
-    def __init__(self, page):
+    def __init__(self, page: Any) -> None:
         super().__init__()
         self.tags, self.text = [], ""
         self.feed(page)
 
-    def handle_starttag(self, tag, attrs):
+    def handle_starttag(self, tag: Any, attrs: Any) -> None:
         self.tags.append((tag, dict(attrs)))
 
-    def handle_data(self, data):
+    def handle_data(self, data: Any) -> None:
         self.text += data
 
-    def of(self, tag, name):
+    def of(self, tag: Any, name: Any) -> Any:
         return [attrs[name] for each, attrs in self.tags if each == tag and name in attrs]
 
 
-def page(path, runs=(), base=""):
+def page(path: Any, runs: Any = (), base: str = "") -> Any:
     found = answer(path, runs, base)
     assert (found.status, found.kind) == (200, "text/html; charset=utf-8")
     parsed = Found(found.text)
@@ -65,7 +67,7 @@ def page(path, runs=(), base=""):
     return parsed
 
 
-def test_a_list_has_all_runs_with_links():
+def test_a_list_has_all_runs_with_links() -> None:
     assert "no runs yet" in page("/").text
     runs = [descent().run(), descent(rate=0.25).run(), descent(rate=2).run(check=False)]
     found = page("/", base="/workflows")
@@ -77,7 +79,7 @@ def test_a_list_has_all_runs_with_links():
     assert [each["id"] for each in json.loads(answer("/runs.json").text)] == [each.id for each in reversed(runs)]
 
 
-def test_a_run_shows_curves_results_logs_and_how_a_step_runs_again():
+def test_a_run_shows_curves_results_logs_and_how_a_step_runs_again() -> None:
     run = descent().run(capture=True)
     found = page(f"/run/{run.id}")
     assert found.of("svg", "data-metric") == ["descend loss"]
@@ -90,20 +92,20 @@ def test_a_run_shows_curves_results_logs_and_how_a_step_runs_again():
 
 
 @mt.step
-def tell(text):
+def tell(text: Any) -> Any:
     print(text)  # noqa: T201  what a step prints is its log
     return text
 
 
-def test_names_that_are_alike_have_logs_of_their_own_whatever_is_in_them():
+def test_names_that_are_alike_have_logs_of_their_own_whatever_is_in_them() -> None:
     @mt.workflow(name="a")
-    def inner(text):
+    def inner(text: Any) -> None:
         tell.named("b")(text)
 
     names = ["a.b", "a%2Fb", "..", ".", "a\\b", "é" * 100, "é" * 101, " ", "a\nb"]
 
     @mt.workflow(name="../outer/x")
-    def outer():
+    def outer() -> None:
         inner("a/b")
         for name in names:
             tell.named(name)(name)
@@ -115,7 +117,7 @@ def test_names_that_are_alike_have_logs_of_their_own_whatever_is_in_them():
     assert page("/").of("a", "href") == [f"/run/{run.id}"]
 
 
-def test_two_runs_stand_side_by_side():
+def test_two_runs_stand_side_by_side() -> None:
     one, two = descent().run(), descent(rate=0.25).run()
     found = page("/compare", [one.id, two.id])
     assert {one.id, two.id} <= {each.rpartition("/")[2] for each in found.of("a", "href")}
@@ -125,34 +127,34 @@ def test_two_runs_stand_side_by_side():
 
 
 @pytest.mark.parametrize("path", ["/run/nobody", "/nowhere", "/run", "/../etc/passwd", "/run/last/log/nobody"])
-def test_what_is_not_there_is_said(path):
+def test_what_is_not_there_is_said(path: str) -> None:
     descent().run()
     assert answer(path).status == 404
     assert answer(path).kind.startswith("text/plain")
 
 
-def test_a_run_that_runs_is_asked_for_again(monkeypatch):
+def test_a_run_that_runs_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     @mt.step
-    def look():
+    def look() -> None:
         run = mt.current_step().run
         seen.append((page("/").of("meta", "http-equiv"), page(f"/run/{run}").of("meta", "content")))
 
     @mt.workflow
-    def looked():
+    def looked() -> Any:
         return look()
 
     looked().run()
     assert seen == [(["refresh"], ["2", "width=device-width"])]
 
 
-def series(values):
+def series(values: Any) -> Any:
     numbers = tuple(map(float, range(len(values))))
     return MetricSeries("s", "m", numbers, tuple(values), numbers)
 
 
-def test_curves_keep_their_lows_and_highs_and_have_gaps():
+def test_curves_keep_their_lows_and_highs_and_have_gaps() -> None:
     values = [1.0] * 10_000
     values[5_003], values[7_001] = 9.0, -3.0
     drawn = ET.fromstring(draw_curves("s m", [series(values)]))
@@ -173,7 +175,7 @@ def test_curves_keep_their_lows_and_highs_and_have_gaps():
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[Any]:
     made = make_server(0, "secret")
     thread = threading.Thread(target=made.serve_forever)
     thread.start()
@@ -183,7 +185,7 @@ def server():
     made.server_close()
 
 
-def ask(port, path, **headers):
+def ask(port: Any, path: Any, **headers: Any) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
     connection.request("GET", path, headers=headers)
     found = connection.getresponse()
@@ -192,7 +194,7 @@ def ask(port, path, **headers):
     return found, text
 
 
-def test_a_browser_that_does_not_wait_is_no_fault():
+def test_a_browser_that_does_not_wait_is_no_fault() -> None:
     with make_server(0, "secret") as made:
         browser, ours = socket.socketpair()
         with ours:
@@ -201,7 +203,7 @@ def test_a_browser_that_does_not_wait_is_no_fault():
             made.RequestHandlerClass(ours, ("127.0.0.1", 1), made)
 
 
-def test_so_many_connections_are_answered_at_once_and_no_more(server):
+def test_so_many_connections_are_answered_at_once_and_no_more(server: Any) -> None:
     many = [socket.create_connection(("127.0.0.1", server)) for _ in range(MOST_CONNECTIONS + 8)]
     last = http.client.HTTPConnection("127.0.0.1", server, timeout=60)
     last.request("GET", "/")  # waits behind all that say nothing
@@ -213,7 +215,7 @@ def test_so_many_connections_are_answered_at_once_and_no_more(server):
     last.close()
 
 
-def test_who_has_the_key_sees_the_runs_and_nobody_else(server):
+def test_who_has_the_key_sees_the_runs_and_nobody_else(server: Any) -> None:
     run = descent().run()
     for path, headers in (
         ("/", {}),

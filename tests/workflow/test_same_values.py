@@ -11,6 +11,8 @@ import os
 import subprocess
 import sys
 from decimal import Decimal
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,17 +23,17 @@ from motet.workflow.memo.artifacts import Artifacts
 
 
 class Held:
-    def __init__(self, **held):
+    def __init__(self, **held: Any) -> None:
         self.__dict__.update(held)
 
-    def __eq__(self, other):
+    def __eq__(self, other: Any) -> Any:
         return type(other) is type(self) and vars(other) == vars(self)
 
 
 class Slots:
     __slots__ = ("tags",)
 
-    def __init__(self, tags):
+    def __init__(self, tags: Any) -> None:
         self.tags = tags
 
 
@@ -54,7 +56,7 @@ class Doubled(collections.namedtuple("Doubled", "one two")):
 
     __slots__ = ()
 
-    def __new__(cls, one):
+    def __new__(cls, one: Any) -> Any:
         return super().__new__(cls, one, one * 2)
 
 
@@ -62,32 +64,32 @@ class Marked(collections.namedtuple("Marked", "one")):
     """A tuple that holds more than its fields."""
 
 
-def back(tmp_path, value):
+def back(tmp_path: Path, value: Any) -> Any:
     """A value as the next step gets it, as a later run gets it, and its digest."""
     artifacts = Artifacts(tmp_path)
     kept, leaves = artifacts.keep(value)
     return artifacts.load(kept, leaves), artifacts.load(kept), kept
 
 
-def digest(tmp_path, value):
+def digest(tmp_path: Path, value: Any) -> Any:
     return back(tmp_path, value)[2].digest
 
 
-def told(value):
+def told(value: Any) -> Any:
     return (type(value), sorted(value)) if isinstance(value, (set, frozenset)) else repr(value)
 
 
-def dated(**about):
+def dated(**about: Any) -> Any:
     frame = pd.DataFrame({"v": range(3)}, index=pd.date_range("2024", periods=3, freq="D"))
     frame.attrs.update(about)
     return frame
 
 
-def objects(*values):
+def objects(*values: Any) -> Any:
     return pd.DataFrame({"v": pd.Series(list(values), dtype=object)})
 
 
-def timed_columns():
+def timed_columns() -> Any:
     return pd.DataFrame([[1, 2, 3]], columns=pd.timedelta_range("1h", periods=3, freq="h"))
 
 
@@ -144,7 +146,7 @@ FRAMES = {
 
 @pytest.mark.parametrize("name", FRAMES)
 @pytest.mark.filterwarnings("ignore:Could not serialize pd.DataFrame.attrs:UserWarning")
-def test_frames_come_back_with_all_that_they_have(tmp_path, name):
+def test_frames_come_back_with_all_that_they_have(tmp_path: Path, name: Any) -> None:
     frame = FRAMES[name]
     for found in back(tmp_path, frame)[:2]:
         pd.testing.assert_frame_equal(found, frame, check_freq=True, check_flags=True, check_column_type="exact")
@@ -156,7 +158,7 @@ def test_frames_come_back_with_all_that_they_have(tmp_path, name):
 
 
 @pytest.mark.filterwarnings("ignore:Could not serialize pd.DataFrame.attrs:UserWarning")
-def test_frames_that_differ_have_digests_that_differ(tmp_path):
+def test_frames_that_differ_have_digests_that_differ(tmp_path: Path) -> None:
     digests = {name: digest(tmp_path, frame) for name, frame in FRAMES.items()}
     for (one, first), (other, second) in itertools.combinations(digests.items(), 2):
         assert first != second, (one, other)
@@ -171,7 +173,7 @@ ALIKE = {
 
 
 @pytest.mark.parametrize("name", ["interned strings", "a shared list", "a copy"])
-def test_identity_is_no_content(tmp_path, name):
+def test_identity_is_no_content(tmp_path: Path, name: str) -> None:
     one, other = ALIKE[name]
     assert digest(tmp_path, one) == digest(tmp_path, other)
 
@@ -187,7 +189,7 @@ UNLIKE = [
 ]  # fmt: skip
 
 
-def test_what_differs_has_digests_that_differ(tmp_path):
+def test_what_differs_has_digests_that_differ(tmp_path: Path) -> None:
     digests = [digest(tmp_path, value) for value in UNLIKE]
     for (one, first), (other, second) in itertools.combinations(zip(UNLIKE, digests, strict=True), 2):
         assert first != second, (one, other)
@@ -196,12 +198,12 @@ def test_what_differs_has_digests_that_differ(tmp_path):
 @pytest.mark.parametrize(
     "value", [Way.A | Way.B, Way(0), Bits.A | Bits.B, Bits(8), Bits.A, {Way.A: [Way.A | Way.B]}], ids=repr
 )
-def test_flags_come_back(tmp_path, value):
+def test_flags_come_back(tmp_path: Path, value: Any) -> None:
     for found in back(tmp_path, value)[:2]:
         assert (found, type(found)) == (value, type(value))
 
 
-def test_what_holds_itself_or_much_of_the_same_ends(tmp_path):
+def test_what_holds_itself_or_much_of_the_same_ends(tmp_path: Path) -> None:
     circle = Held(a=1)
     circle.me = circle  # type: ignore[attr-defined]
     assert digest(tmp_path, circle) == digest(tmp_path, circle)
@@ -213,7 +215,7 @@ def test_what_holds_itself_or_much_of_the_same_ends(tmp_path):
     assert digest(tmp_path, Held(a=[large] * 1000)) != digest(tmp_path, Held(a=[large + 1] * 1000))
 
 
-def test_ordered_dicts_stay_so(tmp_path):
+def test_ordered_dicts_stay_so(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     state = torch.nn.Linear(2, 2).state_dict()
     found, _, kept = back(tmp_path, state)
@@ -224,10 +226,10 @@ def test_ordered_dicts_stay_so(tmp_path):
     assert digest(tmp_path, state) != digest(tmp_path, dict(state))
 
 
-def test_modules_of_torch_are_known_by_their_numbers(tmp_path):
+def test_modules_of_torch_are_known_by_their_numbers(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
 
-    def made(seed, **about):
+    def made(seed: Any, **about: Any) -> Any:
         torch.manual_seed(seed)
         model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.BatchNorm1d(3), torch.nn.Dropout(0.1))
         model.about = about
@@ -240,7 +242,7 @@ def test_modules_of_torch_are_known_by_their_numbers(tmp_path):
     )
 
 
-def test_tables_with_chunks_of_other_dictionaries_come_back(tmp_path):
+def test_tables_with_chunks_of_other_dictionaries_come_back(tmp_path: Path) -> None:
     chunks = [pa.array(each).dictionary_encode() for each in (["a", "b"], ["c"], ["b", "c"])]
     table = pa.table({"v": pa.chunked_array(chunks)})
     for found in back(tmp_path, table)[:2]:
@@ -248,7 +250,7 @@ def test_tables_with_chunks_of_other_dictionaries_come_back(tmp_path):
         assert found.schema == table.schema
 
 
-def test_the_same_values_have_one_digest_in_every_process(tmp_path):
+def test_the_same_values_have_one_digest_in_every_process(tmp_path: Path) -> None:
     program = (
         "import functools, sys, numpy as np, pandas as pd\n"
         "from test_same_values import Held, Slots, Tags, digest\n"
@@ -258,7 +260,7 @@ def test_the_same_values_have_one_digest_in_every_process(tmp_path):
         "    print(digest(sys.argv[1], value))\n"
     ).replace("digest(sys.argv[1]", "digest(__import__('pathlib').Path(sys.argv[1])")
 
-    def run(seed):
+    def run(seed: Any) -> Any:
         env = {
             **os.environ,
             "PYTHONHASHSEED": seed,
@@ -272,7 +274,7 @@ def test_the_same_values_have_one_digest_in_every_process(tmp_path):
     assert run("2") == run("3") == first
 
 
-def test_named_tuples_come_back_with_all_that_is_in_them(tmp_path):
+def test_named_tuples_come_back_with_all_that_is_in_them(tmp_path: Path) -> None:
     marked = Marked(1)
     vars(marked)["mark"] = "kept"
     for value in (Doubled(3), Doubled("a")._replace(two="b"), Marked(2), marked):

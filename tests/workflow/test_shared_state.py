@@ -8,6 +8,9 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,12 +22,12 @@ from motet.workflow.play.turns import beside_others
 from workflow import shared_steps as steps
 
 
-def serial(seed):
+def serial(seed: Any) -> Any:
     found = np.random.RandomState(seed).rand(), random.Random(seed).random()
     return list(map(float, found))
 
 
-def see_all(tmp_path, output, apart):
+def see_all(tmp_path: Path, output: Any, apart: Any) -> None:
     """Each group has what a program has that calls its steps one after the other, each in a process of its own."""
     seeded, placed, told, strict, plain, alike = output
     assert [each[:2] for each in seeded] == [serial(seed) for seed in range(4)]
@@ -38,11 +41,13 @@ def see_all(tmp_path, output, apart):
     assert len(theirs) == 11 if apart else theirs == {os.getpid()}
 
 
-def test_steps_of_a_module_get_processes_of_their_own(tmp_path):
+def test_steps_of_a_module_get_processes_of_their_own(tmp_path: Path) -> None:
     see_all(tmp_path, steps.side_by_side(str(tmp_path)).run().output, apart=True)
 
 
-def test_steps_that_cannot_be_sent_run_one_at_a_time_and_what_they_set_is_put_back(tmp_path, caplog):
+def test_steps_that_cannot_be_sent_run_one_at_a_time_and_what_they_set_is_put_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     lock = threading.Lock()  # cannot be pickled
     before = (np.random.get_state()[1].tolist(), random.getstate(), os.environ.copy(), list(warnings.filters))  # type: ignore[index]
     with caplog.at_level("INFO", "motet.workflow"):
@@ -52,7 +57,7 @@ def test_steps_that_cannot_be_sent_run_one_at_a_time_and_what_they_set_is_put_ba
     assert "step seeded runs while no other does, as it sets numpy.random.seed, random.seed" in caplog.text
 
 
-def test_steps_of_a_program_run_one_at_a_time(tmp_path):
+def test_steps_of_a_program_run_one_at_a_time(tmp_path: Path) -> None:
     """A script without a guard would be run anew by another process."""
     program = tmp_path / "program.py"
     program.write_text(
@@ -65,32 +70,32 @@ def test_steps_of_a_program_run_one_at_a_time(tmp_path):
 
 
 @mt.workflow
-def scaling(num):
+def scaling(num: Any) -> Any:
     return [steps.scaled(seed) for seed in range(num)]
 
 
-def test_a_value_that_was_set_after_the_import_counts_as_it_is(monkeypatch):
+def test_a_value_that_was_set_after_the_import_counts_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "FACTOR", 10)
     assert scaling(3).run().output == [(0, os.getpid()), (10, os.getpid()), (20, os.getpid())]
 
 
-def test_a_step_that_nothing_runs_beside_stays_in_this_process():
+def test_a_step_that_nothing_runs_beside_stays_in_this_process() -> None:
     assert scaling(1).run().output == [(0, os.getpid())]
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_which_steps_may_run_beside_others(seed):
+def test_which_steps_may_run_beside_others(seed: Any) -> None:
     draw, count = random.Random(seed), 1 + seed % 9
     needs = np.array(
         [[one < two and draw.random() < (0.2, 0.9)[seed % 2] for one in range(count)] for two in range(count)]
     )
 
     @mt.step
-    def step(needed):
+    def step(needed: Any) -> Any:
         return needed
 
     @mt.workflow
-    def flow():
+    def flow() -> None:
         made = []
         for row in needs:
             taken = [made[one] for one in np.flatnonzero(row)]
@@ -100,20 +105,20 @@ def test_which_steps_may_run_beside_others(seed):
     assert beside_others(flow().nodes) == {*np.flatnonzero(~(reached | reached.T).all(axis=1))}
 
 
-def test_steps_may_say_that_they_share(monkeypatch):
+def test_steps_may_say_that_they_share(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MOTET_TEST_TOLD", "")
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return [steps.shares("a"), steps.shares("a")]
 
     assert flow().run().output == [os.getpid()] * 2
     assert os.environ["MOTET_TEST_TOLD"] == "a"
 
 
-def test_they_are_tried_again(tmp_path):
+def test_they_are_tried_again(tmp_path: Path) -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return [steps.fails_once(str(tmp_path), seed) for seed in range(2)]
 
     run = flow().run()
@@ -121,37 +126,37 @@ def test_they_are_tried_again(tmp_path):
     assert [step.attempts for step in run.steps] == [2, 2]
 
 
-def test_what_cannot_be_sent_back_reaches_its_consumers():
+def test_what_cannot_be_sent_back_reaches_its_consumers() -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return [steps.gives_function(seed) for seed in range(2)]
 
     assert [each() for each in flow().run().output] == [0, 1]
 
 
 class Trainer:
-    def fit(self):
+    def fit(self) -> Any:
         np.random.seed(1)
         return float(np.random.rand())
 
 
-def reseed(x):
+def reseed(x: Any) -> Any:
     np.random.seed(x)
     return float(np.random.rand())
 
 
 @pytest.mark.parametrize("how", ["an instance", "a function", "a result"])
-def test_what_a_step_is_given_may_set_it(caplog, how):
+def test_what_a_step_is_given_may_set_it(caplog: pytest.LogCaptureFixture, how: str) -> None:
     @mt.step
-    def make():
+    def make() -> Any:
         return Trainer()
 
     @mt.step
-    def use(thing):
+    def use(thing: Any) -> Any:
         return thing(1) if callable(thing) else thing.fit()
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         thing = {"an instance": Trainer(), "a function": reseed, "a result": make()}[how]
         return [use(thing), use(thing)]
 
@@ -205,7 +210,7 @@ NOT_SETTING = [
 
 
 @pytest.fixture
-def sets(project, tmp_path):
+def sets(project: Any, tmp_path: Path) -> Iterator[Any]:
     folder = tmp_path / "site-packages" / "matplotlib"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("rcParams = {}\n")
@@ -217,7 +222,7 @@ def sets(project, tmp_path):
     )
     project.write(seeding=seeding, later="from random import seed\ndef prepare():\n    seed(3)\n")
 
-    def found(line):
+    def found(line: Any) -> Any:
         project.write(flow=SETS.format(line))
         return set(follow(project.load("flow").s).shared)
 
@@ -228,15 +233,15 @@ def sets(project, tmp_path):
 
 
 @pytest.mark.parametrize("line", SETTING)
-def test_what_is_set_of_the_process_is_known(sets, line):
+def test_what_is_set_of_the_process_is_known(sets: Any, line: Any) -> None:
     assert SETTING[line] in sets(line)
 
 
 @pytest.mark.parametrize("line", NOT_SETTING)
-def test_what_only_one_holds_is_not(sets, line):
+def test_what_only_one_holds_is_not(sets: Any, line: Any) -> None:
     assert sets(line) == set()
 
 
-def test_a_file_that_cannot_be_read_sets_nothing(tmp_path):
+def test_a_file_that_cannot_be_read_sets_nothing(tmp_path: Path) -> None:
     (tmp_path / "a.py").write_text("def f(:")
     assert shared_in_file(str(tmp_path / "a.py")) == shared_in_file(str(tmp_path / "b.py")) == set()

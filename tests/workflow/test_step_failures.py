@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,23 +22,23 @@ from workflow.flow_steps import fail_apart
 
 
 @mt.step
-def number(n):
+def number(n: Any) -> Any:
     return n
 
 
 @mt.step
-def total(values):
+def total(values: Any) -> Any:
     return sum(values)
 
 
 @mt.step
-def fails(x):
+def fails(x: Any) -> None:
     raise ValueError(f"bad {x}")
 
 
-def test_a_failure_names_function_and_line_and_the_others_finish():
+def test_a_failure_names_function_and_line_and_the_others_finish() -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         bad = fails(number(1))
         return total([bad]), number.named("other")(5)
 
@@ -59,18 +60,18 @@ def test_a_failure_names_function_and_line_and_the_others_finish():
         _ = run.output
 
 
-def test_a_step_that_a_run_has_not_is_told():
+def test_a_step_that_a_run_has_not_is_told() -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return number(3)
 
     with pytest.raises(UnknownNameError, match="did you mean 'number'"):
         flow().run().step("numbr")
 
 
-def test_failing_fast_ends_the_run():
+def test_failing_fast_ends_the_run() -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         bad = fails(1)
         return number.named("later")(2).after(bad), [number(i) for i in range(3)]
 
@@ -79,11 +80,11 @@ def test_failing_fast_ends_the_run():
     assert run.step("later").state in ("cancelled", "skipped")
 
 
-def test_retries_come_with_backoff():
+def test_retries_come_with_backoff() -> None:
     tries = []
 
     @mt.step(retries=3, backoff_s=0.001)
-    def shaky():
+    def shaky() -> Any:
         context = mt.current_step()
         tries.append(context.attempt)
         if len(tries) < 3:
@@ -91,22 +92,22 @@ def test_retries_come_with_backoff():
         return len(tries)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return shaky()
 
     run = flow().run()
     assert (run.output, tries, run.step("shaky").attempts) == (3, [0, 1, 2], 3)
 
 
-def test_a_cancelled_run_starts_nothing_more():
+def test_a_cancelled_run_starts_nothing_more() -> None:
     cancel = threading.Event()
 
     @mt.step
-    def stop():
+    def stop() -> None:
         cancel.set()
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return number(3).after(stop())
 
     run = flow().run(check=False, cancel=cancel)
@@ -116,11 +117,11 @@ def test_a_cancelled_run_starts_nothing_more():
         flow().run(cancel=cancel)
 
 
-def test_the_second_interrupt_waits_for_nothing():
+def test_the_second_interrupt_waits_for_nothing() -> None:
     over = threading.Event()
 
     @mt.step
-    def deaf():
+    def deaf() -> None:
         context = mt.current_step()
         os.kill(os.getpid(), signal.SIGINT)
         context.cancelled.wait(20)
@@ -128,7 +129,7 @@ def test_the_second_interrupt_waits_for_nothing():
         over.wait(60)
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return deaf()
 
     began = time.monotonic()
@@ -140,18 +141,18 @@ def test_the_second_interrupt_waits_for_nothing():
     assert time.monotonic() - began < 8
 
 
-def test_an_interrupt_while_the_record_is_written_ends_the_run(monkeypatch):
+def test_an_interrupt_while_the_record_is_written_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled, write = [], RunRecord.steps
 
     @mt.step
-    def waits():
+    def waits() -> None:
         cancelled.append(mt.current_step().cancelled.wait(20))
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return waits()
 
-    def interrupted(record, rows):
+    def interrupted(record: Any, rows: Any) -> None:
         monkeypatch.setattr(RunRecord, "steps", write)
         raise KeyboardInterrupt
 
@@ -161,18 +162,18 @@ def test_an_interrupt_while_the_record_is_written_ends_the_run(monkeypatch):
     assert cancelled == [True]
 
 
-def test_no_thread_is_left_of_a_run_that_is_cancelled_before_a_new_try():
+def test_no_thread_is_left_of_a_run_that_is_cancelled_before_a_new_try() -> None:
     cancel, before = threading.Event(), set(threading.enumerate())
 
     @mt.step(retries=1, backoff_s=500)
-    def shaky():
+    def shaky() -> None:
         raise ValueError
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return shaky()
 
-    def stop(state):
+    def stop(state: Any) -> None:
         if state.attempts and state.state == "waiting":
             cancel.set()
 
@@ -184,26 +185,26 @@ def test_no_thread_is_left_of_a_run_that_is_cancelled_before_a_new_try():
     assert not [each for each in left if each.is_alive()]
 
 
-def test_texts_that_are_no_unicode_end_no_run(tmp_path):
+def test_texts_that_are_no_unicode_end_no_run(tmp_path: Path) -> None:
     name = os.fsdecode(os.fsencode(tmp_path / "caf") + b"\xe9.txt")
     os.mkdir(name)
     with open(os.path.join(name, os.path.basename(name)), "w") as file:
         file.write("four")
 
     @mt.step(cache=True)
-    def names(folder):
+    def names(folder: Any) -> Any:
         return [os.path.join(folder, each) for each in os.listdir(folder)]
 
     @mt.step(cache=True)
-    def copy(folder):
+    def copy(folder: Any) -> Any:
         return Path(shutil.copytree(folder, tmp_path / os.path.basename(name).upper(), dirs_exist_ok=True))
 
     @mt.step
-    def refuse(file):
+    def refuse(file: Any) -> None:
         raise ValueError(f"bad {os.fspath(file)}")
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         folder = mt.File(name)
         return names(folder), copy(folder), refuse(folder), fail_apart(name)
 
@@ -216,9 +217,9 @@ def test_texts_that_are_no_unicode_end_no_run(tmp_path):
     assert log_tail(home_folder() / "runs" / run.id / "logs", run.steps[3].id).startswith(rf"{tmp_path}/caf\udce9.txt")
 
 
-def test_a_run_that_was_skipped_says_why():
+def test_a_run_that_was_skipped_says_why() -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return total([fails(1)]), number(2).after(total([fails(3)]))
 
     run = flow().run(check=False)
@@ -229,9 +230,9 @@ def test_a_run_that_was_skipped_says_why():
     ]
 
 
-def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path):
+def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path: Path) -> None:
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return number(mt.File(tmp_path / "missing"))
 
     error = flow().run(check=False).steps[0].error
@@ -239,13 +240,13 @@ def test_a_missing_file_is_told_of_the_step_that_names_it(tmp_path):
     assert "No such file or directory" in error
 
 
-def test_a_named_file_that_is_not_there_is_told_by_the_argument():
+def test_a_named_file_that_is_not_there_is_told_by_the_argument() -> None:
     @mt.step
-    def read(file):
+    def read(file: Any) -> Any:
         return file
 
     @mt.workflow
-    def flow():
+    def flow() -> Any:
         return read(mt.File("/nowhere/a.txt"))
 
     (step,) = flow().run(check=False).steps

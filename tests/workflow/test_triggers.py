@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,10 +20,10 @@ from motet.workflow.triggers import At, Every, FileWatch, repeat
 
 
 @pytest.fixture
-def zone(monkeypatch):
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Sets the zone of this machine."""
 
-    def put(name):
+    def put(name: Any) -> None:
         monkeypatch.setenv("TZ", name)
         time.tzset()
 
@@ -29,7 +32,7 @@ def zone(monkeypatch):
     time.tzset()
 
 
-def following(text, after, count=1):
+def following(text: Any, after: Any, count: Any = 1) -> Any:
     """The next times, as the clock on the wall shows them."""
     cron, stamp, found = read_cron(text), datetime.fromisoformat(after).timestamp(), []
     for _ in range(count):
@@ -51,7 +54,7 @@ def following(text, after, count=1):
         ("@weekly", "2026-11-21 00:00", "2026-11-22 00:00"),
     ],
 )
-def test_cron_says_the_next_time(text, after, expected):
+def test_cron_says_the_next_time(text: str, after: str, expected: str) -> None:
     assert following(text, after) == [expected]
 
 
@@ -67,12 +70,12 @@ def test_cron_says_the_next_time(text, after, expected):
         ("* * * * someday", "'someday' is no weekday"),
     ],
 )
-def test_wrong_times_are_refused(text, message):
+def test_wrong_times_are_refused(text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_cron(text)
 
 
-def test_a_time_that_never_comes_is_refused():
+def test_a_time_that_never_comes_is_refused() -> None:
     with pytest.raises(InputError, match="there is no such time"):
         read_cron("0 0 31 2 *")
 
@@ -97,13 +100,15 @@ def test_a_time_that_never_comes_is_refused():
         ("Asia/Kolkata", "0 9 * * *", "2026-10-25 12:00", ["10-26 09:00"]),
     ],
 )
-def test_nothing_is_left_out_or_done_twice_where_the_clock_is_put_on_or_back(zone, name, text, after, expected):
+def test_nothing_is_left_out_or_done_twice_where_the_clock_is_put_on_or_back(
+    zone: Any, name: str, text: str, after: str, expected: Any
+) -> None:
     """Times by hand from the rules of Debian's cron and the days of the tz database."""
     zone(name)
     assert following(text, after, len(expected)) == [f"2026-{each}" for each in expected]
 
 
-def test_half_hours_are_half_an_hour_apart_all_year(zone):
+def test_half_hours_are_half_an_hour_apart_all_year(zone: Any) -> None:
     zone("Europe/Berlin")
     cron, stamp = read_cron("*/30 * * * *"), datetime(2026, 10, 24).timestamp()
     for _ in range(100):
@@ -111,7 +116,7 @@ def test_half_hours_are_half_an_hour_apart_all_year(zone):
         stamp += 1800
 
 
-def test_in_the_hour_that_comes_twice_a_time_of_the_first_is_past(zone):
+def test_in_the_hour_that_comes_twice_a_time_of_the_first_is_past(zone: Any) -> None:
     zone("Europe/Berlin")
     second = datetime(2026, 10, 25, 2, 15, fold=1).timestamp()
     assert datetime.fromtimestamp(read_cron("30 2 * * *").after(second)) == datetime(2026, 10, 26, 2, 30)
@@ -126,7 +131,7 @@ FIELD = st.sampled_from(list(VALUES))
     hour=FIELD,
     start=st.datetimes(datetime(2026, 1, 1), datetime(2027, 1, 1)),
 )
-def test_cron_finds_the_first_minute_that_fits(minute, hour, start):
+def test_cron_finds_the_first_minute_that_fits(minute: Any, hour: Any, start: Any) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TZ", "UTC")
         time.tzset()
@@ -154,10 +159,10 @@ class Clock:
         return self.now >= self.until
 
 
-def ran(triggers, until, took=0.0):
+def ran(triggers: Any, until: Any, took: float = 0.0) -> Any:
     clock, times = Clock(until), []
 
-    def run():
+    def run() -> None:
         times.append(clock.now)
         clock.now += took
 
@@ -165,7 +170,7 @@ def ran(triggers, until, took=0.0):
     return times
 
 
-def test_every_so_often_counts_from_beginning_to_beginning():
+def test_every_so_often_counts_from_beginning_to_beginning() -> None:
     assert ran([Every(10)], 1035) == [1000, 1010, 1020, 1030]
     assert ran([Every(10)], 1065, took=12) == [1000, 1020, 1040, 1060]
 
@@ -180,7 +185,7 @@ class Wall(Clock):
         return self.steady.now + sum(by for at, by in self.set_by.items() if self.steady.now >= at)
 
 
-def ran_at(text, until, set_by):
+def ran_at(text: Any, until: Any, set_by: Any) -> Any:
     """The times of the clock that is never set at which runs begin, in minutes from the first."""
     steady, times = Clock(until), []
     steady.now = 0.0
@@ -203,17 +208,21 @@ def ran_at(text, until, set_by):
         ("40 0-23 * * *", {2700: -4 * 3600 - 600}, [40, 50]),
     ],
 )
-def test_cron_runs_at_its_times_and_keeps_its_head_where_the_clock_is_set(zone, text, set_by, expected):
+def test_cron_runs_at_its_times_and_keeps_its_head_where_the_clock_is_set(
+    zone: Any, text: str, set_by: Any, expected: Any
+) -> None:
     zone("UTC")
     assert ran_at(text, 3500, set_by) == pytest.approx(expected)
 
 
-def test_every_so_often_and_changes_of_files_do_not_look_at_the_clock_on_the_wall(tmp_path, monkeypatch):
+def test_every_so_often_and_changes_of_files_do_not_look_at_the_clock_on_the_wall(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(time, "time", lambda: pytest.fail("it looks at the clock"))
     assert ran([Every(10), FileWatch([str(tmp_path)])], 1035) == [1000, 1010, 1020, 1030]
 
 
-def test_a_run_comes_when_files_change_and_have_settled(tmp_path):
+def test_a_run_comes_when_files_change_and_have_settled(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     trigger = FileWatch([str(folder)])
     assert trigger.wait_s(0) == 0

@@ -76,7 +76,7 @@ PLAIN = st.recursive(
 
 
 @given(PLAIN)
-def test_plain_values_come_back_with_their_types(tmp_path, value):
+def test_plain_values_come_back_with_their_types(tmp_path: Path, value: Any) -> None:
     found, _ = kept(tmp_path, value)
     assert found == value
     assert repr(found) == repr(value)
@@ -100,14 +100,14 @@ def test_plain_values_come_back_with_their_types(tmp_path, value):
     ],
     ids=repr,
 )
-def test_other_values_come_back(tmp_path, value, formats):
+def test_other_values_come_back(tmp_path: Path, value: Any, formats: Any) -> None:
     found, used = kept(tmp_path, value)
     assert found == value
     assert type(found) is type(value)
     assert used == formats
 
 
-def test_what_is_no_number_comes_back(tmp_path):
+def test_what_is_no_number_comes_back(tmp_path: Path) -> None:
     found, _ = kept(tmp_path, [math.inf, -math.inf, math.nan])
     assert found[:2] == [math.inf, -math.inf]
     assert math.isnan(found[2])
@@ -115,7 +115,7 @@ def test_what_is_no_number_comes_back(tmp_path):
 
 @pytest.mark.parametrize("dtype", ["float32", "int8", "bool", "U5", "datetime64[s]", "complex64"])
 @pytest.mark.parametrize("shape", [(3, 2), (0, 4), ()])
-def test_arrays_come_back(tmp_path, dtype, shape):
+def test_arrays_come_back(tmp_path: Path, dtype: str, shape: Any) -> None:
     value = np.zeros(shape, dtype)
     found, formats = kept(tmp_path, {"x": value})
     assert formats == ("npy",)
@@ -124,7 +124,7 @@ def test_arrays_come_back(tmp_path, dtype, shape):
     assert type(found["x"]) is np.ndarray
 
 
-def test_tables_and_frames_come_back(tmp_path):
+def test_tables_and_frames_come_back(tmp_path: Path) -> None:
     table = pa.table({"a": [1, 2], "b": ["x", None]})
     found, formats = kept(tmp_path, table)
     assert (found.equals(table), formats) == (True, ("arrow",))
@@ -138,7 +138,7 @@ def test_tables_and_frames_come_back(tmp_path):
     assert kept(tmp_path, odd)[1] == ("pickle",)
 
 
-def test_tensors_and_state_dicts_come_back(tmp_path):
+def test_tensors_and_state_dicts_come_back(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     state = torch.nn.Linear(3, 2).state_dict()
     found, formats = kept(tmp_path, {"state": state, "loss": 0.5})
@@ -158,7 +158,7 @@ def test_tensors_and_state_dicts_come_back(tmp_path):
     assert torch.equal(found["b"], tensor)
 
 
-def test_models_of_onnx_come_back(tmp_path, onnx_files):
+def test_models_of_onnx_come_back(tmp_path: Path, onnx_files: Any) -> None:
     import onnx
 
     model = onnx.load(onnx_files / "one.onnx")
@@ -167,7 +167,7 @@ def test_models_of_onnx_come_back(tmp_path, onnx_files):
     assert found == model
 
 
-def test_files_and_folders_are_put_back(tmp_path):
+def test_files_and_folders_are_put_back(tmp_path: Path) -> None:
     folder = tmp_path / "made"
     (folder / "inner").mkdir(parents=True)
     (folder / "a.txt").write_text("a")
@@ -183,7 +183,7 @@ def test_files_and_folders_are_put_back(tmp_path):
     assert (folder / "inner" / "b.bin").read_bytes() == b"b" * 1000
 
 
-def test_what_is_damaged_is_found_out_and_said(tmp_path):
+def test_what_is_damaged_is_found_out_and_said(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
     found, _ = artifacts.keep(np.arange(100))
     path = artifacts.path(found.leaves[0].digest)
@@ -196,7 +196,7 @@ def test_what_is_damaged_is_found_out_and_said(tmp_path):
         artifacts.load(found)
 
 
-def test_equal_content_is_kept_once(tmp_path):
+def test_equal_content_is_kept_once(tmp_path: Path) -> None:
     artifacts = Artifacts(tmp_path)
     first, _ = artifacts.keep({"a": np.arange(5), "b": np.arange(5)})
     second, _ = artifacts.keep([np.arange(5)])

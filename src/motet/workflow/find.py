@@ -37,7 +37,7 @@ def find_workflow(place: str) -> tuple[Workflow[Any], Path, str]:
             or several and none is named.
         UnknownNameError: when it has none of that name.
     """
-    text, _, name = place.rpartition(":") if not place.endswith(".py") else (place, "", "")
+    text, _, name = place.rpartition(":") if ":" in place and not place.endswith(".py") else (place, "", "")
     path = Path(text).absolute()
     found = {key: each for key, each in vars(_load(path)).items() if isinstance(each, Workflow)}
     if name and name not in found:

@@ -276,7 +276,11 @@ class Artifacts:
         else:
             os.makedirs(path, exist_ok=True)
             for name, number in tree["files"].items():
-                self._put_back(kept.leaves[number], os.path.join(path, *name.split("/")))
+                inside = os.path.join(path, *name.split("/"))
+                if number is None:
+                    os.makedirs(inside, exist_ok=True)
+                else:
+                    self._put_back(kept.leaves[number], inside)
         return see(path)
 
     def _put_back(self, ref: LeafRef, path: str) -> None:
@@ -314,7 +318,8 @@ def _content_of(tree: dict[str, Any], kept: KeptValue) -> str:
     """The digest of a file or folder as it was kept."""
     if "$file" in tree:
         return str(kept.leaves[tree["$leaf"]].digest)
-    return digest_folder({name: kept.leaves[number].digest for name, number in tree["files"].items()})
+    files = tree["files"].items()
+    return digest_folder({name: "" if number is None else kept.leaves[number].digest for name, number in files})
 
 
 def digests_of(encoder: Encoder) -> tuple[list[str], tuple[FileState, ...]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -45,9 +47,8 @@ def see(path: str) -> FileState:
     stamp = _stamp(path)
     if not os.path.isdir(path):
         return FileState(path, digest_file(Path(path)), stamp, now)
-    return FileState(
-        path, digest_folder({name: digest_file(Path(at)) for name, at in files_of(path).items()}), stamp, now
-    )
+    digests = {name: "" if name.endswith("/") else digest_file(Path(at)) for name, at in files_of(path).items()}
+    return FileState(path, digest_folder(digests), stamp, now)
 
 
 def digest_file(path: Path) -> str:
@@ -57,14 +58,34 @@ def digest_file(path: Path) -> str:
 
 
 def digest_folder(files: dict[str, str]) -> str:
-    """The digest of a folder, 64 hex digits: of the names and digests of all files in it."""
+    """The digest of a folder, 64 hex digits: of the names and digests of what `files_of` finds in it."""
     return hashlib.sha256(pack(sorted(files.items()))).hexdigest()
 
 
 def files_of(folder: str) -> dict[str, str]:
-    """The paths of all files in a folder and below, by their names in it with `/`, in order."""
-    paths = sorted(os.path.join(at, name) for at, _, names in os.walk(folder) for name in names)
-    return {os.path.relpath(path, folder).replace(os.sep, "/"): path for path in paths}
+    """The paths of all files in a folder and below, by their names in it with `/`, in order; what links lead to is in it, too.
+
+    A folder that is empty, or may not be read, has a name that ends with `/`. Raises OSError where links lead round in a circle.
+    """
+    found: dict[str, str] = {}
+    left: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(folder, "", frozenset())]
+    while left:
+        at, name, above = left.pop()
+        about = os.stat(at)
+        own = (about.st_dev, about.st_ino)
+        if own in above:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), at)
+        inside: list[os.DirEntry[str]] = []
+        with suppress(PermissionError), os.scandir(at) as entries:
+            inside += entries
+        if name and not inside:
+            found[name] = at
+        for each in inside:
+            if each.is_dir():
+                left.append((each.path, f"{name}{each.name}/", above | {own}))
+            else:
+                found[name + each.name] = each.path
+    return dict(sorted(found.items()))
 
 
 def _stamp(path: str) -> _Stamp:

@@ -138,13 +138,16 @@ class Encoder:
         if kind == "Path" and not (self.files and os.path.exists(text)):
             return {"$path": self.named(text)}
         self.paths.append(text)
-        for each in files_of(text).values() if os.path.isdir(text) else (text,):
-            with open(each, "rb") as file:
-                self.classes |= classes_named_in(file)
         if not os.path.isdir(text):
-            return {"$file": self.named(text), **self._leaf("file", text), "as": kind}
-        files = {name: self._leaf("file", path)["$leaf"] for name, path in files_of(text).items()}
+            return {"$file": self.named(text), **self._file(text), "as": kind}
+        inside = files_of(text).items()
+        files = {name: None if name.endswith("/") else self._file(path)["$leaf"] for name, path in inside}
         return {"$folder": self.named(text), "files": files, "as": kind}
+
+    def _file(self, path: str) -> dict[str, Any]:
+        with open(path, "rb") as file:
+            self.classes |= classes_named_in(file)
+        return self._leaf("file", path)
 
     def _leaf(self, codec: str, value: Any) -> dict[str, Any]:
         if codec == "pickle" and not hasattr(value, "classes"):

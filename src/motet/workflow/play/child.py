@@ -149,7 +149,7 @@ def _refuse_other(function: Any, job: StepJob) -> str:
     told = f"values that {', '.join(parts[:3])} uses are others in the step's own process than in the program"
     if job.only_same:
         raise InputError(told, where=place_of(function))
-    return f"{told}, so its result is not kept"
+    return f"{told}, so its result is not kept; give them to it as arguments"
 
 
 def _loaded(artifacts: Artifacts, value: Any, checkout: Checkout) -> Any:
