@@ -1,6 +1,9 @@
 """A store in each kind of storage."""
 
 import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -9,7 +12,7 @@ from store.store_files import write_model
 
 
 @pytest.fixture(scope="session")
-def s3_endpoint():
+def s3_endpoint() -> Iterator[Any]:
     """A real S3 server on a socket, with a bucket."""
     import boto3
     import s3fs
@@ -32,7 +35,7 @@ def s3_endpoint():
 
 
 @pytest.fixture(params=["disk", "memory", "s3"])
-def open_store(request, tmp_path):
+def open_store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """Opens the same store, again and again."""
     place = uuid.uuid4().hex
     if request.param == "s3":
@@ -44,11 +47,11 @@ def open_store(request, tmp_path):
 
 
 @pytest.fixture
-def store(open_store):
+def store(open_store: Any) -> Any:
     return open_store()
 
 
 @pytest.fixture
-def model(tmp_path):
+def model(tmp_path: Path) -> Any:
     """Writes a model that multiplies by a factor."""
     return lambda factor: write_model(tmp_path / f"times{factor}.onnx", factor)

@@ -1,10 +1,12 @@
 """Model files for the tests of the store: small, real, and telling by their answers which one they are."""
 
+from typing import Any
+
 import onnx
 from onnx import TensorProto, helper
 
 
-def write_model(path, factor):
+def write_model(path: Any, factor: Any) -> Any:
     """An ONNX model that multiplies x by a factor."""
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows"])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows"])

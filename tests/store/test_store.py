@@ -8,6 +8,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from motet.models.digest import digest
 from motet.store.storage import DiskStorage
 
 
-def test_what_is_published_is_found_and_fetched(store, open_store, model):
+def test_what_is_published_is_found_and_fetched(store: Any, open_store: Any, model: Any) -> None:
     path = model(2)
     version = store.publish("times", path, metrics={"accuracy": np.float64(0.5)}, lineage={"run": "r1"})
     assert str(version) == "times@1"
@@ -30,7 +31,7 @@ def test_what_is_published_is_found_and_fetched(store, open_store, model):
     assert store.names() == ["times"]
 
 
-def test_versions_are_numbered_and_the_latest_is_the_last(store, model):
+def test_versions_are_numbered_and_the_latest_is_the_last(store: Any, model: Any) -> None:
     versions = [store.publish("times", model(factor)) for factor in (1, 2, 3)]
     assert [version.number for version in versions] == [1, 2, 3]
     assert store.versions("times") == versions
@@ -38,7 +39,7 @@ def test_versions_are_numbered_and_the_latest_is_the_last(store, model):
     assert store.resolve("times@2") == versions[1]
 
 
-def test_the_same_content_is_the_version_that_has_it(store, model):
+def test_the_same_content_is_the_version_that_has_it(store: Any, model: Any) -> None:
     first = store.publish("times", model(1))
     store.publish("times", model(2))
     again = store.publish("times", model(1), metrics={"more": 1}, aliases=("champion",))
@@ -48,14 +49,16 @@ def test_the_same_content_is_the_version_that_has_it(store, model):
     assert other.number == 3, "the functions around a model are a part of what it is"
 
 
-def test_what_is_published_again_is_what_its_aliases_mean(store, model, monkeypatch):
+def test_what_is_published_again_is_what_its_aliases_mean(
+    store: Any, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old, new = (store.publish("times", model(factor), aliases=("latest", "champion")) for factor in (1, 2))
     assert store.publish("times", model(1)) == old
     assert (store.resolve("times"), store.resolve("times@champion")) == (old, new)
     assert store.rollback("times", "latest") == new
     point = mt.Store._point
 
-    def slow(self, *given, **named):
+    def slow(self: Any, *given: Any, **named: Any) -> None:
         with monkeypatch.context() as other:
             other.setattr(mt.Store, "_point", point)
             store.publish("times", model(4))
@@ -66,7 +69,7 @@ def test_what_is_published_again_is_what_its_aliases_mean(store, model, monkeypa
     assert store.resolve("times").number == 4, "who was slow does not hide what is later"
 
 
-def test_aliases_are_moved_and_taken_back(store, model):
+def test_aliases_are_moved_and_taken_back(store: Any, model: Any) -> None:
     for factor in (1, 2, 3):
         store.publish("times", model(factor), aliases=("latest", "champion"))
     assert store.rollback("times").number == 2
@@ -80,7 +83,7 @@ def test_aliases_are_moved_and_taken_back(store, model):
     assert [move.number for move in store.history("times", "champion")] == [1, 2, 3, 2, 1, 3, 1]
 
 
-def test_an_alias_is_withdrawn_and_taken_back(store, model):
+def test_an_alias_is_withdrawn_and_taken_back(store: Any, model: Any) -> None:
     store.publish("times", model(1), aliases=("latest", "champion"))
     store.publish("times", model(2), aliases=("latest", "champion"))
     store.withdraw("times")
@@ -95,7 +98,7 @@ def test_an_alias_is_withdrawn_and_taken_back(store, model):
     assert store.aliases("times") == {"latest": 2, "champion": 1}
 
 
-def test_what_is_not_there(store, model):
+def test_what_is_not_there(store: Any, model: Any) -> None:
     with pytest.raises(NotPublishedError, match="the store has no model 'times'; there are none"):
         store.resolve("times")
     store.publish("times", model(1))
@@ -110,12 +113,12 @@ def test_what_is_not_there(store, model):
 
 
 @pytest.mark.parametrize("reference", ["", "@", "times@", "a/b", "../a", "a@b@c", "a b"])
-def test_references_that_are_none(store, reference):
+def test_references_that_are_none(store: Any, reference: str) -> None:
     with pytest.raises(InputError, match="refers to no version of a model"):
         store.resolve(reference)
 
 
-def test_a_version_that_is_removed_is_gone_and_its_number_stays_taken(store, model):
+def test_a_version_that_is_removed_is_gone_and_its_number_stays_taken(store: Any, model: Any) -> None:
     store.publish("times", model(1))
     store.publish("times", model(2))
     with pytest.raises(InputError, match="times@2 is what latest points at\n.*promote another"):
@@ -140,14 +143,14 @@ def test_a_version_that_is_removed_is_gone_and_its_number_stays_taken(store, mod
         ({"files": "nothing.onnx"}, "there is no file nothing.onnx"),
     ],
 )
-def test_bad_publications_leave_nothing(store, model, arguments, message):
+def test_bad_publications_leave_nothing(store: Any, model: Any, arguments: Any, message: str) -> None:
     given = {"name": "times", "files": model(1), **arguments}
     with pytest.raises(InputError, match=message):
         store.publish(**given)
     assert store.names() == []
 
 
-def test_a_file_that_is_no_model_is_not_published(store, tmp_path):
+def test_a_file_that_is_no_model_is_not_published(store: Any, tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(b"nonsense")
     with pytest.raises(ModelLoadError, match="not a whole ONNX file"):
@@ -155,7 +158,7 @@ def test_a_file_that_is_no_model_is_not_published(store, tmp_path):
     assert store.names() == []
 
 
-def test_a_model_of_several_files(store, model, tmp_path):
+def test_a_model_of_several_files(store: Any, model: Any, tmp_path: Path) -> None:
     extra = tmp_path / "labels.txt"
     extra.write_text("a b")
     version = store.publish("times", {"m.onnx": model(1), "more/labels.txt": extra})
@@ -164,7 +167,7 @@ def test_a_model_of_several_files(store, model, tmp_path):
     assert (path.parent / "more" / "labels.txt").read_text() == "a b"
 
 
-def test_publishers_at_the_same_time_get_versions_of_their_own(open_store, model):
+def test_publishers_at_the_same_time_get_versions_of_their_own(open_store: Any, model: Any) -> None:
     paths = [model(factor) for factor in range(8)]
     with ThreadPoolExecutor(8) as pool:
         versions = list(pool.map(lambda path: open_store().publish("times", path), paths))
@@ -175,13 +178,13 @@ def test_publishers_at_the_same_time_get_versions_of_their_own(open_store, model
         assert digest(store.fetch(version)) == digest(path)
 
 
-def test_moves_of_an_alias_at_the_same_time_come_one_after_the_other(open_store, model):
+def test_moves_of_an_alias_at_the_same_time_come_one_after_the_other(open_store: Any, model: Any) -> None:
     store = open_store()
     for factor in range(4):
         store.publish("times", model(factor), aliases=())
     ready = threading.Barrier(4)
 
-    def promote(number):
+    def promote(number: Any) -> None:
         ready.wait()
         open_store().promote("times", number)
 
@@ -192,7 +195,7 @@ def test_moves_of_an_alias_at_the_same_time_come_one_after_the_other(open_store,
     assert store.aliases("times") == {"champion": moved[-1]}
 
 
-def test_a_file_that_changed_in_the_store_is_not_loaded(tmp_path, model):
+def test_a_file_that_changed_in_the_store_is_not_loaded(tmp_path: Path, model: Any) -> None:
     store = mt.Store(tmp_path / "store")
     version = store.publish("times", model(1))
     path = store.fetch(version)
@@ -204,7 +207,7 @@ def test_a_file_that_changed_in_the_store_is_not_loaded(tmp_path, model):
         store.fetch(version)
 
 
-def test_a_damaged_manifest_is_said(tmp_path, model):
+def test_a_damaged_manifest_is_said(tmp_path: Path, model: Any) -> None:
     store = mt.Store(tmp_path / "store")
     store.publish("times", model(1))
     manifest = tmp_path / "store" / "times" / "1" / "manifest.json"
@@ -220,26 +223,26 @@ def test_a_damaged_manifest_is_said(tmp_path, model):
 class Dying(DiskStorage):
     """A storage whose process ends, as by `kill -9`, before it does a thing for the n-th time."""
 
-    def __init__(self, folder, left):
+    def __init__(self, folder: Any, left: Any) -> None:
         super().__init__(folder)
         self.left = left
 
-    def _tick(self):
+    def _tick(self) -> None:
         self.left -= 1
         if self.left < 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def create(self, path, data):
+    def create(self, path: Any, data: Any) -> Any:
         self._tick()
         return super().create(path, data)
 
-    def put(self, path, source):
+    def put(self, path: Any, source: Any) -> None:
         self._tick()
         super().put(path, source)
         self._tick()
 
 
-def test_a_publisher_that_is_killed_leaves_no_half_of_a_version(tmp_path, model):
+def test_a_publisher_that_is_killed_leaves_no_half_of_a_version(tmp_path: Path, model: Any) -> None:
     """Whatever the last thing was that it did; the next one publishes, and what was left behind is swept away."""
     store = mt.Store(tmp_path / "store")
     store.publish("times", model(1))
@@ -271,7 +274,7 @@ def test_a_publisher_that_is_killed_leaves_no_half_of_a_version(tmp_path, model)
     assert store.versions("times")[0].number == 1
 
 
-def test_a_store_that_cannot_be_reached(tmp_path, model, s3_endpoint):
+def test_a_store_that_cannot_be_reached(tmp_path: Path, model: Any, s3_endpoint: Any) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"store .*file: (NotADirectory|FileExists)Error.*\n.*check the folder"):
         mt.Store(tmp_path / "file").publish("times", model(1))

@@ -12,6 +12,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+import skops.io
 import yaml
 from click.testing import CliRunner
 
@@ -48,6 +49,8 @@ def write(kind: str, folder: Path, factor: int = 2) -> None:
         (folder / "made.onnx").unlink()
     elif kind == "sklearn":
         joblib.dump(LogisticRegression(C=factor).fit(rows, classes), path)
+    elif kind == "skops":
+        skops.io.dump(LogisticRegression(C=factor).fit(rows, classes), path)
     elif kind == "xgboost":
         xgboost.XGBClassifier(n_estimators=factor).fit(rows, classes).save_model(path)
     elif kind == "lightgbm":
@@ -75,7 +78,7 @@ MODELS = [  # name, kind, factor, stage
     ("nets", "pyfunc", 1, "None"),
 ]
 ALIASES = [("risk", "champion", 1), ("risk", "staging", 2), ("trees", "best", 2)]
-REFUSED = {("flowers", 2): "skops", ("nets", 1): "pickled module", ("nets", 2): "spark", ("nets", 3): "python_function"}
+REFUSED = {("nets", 1): "pickled module", ("nets", 2): "spark", ("nets", 3): "python_function"}
 
 
 def numbered() -> list[tuple[str, int, str, int, str]]:
@@ -168,10 +171,11 @@ def test_versions_aliases_stages_metrics_and_tags_come_over(registry: str, tmp_p
     assert second.metrics == {"accuracy": 0.02}
     said = second.lineage["mlflow"]
     assert (said["name"], said["version"], said["tags"], said["parameters"]) == ("risk", 2, {"team": "red"}, {"C": "3"})
-    assert [store.resolve(each).handler for each in ("trees@1", "trees@2", "flowers@1")] == [
+    assert [store.resolve(each).handler for each in ("trees@1", "trees@2", "flowers@1", "flowers@2")] == [
         "xgboost",
         "lightgbm",
         "sklearn",
+        "skops",
     ]
 
 
@@ -248,7 +252,6 @@ def test_the_command_says_what_it_did_and_fails_where_something_was_refused(tmp_
     assert "risk 1  risk@1 (champion)\n" in whole.output
     assert "nets 2  refused: its flavour is spark; those that are read are onnx" in whole.output
     for told in (
-        'log it with serialization_format="cloudpickle"',
         "log it by torch.jit.script(model)",
         "name its endpoint",
     ):

@@ -1,6 +1,8 @@
 """What is done to a store at the same time: the sweep under a publisher, removal before a rollback, moves that come late."""
 
 import itertools
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,12 +15,12 @@ from motet.store.storage import DiskStorage
 from store.store_files import write_model
 
 
-def test_the_sweep_never_takes_the_files_of_what_is_published(tmp_path, model):
+def test_the_sweep_never_takes_the_files_of_what_is_published(tmp_path: Path, model: Any) -> None:
     """A publisher that is swept away as left behind, between copying and publishing, is told; nobody sees half of it."""
     store, sweeper = mt.Store(tmp_path / "store"), mt.Store(tmp_path / "store")
     put = store._storage.put
 
-    def slow(path, source):
+    def slow(path: Any, source: Any) -> None:
         put(path, source)
         assert sweeper.gc(0) == [("times", 1)]
 
@@ -36,7 +38,7 @@ def test_the_sweep_never_takes_the_files_of_what_is_published(tmp_path, model):
         sweeper.resolve("times@1")
 
 
-def test_a_rollback_passes_over_versions_that_are_removed(tmp_path, model):
+def test_a_rollback_passes_over_versions_that_are_removed(tmp_path: Path, model: Any) -> None:
     store = mt.Store(tmp_path / "store")
     for factor in (1, 2, 3):
         store.publish("times", model(factor), aliases=("latest", "champion"))
@@ -49,14 +51,14 @@ def test_a_rollback_passes_over_versions_that_are_removed(tmp_path, model):
     assert store.aliases("times")["champion"] == 3
 
 
-def test_a_move_that_comes_late_is_made_anew(tmp_path):
+def test_a_move_that_comes_late_is_made_anew(tmp_path: Path) -> None:
     """Its place was given up long ago: to take that would be to lose it."""
     storage = DiskStorage(tmp_path)
     slow, quick = Aliases(storage, "times"), Aliases(storage, "times")
     slow.move("champion", lambda now: 1)
     held_up = iter([True])
 
-    def choose(now):
+    def choose(now: Any) -> Any:
         if next(held_up, False):
             for step in range(2 * KEPT + 1):
                 quick.move("champion", lambda now, step=step: 10 + step)  # type: ignore[misc]
@@ -78,7 +80,7 @@ ACTIONS = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(ACTIONS)
-def test_a_store_is_what_a_table_of_versions_is(tmp_path_factory, actions):
+def test_a_store_is_what_a_table_of_versions_is(tmp_path_factory: pytest.TempPathFactory, actions: Any) -> None:
     """Whatever is done to it, one after the other."""
     folder = tmp_path_factory.mktemp("table")
     store, files = mt.Store(folder / "store"), {n: write_model(folder / f"{n}.onnx", n) for n in range(1, 5)}
@@ -124,7 +126,9 @@ def test_a_store_is_what_a_table_of_versions_is(tmp_path_factory, actions):
         assert store.names() == (["m"] if versions else [])
 
 
-def test_a_storage_that_writes_over_files_is_not_published_to(tmp_path, model, monkeypatch):
+def test_a_storage_that_writes_over_files_is_not_published_to(
+    tmp_path: Path, model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would not know of two who publish at the same time."""
     from fsspec.implementations.memory import MemoryFileSystem
 

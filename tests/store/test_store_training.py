@@ -3,6 +3,8 @@
 import importlib
 import linecache
 import sys
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,18 +28,18 @@ HALVED, WHOLE = (
 
 
 @pytest.fixture
-def home(tmp_path, monkeypatch):
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("MOTET_STORE", str(tmp_path / "home"))
     monkeypatch.syspath_prepend(str(tmp_path))
     return mt.Store()
 
 
 @pytest.fixture
-def write(tmp_path, monkeypatch):
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes the module of whoever trains, and imports it anew."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
-    def written(body, text="Prepare pictures."):
+    def written(body: Any, text: str = "Prepare pictures.") -> Any:
         (tmp_path / "trained_with.py").write_text(PREPARED.format(body=body, text=text))
         monkeypatch.delitem(sys.modules, "trained_with", raising=False)
         importlib.invalidate_caches()
@@ -47,7 +49,7 @@ def write(tmp_path, monkeypatch):
     return written
 
 
-def fit(prepare, images, targets, path):
+def fit(prepare: Any, images: Any, targets: Any, path: Any) -> Any:
     """Least squares on prepared pictures; the model file holds the solution alone."""
     prepared = prepare(images)
     solution = np.linalg.lstsq(prepared, targets, rcond=None)[0].astype(np.float32)
@@ -59,12 +61,12 @@ def fit(prepare, images, targets, path):
     return prepared @ solution
 
 
-def served():
+def served() -> mt.Graph:
     image = mt.input("image", "uint8[2,2]")
     return mt.Graph("g", outputs={"y": mt.model(mt.Model("store:line"), image)})
 
 
-def test_a_model_is_served_with_what_it_was_trained_with_or_not_at_all(home, write, tmp_path):
+def test_a_model_is_served_with_what_it_was_trained_with_or_not_at_all(home: Any, write: Any, tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     images, targets = rng.integers(0, 256, (20, 2, 2), np.uint8), rng.normal(size=20).astype(np.float32)
     expected = fit(write(HALVED), images, targets, tmp_path / "line.onnx")
@@ -86,7 +88,7 @@ def test_a_model_is_served_with_what_it_was_trained_with_or_not_at_all(home, wri
     assert not np.allclose(served()({"image": images})["y"], answers)
 
 
-def test_preprocessing_in_the_model_file_is_a_part_of_the_version(home, tmp_path):
+def test_preprocessing_in_the_model_file_is_a_part_of_the_version(home: Any, tmp_path: Path) -> None:
     """The first layers of the file do it: the graph hands over pictures as they are stored."""
     x = helper.make_tensor_value_info("image", TensorProto.UINT8, ["rows", 2, 2])
     y = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", 2, 2])

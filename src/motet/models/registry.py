@@ -34,6 +34,7 @@ GROUP = "motet.handlers"
 _CLASSES = {
     "onnx": "motet.models.onnx:OnnxHandler",
     "sklearn": "motet.models.sklearn:SklearnHandler",
+    "skops": "motet.models.skops:SkopsHandler",
     "torch": "motet.models.torch:TorchHandler",
     "xgboost": "motet.models.xgboost:XGBoostHandler",
     "lightgbm": "motet.models.lightgbm:LightGBMHandler",
@@ -51,7 +52,7 @@ _CLASSES = {
 }
 _SUFFIXES = {
     ".onnx": "onnx",
-    ".joblib": "sklearn", ".pkl": "sklearn", ".pickle": "sklearn",
+    ".joblib": "sklearn", ".pkl": "sklearn", ".pickle": "sklearn", ".skops": "skops",
     ".pt2": "torch", ".pt": "torch", ".pth": "torch", ".safetensors": "torch",
     ".ubj": "xgboost", ".xgb": "xgboost",
     ".lgb": "lightgbm",

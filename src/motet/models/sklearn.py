@@ -69,6 +69,7 @@ class SklearnHandler(Handler):
     suffixes: ClassVar[tuple[str, ...]] = (".joblib", ".pkl", ".pickle")
     runs_code: ClassVar[bool] = True
     holds_lock: ClassVar[bool] = True
+    options: ClassVar[tuple[str, ...]] = ("frame", "categories")
 
     def __init__(self) -> None:
         self._kept: LoadCache[Any] = LoadCache(_unpickle)
@@ -80,7 +81,7 @@ class SklearnHandler(Handler):
         Raises:
             ModelLoadError: when the file is no estimator, or it does not say what it takes and nothing is declared.
         """
-        check_options(source, ("frame", "categories"))
+        self.check(source)
         known = self._learned.get(learned_key(source))
         if known is None:
             known, _ = _looked(self._kept.look(source), source)
@@ -89,12 +90,16 @@ class SklearnHandler(Handler):
 
     def load(self, source: ModelSource) -> SklearnModel:
         """Load it for use; see `Handler.load`."""
-        check_options(source, ("frame", "categories"))
+        self.check(source)
         check_cpu(source, "scikit-learn")
         estimator = self._kept.take(source)
         signature, make = _looked(estimator, source, self._learned.get(learned_key(source)))
         _set_jobs(estimator, source.threads)
         return SklearnModel(estimator, signature, make, source.threads)
+
+    def check(self, source: ModelSource) -> None:
+        """Refuse options that there are not."""
+        check_options(source, self.options)
 
 
 class SklearnModel:

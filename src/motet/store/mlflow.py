@@ -200,9 +200,11 @@ class _Model:
         return path, "torch"
 
     def _pickled(self, flavor: str, said: Mapping[str, Any], name: str) -> tuple[Path, str]:
-        """An estimator that was pickled, whose handler is that of scikit-learn whatever made it."""
+        """An estimator that was dumped as it is, whose handler is that of scikit-learn whatever made it."""
         form = str(said.get("serialization_format", "pickle"))
-        if form == "skops" or not name.endswith(_PICKLES):
+        if name.endswith(".skops"):
+            return self._folder / name, "skops"
+        if not name.endswith(_PICKLES):
             raise InputError(
                 f"the {flavor} model is written by {form} ({name}), which is not read; log it with "
                 'serialization_format="cloudpickle", or load it with MLflow, write it by joblib.dump and publish that file'

@@ -50,6 +50,7 @@ _BEFORE_STOP_S = 5
 _AFTER_DRAIN_S = 10
 _EXTRAS = {
     "sklearn": "sklearn",
+    "skops": "skops",
     "torch": "torch",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
