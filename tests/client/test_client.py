@@ -6,6 +6,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, get_type_hints
 
@@ -36,13 +37,13 @@ from motet.oip.info import ModelInfo
 BINARY = pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 
 
-def error_body(text):
+def error_body(text: Any) -> Any:
     return json.dumps({"error": text}).encode()
 
 
 @BINARY
 @pytest.mark.parametrize("datatype", list(DTYPES))
-def test_every_datatype_comes_back_as_it_went(client, datatype, binary):
+def test_every_datatype_comes_back_as_it_went(client: Any, datatype: Any, binary: Any) -> None:
     dtype = np.dtype(DTYPES[datatype]).newbyteorder("=")
     x = np.array([0, 1, 1, 0, 1], dtype) if datatype == "BOOL" else np.arange(5).astype(dtype)
     got = client.infer(datatype.lower(), {"x": x}, binary=binary)
@@ -52,13 +53,13 @@ def test_every_datatype_comes_back_as_it_went(client, datatype, binary):
 
 
 @BINARY
-def test_texts_are_texts_where_the_server_says_so_else_bytes(client, binary):
+def test_texts_are_texts_where_the_server_says_so_else_bytes(client: Any, binary: Any) -> None:
     words = ["", "a", "Übung", "漢字"]
     assert client.infer("texts", {"x": words}, binary=binary)["x"].tolist() == words
     assert client.infer("bytes", {"x": words}, binary=binary)["x"].tolist() == [word.encode() for word in words]
 
 
-def test_bytes_that_are_no_text_travel_as_bytes_even_beside_json(client, server):
+def test_bytes_that_are_no_text_travel_as_bytes_even_beside_json(client: Any, server: Any) -> None:
     data = [b"\xff\x00", b""]
     assert client.infer("bytes", {"x": data}, outputs=None, binary=True)["x"].tolist() == data
     server.models["bytes"].function = lambda x: np.array([b"fine", b"fine"], object)
@@ -66,19 +67,19 @@ def test_bytes_that_are_no_text_travel_as_bytes_even_beside_json(client, server)
 
 
 @BINARY
-def test_numbers_that_are_not_finite_survive(client, binary):
+def test_numbers_that_are_not_finite_survive(client: Any, binary: Any) -> None:
     x = np.array([np.nan, np.inf, -np.inf, 0.1], np.float32)
     np.testing.assert_array_equal(client.infer("fp32", {"x": x}, binary=binary)["x"], x)
 
 
-def test_images_just_work_and_answers_can_be_written_to(client):
+def test_images_just_work_and_answers_can_be_written_to(client: Any) -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 28, 28), np.uint8)
     got = client.infer("images", {"image": images})["total"]
     assert got.tolist() == images.reshape(3, -1).sum(axis=1).tolist()
     got += 1
 
 
-def test_binary_is_the_default_and_says_so_in_its_headers(client, server):
+def test_binary_is_the_default_and_says_so_in_its_headers(client: Any, server: Any) -> None:
     client.infer("fp32", {"x": np.zeros(2, np.float32)})
     _, path, headers, _ = server.requests[-1]
     assert path == "/v2/models/fp32/infer"
@@ -90,13 +91,13 @@ def test_binary_is_the_default_and_says_so_in_its_headers(client, server):
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 @BINARY
-def test_requests_and_answers_can_be_compressed(client, server, encoding, binary):
+def test_requests_and_answers_can_be_compressed(client: Any, server: Any, encoding: str, binary: Any) -> None:
     x = np.zeros(1000, np.float32)
     np.testing.assert_array_equal(client.infer("fp32", {"x": x}, compress=encoding, binary=binary)["x"], x)
     assert server.requests[-1][2]["content-encoding"] == encoding
 
 
-def test_outputs_version_parameters_and_id_are_sent(client, server):
+def test_outputs_version_parameters_and_id_are_sent(client: Any, server: Any) -> None:
     got = client.infer(
         "two", {"a": np.zeros((1, 2), np.float32), "b": [1]}, outputs=["b"], version="1",
         parameters={"priority": 3, "timeout": 5}, request_id="r1",
@@ -108,7 +109,7 @@ def test_outputs_version_parameters_and_id_are_sent(client, server):
     assert request["outputs"] == [{"name": "b", "parameters": {"binary_data": True}}]
 
 
-def test_rows_of_different_shapes_go_in_one_call_a_shape(client, server):
+def test_rows_of_different_shapes_go_in_one_call_a_shape(client: Any, server: Any) -> None:
     rows = [np.arange(n, dtype=np.float32) for n in (3, 1, 3, 2, 1)]
     got = client.infer("ragged", {"rows": rows})
     assert got["sum"].tolist() == [3, 0, 3, 1, 0]
@@ -118,19 +119,19 @@ def test_rows_of_different_shapes_go_in_one_call_a_shape(client, server):
     assert [request["inputs"][0]["shape"] for request in server.infers] == [[2, 3], [2, 1], [1, 2]]
 
 
-def test_rows_of_one_shape_go_together_where_shapes_may_differ(client, server):
+def test_rows_of_one_shape_go_together_where_shapes_may_differ(client: Any, server: Any) -> None:
     assert client.infer("ragged", {"rows": np.ones((4, 2), np.float32)})["double"].shape == (4, 2)
     assert client.infer("ragged", {"rows": [[1.0], [2.0]]})["sum"].tolist() == [1, 2]
     assert len(server.infers) == 2
 
 
-def test_no_rows_are_an_answer_too(client):
+def test_no_rows_are_an_answer_too(client: Any) -> None:
     assert client.infer("images", {"image": []})["total"].shape == (0,)
     assert client.infer("ragged", {"rows": []})["sum"].shape == (0,)
 
 
 @given(rows=st.lists(st.integers(0, 4), max_size=8), data=st.data())
-def test_what_is_given_in_any_shapes_comes_back_in_order(shared, rows, data):
+def test_what_is_given_in_any_shapes_comes_back_in_order(shared: Any, rows: Any, data: Any) -> None:
     client, server = shared
     given = [data.draw(arrays.arrays(np.float32, size, elements=st.floats(-100, 100, width=32))) for size in rows]
     server.infers.clear()
@@ -142,8 +143,8 @@ def test_what_is_given_in_any_shapes_comes_back_in_order(shared, rows, data):
 
 
 @pytest.fixture(scope="module")
-def shared():
-    def sums(rows):
+def shared() -> Iterator[Any]:
+    def sums(rows: Any) -> Any:
         return {"sum": rows.sum(axis=1), "double": rows * 2}
 
     tensors = [("rows", "FP32", [-1, -1])], [("sum", "FP32", [-1]), ("double", "FP32", [-1, -1])]
@@ -172,7 +173,9 @@ def shared():
         ("images", [1], "expected inputs by name; got list"),
     ],
 )  # fmt: skip
-def test_mistakes_are_said_before_anything_is_sent(client, server, name, inputs, message):
+def test_mistakes_are_said_before_anything_is_sent(
+    client: Any, server: Any, name: str, inputs: Any, message: str
+) -> None:
     with pytest.raises(InputError) as caught:
         client.infer(name, inputs)
     assert message in str(caught.value)
@@ -180,7 +183,7 @@ def test_mistakes_are_said_before_anything_is_sent(client, server, name, inputs,
     assert server.infers == []
 
 
-def test_unknown_outputs_and_other_arguments_are_mistakes_too(client, server):
+def test_unknown_outputs_and_other_arguments_are_mistakes_too(client: Any, server: Any) -> None:
     x = {"x": np.zeros(1, np.float32)}
     with pytest.raises(InputError, match="unknown output 'y'; it gives x"):
         client.infer("fp32", x, outputs=["y"])
@@ -202,25 +205,27 @@ def test_unknown_outputs_and_other_arguments_are_mistakes_too(client, server):
         ("http://[::1", "is no server's address"), ("http://x:y", "Port could not be cast"), ("x:99999", "Port out of range"),
     ],
 )  # fmt: skip
-def test_an_address_must_be_one(make_client, url, message):
+def test_an_address_must_be_one(make_client: Any, url: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         make_client(url)
 
 
-def test_integers_widen_where_nothing_is_lost(client):
+def test_integers_widen_where_nothing_is_lost(client: Any) -> None:
     assert client.infer("int64", {"x": np.array([1, 2], np.int8)})["x"].dtype == np.int64
     assert client.infer("uint8", {"x": [1, 255]})["x"].tolist() == [1, 255]
     assert client.infer("uint8", {"x": np.array([1.0, 255.0])})["x"].tolist() == [1, 255]
     assert client.infer("fp32", {"x": np.array([1, 2**24])})["x"].dtype == np.float32
 
 
-def test_metadata_are_asked_for_once(client, server):
+def test_metadata_are_asked_for_once(client: Any, server: Any) -> None:
     for _ in range(3):
         client.infer("fp32", {"x": np.zeros(1, np.float32)})
     assert server.paths("/fp32") == ["/v2/models/fp32"]
 
 
-def test_a_model_that_changed_is_asked_for_again_before_a_mistake_is_believed(server, make_client, monkeypatch):
+def test_a_model_that_changed_is_asked_for_again_before_a_mistake_is_believed(
+    server: Any, make_client: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     client = make_client(server.url)
     monkeypatch.setattr("motet.client.flows.FRESH_S", -1.0)
     client.infer("fp32", {"x": np.zeros(1, np.float32)})
@@ -230,7 +235,7 @@ def test_a_model_that_changed_is_asked_for_again_before_a_mistake_is_believed(se
     assert len(server.paths("/fp32")) == 2
 
 
-def test_servers_without_metadata_get_what_is_given(client, server):
+def test_servers_without_metadata_get_what_is_given(client: Any, server: Any) -> None:
     server.then(Say(501, error_body("no metadata")))
     assert client.infer("fp32", {"x": np.ones(2, np.float32)})["x"].tolist() == [1, 1]
 
@@ -243,7 +248,7 @@ def test_servers_without_metadata_get_what_is_given(client, server):
         (504, DeadlineError),
     ],
 )  # fmt: skip
-def test_what_the_server_says_becomes_the_matching_error(make_client, server, status, kind):
+def test_what_the_server_says_becomes_the_matching_error(make_client: Any, server: Any, status: int, kind: Any) -> None:
     client = make_client(server.url, retries=0)
     client.metadata("fp32")
     client.infer("fp32", {"x": np.ones(2, np.float32)})
@@ -254,19 +259,19 @@ def test_what_the_server_says_becomes_the_matching_error(make_client, server, st
 
 
 @pytest.mark.parametrize("body", [b'{"detail": "because"}', b"<h1>because</h1>", b'{"message": "because"}'])
-def test_errors_of_other_servers_are_shown_too(client, server, body):
+def test_errors_of_other_servers_are_shown_too(client: Any, server: Any, body: bytes) -> None:
     server.then(Say(500, body))
     with pytest.raises(RequestError, match="because"):
         client.server()
 
 
-def test_refused_calls_are_made_again_when_the_server_says(client, server):
+def test_refused_calls_are_made_again_when_the_server_says(client: Any, server: Any) -> None:
     server.then(Say(503, headers={"Retry-After": "0"}), Say(429, headers={"Retry-After": "0.01"}))
     assert client.infer("fp32", {"x": np.ones(2, np.float32)})["x"].tolist() == [1, 1]
     assert len(server.paths("/fp32")) == 3
 
 
-def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(client, server):
+def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(client: Any, server: Any) -> None:
     started = time.monotonic()
     server.then(Say(429, error_body("one an hour"), {"Retry-After": "3600"}))
     with pytest.raises(TooManyRequestsError, match="one an hour") as caught:
@@ -279,7 +284,7 @@ def test_a_server_that_asks_for_more_time_than_there_is_is_not_waited_for(client
     assert len(server.requests) == 2
 
 
-def test_retries_are_bounded(make_client, server):
+def test_retries_are_bounded(make_client: Any, server: Any) -> None:
     server.then(*[Say(503)] * 10)
     with pytest.raises(NotReadyError):
         make_client(server.url, retries=3).server()
@@ -287,14 +292,14 @@ def test_retries_are_bounded(make_client, server):
 
 
 @pytest.mark.parametrize("status", [400, 404, 409, 500, 504])
-def test_what_cannot_help_is_not_tried_again(client, server, status):
+def test_what_cannot_help_is_not_tried_again(client: Any, server: Any, status: int) -> None:
     server.then(Say(status))
     with pytest.raises((RequestError, InputError)):
         client.server()
     assert len(server.requests) == 1
 
 
-def test_a_connection_that_breaks_is_made_again_but_not_to_load_a_model(client, server):
+def test_a_connection_that_breaks_is_made_again_but_not_to_load_a_model(client: Any, server: Any) -> None:
     server.then(BREAK)
     assert client.infer("fp32", {"x": np.ones(1, np.float32)})["x"].tolist() == [1]
     server.then(BREAK)
@@ -303,14 +308,14 @@ def test_a_connection_that_breaks_is_made_again_but_not_to_load_a_model(client, 
     assert len(server.paths("/load")) == 1
 
 
-def test_the_time_that_is_left_is_sent_when_a_call_is_made_again(client, server):
+def test_the_time_that_is_left_is_sent_when_a_call_is_made_again(client: Any, server: Any) -> None:
     client.infer("fp32", {"x": np.ones(1, np.float32)})
     server.then(Say(503, headers={"Retry-After": "0.02"}))
     client.infer("fp32", {"x": np.ones(1, np.float32)}, timeout_s=2)
     assert server.infers[-1]["parameters"]["timeout"] < 1_980_000
 
 
-def test_no_answer_in_time_is_an_error(make_client, server):
+def test_no_answer_in_time_is_an_error(make_client: Any, server: Any) -> None:
     client = make_client(server.url, timeout_s=0.2)
     server.then(HANG)
     started = time.monotonic()
@@ -320,11 +325,11 @@ def test_no_answer_in_time_is_an_error(make_client, server):
     assert len(server.requests) == 1
 
 
-def test_an_answer_that_trickles_does_not_outlast_the_time(make_client):
+def test_an_answer_that_trickles_does_not_outlast_the_time(make_client: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         over = threading.Event()
 
-        def trickle():
+        def trickle() -> None:
             connection, _ = listening.accept()
             with connection:
                 connection.recv(65536)
@@ -340,7 +345,7 @@ def test_an_answer_that_trickles_does_not_outlast_the_time(make_client):
         thread.join()
 
 
-def test_a_server_that_is_not_there_is_said_and_is_neither_live_nor_ready(make_client):
+def test_a_server_that_is_not_there_is_said_and_is_neither_live_nor_ready(make_client: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     client = make_client(f"http://127.0.0.1:{port}", retries=1)
@@ -350,7 +355,7 @@ def test_a_server_that_is_not_there_is_said_and_is_neither_live_nor_ready(make_c
         client.server()
 
 
-def test_the_server_and_its_models_are_told_of(client, server):
+def test_the_server_and_its_models_are_told_of(client: Any, server: Any) -> None:
     assert client.live()
     assert client.ready()
     assert client.ready("fp32")
@@ -367,7 +372,7 @@ def test_the_server_and_its_models_are_told_of(client, server):
         client.metadata("nothing")
 
 
-def test_models_are_loaded_and_unloaded(client, server):
+def test_models_are_loaded_and_unloaded(client: Any, server: Any) -> None:
     client.unload("fp32")
     assert not client.ready("fp32")
     with pytest.raises(NotReadyError, match="fp32 is not loaded"):
@@ -376,12 +381,12 @@ def test_models_are_loaded_and_unloaded(client, server):
     assert client.ready("fp32")
 
 
-def test_the_key_is_sent(make_client, server):
+def test_the_key_is_sent(make_client: Any, server: Any) -> None:
     make_client(server.url, api_key="secret").server()
     assert server.requests[-1][2]["authorization"] == "Bearer secret"
 
 
-def test_rows_go_and_come_in_the_form_for_people(client, server):
+def test_rows_go_and_come_in_the_form_for_people(client: Any, server: Any) -> None:
     server.then(Say(200, b'{"rows": [{"label": 1}, {"error": "bad"}]}'), Say(200, b'{"rows": [{"label": 2}]}'))
     rows = [{"image": np.zeros((1, 2), np.uint8), "name": "a", "raw": b"\xff", "n": np.int64(3)}, {"image": [[1, 2]]}]
     assert client.predict("fashion", rows) == [{"label": 1}, {"error": "bad"}]
@@ -391,13 +396,13 @@ def test_rows_go_and_come_in_the_form_for_people(client, server):
     assert client.predict("fashion", rows[1]) == {"label": 2}
 
 
-def test_a_row_is_explained(client, server):
+def test_a_row_is_explained(client: Any, server: Any) -> None:
     server.then(Say(200, b'{"rows": [{"label": 2, "explain": {}}]}'))
     assert client.explain("fashion", {"x": 1}) == {"label": 2, "explain": {}}
     assert server.requests[-1][1] == "/predict/fashion?explain=1"
 
 
-def test_rows_must_be_mappings_and_answers_as_many(client, server):
+def test_rows_must_be_mappings_and_answers_as_many(client: Any, server: Any) -> None:
     with pytest.raises(InputError, match="row 1 must be a mapping of inputs by name; got int"):
         client.predict("fashion", [{}, 3])
     with pytest.raises(InputError, match="a value has no JSON form: object is neither"):
@@ -425,7 +430,9 @@ def test_rows_must_be_mappings_and_answers_as_many(client, server):
         (b'{"outputs":[{"name":"x","datatype":"FP32","shape":[-1],"data":[1]}]}', {}, "has a negative axis"),
     ],
 )  # fmt: skip
-def test_answers_that_make_no_sense_are_the_servers_fault(client, server, body, headers, message):
+def test_answers_that_make_no_sense_are_the_servers_fault(
+    client: Any, server: Any, body: Any, headers: Any, message: str
+) -> None:
     client.infer("fp32", {"x": np.ones(1, np.float32)})
     server.then(Say(200, body, headers))
     with pytest.raises(RequestError) as caught:
@@ -433,7 +440,7 @@ def test_answers_that_make_no_sense_are_the_servers_fault(client, server, body, 
     assert message in str(caught.value)
 
 
-def test_a_server_may_answer_in_json_whatever_was_asked(client, server):
+def test_a_server_may_answer_in_json_whatever_was_asked(client: Any, server: Any) -> None:
     client.infer("fp32", {"x": np.ones(1, np.float32)})
     server.then(Say(200, b'{"outputs":[{"name":"x","datatype":"FP32","shape":[2,2],"data":[[1,null],[NaN,2.5]]}]}'))
     got = client.infer("fp32", {"x": np.ones(1, np.float32)})
@@ -441,7 +448,7 @@ def test_a_server_may_answer_in_json_whatever_was_asked(client, server):
     np.testing.assert_array_equal(got["x"], np.array([[1, np.nan], [np.nan, 2.5]], np.float32))
 
 
-def test_the_server_of_these_tests_is_one_that_others_clients_understand(server):
+def test_the_server_of_these_tests_is_one_that_others_clients_understand(server: Any) -> None:
     client = triton.InferenceServerClient(server.url.removeprefix("http://"))
     x = np.arange(6, dtype=np.float32).reshape(3, 2)
     given = triton.InferInput("rows", x.shape, "FP32")
@@ -451,8 +458,8 @@ def test_the_server_of_these_tests_is_one_that_others_clients_understand(server)
     client.close()
 
 
-def test_both_clients_have_the_same_methods_and_say_the_same_of_them():
-    def face(kind):
+def test_both_clients_have_the_same_methods_and_say_the_same_of_them() -> None:
+    def face(kind: Any) -> Any:
         public = {name: method for name, method in vars(kind).items() if callable(method) and not name.startswith("_")}
         return {name: (str(inspect.signature(method)), inspect.getdoc(method)) for name, method in public.items()}
 
@@ -460,7 +467,7 @@ def test_both_clients_have_the_same_methods_and_say_the_same_of_them():
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_methods_say_that_they_return_what_they_do(kind):
+def test_methods_say_that_they_return_what_they_do(kind: Any) -> None:
     returned = {
         name: get_type_hints(getattr(kind, name))["return"] for name in ("infer", "models", "metadata", "ready")
     }
@@ -469,7 +476,7 @@ def test_methods_say_that_they_return_what_they_do(kind):
     assert inspect.iscoroutinefunction(kind.infer) == (kind is AsyncClient)
 
 
-def test_outputs_may_be_named_by_any_sequence(client):
+def test_outputs_may_be_named_by_any_sequence(client: Any) -> None:
     given = {"x": np.array([1, 2])}
     for outputs in (pd.Index(["x"]), ("x",)):
         assert list(client.infer("int64", given, outputs=outputs)) == ["x"]
@@ -477,8 +484,8 @@ def test_outputs_may_be_named_by_any_sequence(client):
         client.infer("int64", given, outputs=pd.Index(["x", "y"]))
 
 
-def test_contexts_close_the_connections(server):
-    async def asked():
+def test_contexts_close_the_connections(server: Any) -> None:
+    async def asked() -> Any:
         async with AsyncClient(server.url) as client:
             return await asyncio.gather(*(client.infer("int64", {"x": [n]}) for n in range(20)))
 
@@ -489,16 +496,16 @@ def test_contexts_close_the_connections(server):
         client.live()
 
 
-def test_a_client_may_be_used_by_several_threads(server):
+def test_a_client_may_be_used_by_several_threads(server: Any) -> None:
     with Client(server.url) as client, ThreadPoolExecutor(8) as pool:
         got = list(pool.map(lambda n: client.infer("int64", {"x": [n]})["x"].tolist(), range(60)))
     assert got == [[n] for n in range(60)]
 
 
-def test_many_calls_at_once_share_the_connections_that_there_may_be():
+def test_many_calls_at_once_share_the_connections_that_there_may_be() -> None:
     open_now = most = made = 0
 
-    async def answer(reader, writer):
+    async def answer(reader: Any, writer: Any) -> None:
         nonlocal open_now, most, made
         open_now, made = open_now + 1, made + 1
         most = max(most, open_now)
@@ -512,7 +519,7 @@ def test_many_calls_at_once_share_the_connections_that_there_may_be():
             open_now -= 1
             writer.close()
 
-    async def ask():
+    async def ask() -> Any:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         async with AsyncClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", connections=20) as client:
             said = [await asyncio.gather(*[client.server() for _ in range(100)]) for _ in range(2)]
@@ -526,10 +533,10 @@ def test_many_calls_at_once_share_the_connections_that_there_may_be():
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-def test_arguments_that_are_missing_or_unknown_are_told_by_the_method_that_was_called(kind):
+def test_arguments_that_are_missing_or_unknown_are_told_by_the_method_that_was_called(kind: Any) -> None:
     client = kind("http://localhost:9")
 
-    async def call(method, *arguments, **options):
+    async def call(method: Any, *arguments: Any, **options: Any) -> Any:
         asked = method(*arguments, **options)
         return await asked if inspect.isawaitable(asked) else asked
 
@@ -569,14 +576,16 @@ LOOP.append(LOOP)
     ],
 )
 @pytest.mark.parametrize("binary", [True, False])
-def test_what_no_request_can_hold_is_refused_as_an_input(server, method, arguments, options, binary):
+def test_what_no_request_can_hold_is_refused_as_an_input(
+    server: Any, method: str, arguments: Any, options: Any, binary: bool
+) -> None:
     more = {"binary": binary} if method == "infer" else {}
     with Client(server.url) as client, pytest.raises(InputError):
         getattr(client, method)(*arguments, **options, **more)
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_so_is_half_a_character_of_a_text(binary):
+def test_so_is_half_a_character_of_a_text(binary: bool) -> None:
     server = OipServer(text=Served(lambda x: {"y": x}, [("x", "BYTES", [-1])], [("y", "BYTES", [-1])]))
     try:
         with Client(server.url) as client, pytest.raises(InputError, match="model 'text': .*surrogates not allowed"):
@@ -585,7 +594,7 @@ def test_so_is_half_a_character_of_a_text(binary):
         server.close()
 
 
-def test_a_health_path_that_answers_no_json_is_the_servers_mistake(server):
+def test_a_health_path_that_answers_no_json_is_the_servers_mistake(server: Any) -> None:
     server.then(Say(200, b"{nonsense"))
     with Client(server.url) as client, pytest.raises(RequestError, match="/v2/health/ready: the answer is no JSON"):
         client.ready()

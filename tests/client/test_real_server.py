@@ -1,5 +1,6 @@
 """The client, and models behind an address, against `motet serve`."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -23,12 +24,12 @@ VALUES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def echo(name, kind):
+def echo(name: Any, kind: Any) -> mt.Graph:
     return mt.Graph(name, outputs={"y": mt.map(served_functions.same, mt.input("x", kind), outputs=kind)})
 
 
 @pytest.fixture(scope="module")
-def live(tmp_path_factory):
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     folder = tmp_path_factory.mktemp("live")
     strict = mt.map(served_functions.strict, mt.input("x", "float32"), outputs="float32")
     halves = mt.map(served_functions.halves, mt.input("x", "int64[?]"), outputs="int64[?]")
@@ -47,18 +48,18 @@ def live(tmp_path_factory):
 
 
 @pytest.fixture
-def client(make_client, live):
+def client(make_client: Any, live: Any) -> Any:
     return make_client(live.url)
 
 
 @pytest.fixture(scope="module")
-def images():
+def images() -> Any:
     return np.random.default_rng(0).integers(0, 256, (100, 28, 28), np.uint8)
 
 
 @pytest.mark.parametrize("binary", [True, False], ids=["binary", "json"])
 @pytest.mark.parametrize("dtype", list(VALUES))
-def test_every_dtype_comes_back_as_it_went(client, dtype, binary):
+def test_every_dtype_comes_back_as_it_went(client: Any, dtype: Any, binary: bool) -> None:
     kind = ColumnType.parse(dtype)
     x = np.array([*VALUES[dtype], None], object)[:-1] if kind.is_object else np.array(VALUES[dtype], dtype)
     if not binary and dtype in ("bytes", "float32", "float64"):
@@ -71,7 +72,7 @@ def test_every_dtype_comes_back_as_it_went(client, dtype, binary):
 @pytest.mark.parametrize(
     "options", [{}, {"binary": False}, {"compress": "gzip"}, {"compress": "deflate", "binary": False}]
 )
-def test_answers_are_those_of_the_graph_to_the_bit(client, images, options):
+def test_answers_are_those_of_the_graph_to_the_bit(client: Any, images: Any, options: Any) -> None:
     here = mt.load(FASHION)({"image": images})
     got = client.infer("fashion", {"image": images}, **options)
     assert list(got) == list(here)
@@ -80,16 +81,16 @@ def test_answers_are_those_of_the_graph_to_the_bit(client, images, options):
         np.testing.assert_array_equal(got[name], column)
 
 
-def test_outputs_can_be_chosen(client, images):
+def test_outputs_can_be_chosen(client: Any, images: Any) -> None:
     assert list(client.infer("fashion", {"image": images[:2]}, outputs=["score", "label"])) == ["score", "label"]
 
 
-def test_models_of_a_graph_are_served_too(client, images):
+def test_models_of_a_graph_are_served_too(client: Any, images: Any) -> None:
     pixels = images[:3].astype(np.float32) / 255
     assert client.infer("fashion.cnn", {"image": pixels}, version="1")["probabilities"].shape == (3, 10)
 
 
-def test_rows_of_different_shapes(client):
+def test_rows_of_different_shapes(client: Any) -> None:
     rows = [np.full((n, 2), n, np.float32) for n in (3, 1, 3, 2)]
     got = client.infer("wide", {"x": rows})["y"]
     for row, back in zip(rows, got, strict=True):
@@ -98,19 +99,19 @@ def test_rows_of_different_shapes(client):
     assert [row.tolist() for row in halves] == [[0, 1], [0], [1, 2]]
 
 
-def test_a_bad_row_is_named(client):
+def test_a_bad_row_is_named(client: Any) -> None:
     with pytest.raises(InputError, match=r"(?s)row 2.*13 is unlucky"):
         client.infer("strict", {"x": np.array([1, 2, 13, 4], np.float32)})
     with pytest.raises(NotFoundError):
         client.infer("nothing", {"x": [1]})
 
 
-def test_mistakes_are_said_before_they_are_sent(client):
+def test_mistakes_are_said_before_they_are_sent(client: Any) -> None:
     with pytest.raises(InputError, match=r"input 'x': is float32\[2,2\] a row; got float32\[3,2\] a row"):
         client.infer("square", {"x": np.zeros((1, 3, 2), np.float32)})
 
 
-def test_rows_for_people(client, images):
+def test_rows_for_people(client: Any, images: Any) -> None:
     here = mt.load(FASHION)({"image": images[:2]})
     got = client.predict("fashion", [{"image": image} for image in images[:2]])
     assert [row["name"] for row in got] == here["name"].tolist()
@@ -120,14 +121,14 @@ def test_rows_for_people(client, images):
     assert "13 is unlucky" in str(answers[1]["error"])
 
 
-def test_a_row_is_explained(client, images):
+def test_a_row_is_explained(client: Any, images: Any) -> None:
     explained = client.explain("fashion", {"image": images[0]})
     assert {"label", "name", "score"} <= set(explained)
     for member in ("linear", "mlp", "cnn"):
         assert member in str(explained)
 
 
-def test_the_server_tells_of_itself(client):
+def test_the_server_tells_of_itself(client: Any) -> None:
     assert client.live()
     assert client.ready()
     assert client.ready("fashion")
@@ -139,7 +140,7 @@ def test_the_server_tells_of_itself(client):
     assert client.statistics("fashion")["model_stats"][0]["name"] == "fashion"
 
 
-def test_models_are_unloaded_and_loaded(client):
+def test_models_are_unloaded_and_loaded(client: Any) -> None:
     client.unload("square")
     assert not client.ready("square")
     client.load("square")
@@ -147,7 +148,7 @@ def test_models_are_unloaded_and_loaded(client):
     assert client.infer("square", {"x": np.zeros((1, 2, 2), np.float32)})["y"].shape == (1, 2, 2)
 
 
-def remote(live, name, over, **options):
+def remote(live: Any, name: Any, over: Any, **options: Any) -> mt.Model:
     uri = f"oip+http://127.0.0.1:{live.port}/v2/models/{name}"
     return mt.Model(uri if over == "http" else f"oip+grpc://127.0.0.1:{live.grpc_port}/{name}", "far", **options)
 
@@ -157,7 +158,7 @@ OVER = pytest.mark.parametrize("over", ["http", "grpc"])
 
 @OVER
 @pytest.mark.parametrize("dtype", list(VALUES))
-def test_a_graph_calls_models_of_another_server(live, dtype, over):
+def test_a_graph_calls_models_of_another_server(live: Any, dtype: Any, over: Any) -> None:
     kind = ColumnType.parse(dtype)
     x = np.array([*VALUES[dtype], None], object)[:-1] if kind.is_object else np.array(VALUES[dtype], dtype)
     declared = {"inputs": {"x": dtype}, "outputs": {"y": dtype}} if kind.is_object else {}
@@ -168,7 +169,7 @@ def test_a_graph_calls_models_of_another_server(live, dtype, over):
 
 
 @OVER
-def test_a_graph_of_graphs_on_other_servers_is_right_to_the_bit(live, images, over):
+def test_a_graph_of_graphs_on_other_servers_is_right_to_the_bit(live: Any, images: Any, over: Any) -> None:
     far = mt.model(remote(live, "fashion", over), mt.input("image", "uint8[28,28]"))
     graph = mt.Graph("near", outputs={"label": far.label, "score": far.score})
     here = mt.load(FASHION)({"image": images})
@@ -177,7 +178,7 @@ def test_a_graph_of_graphs_on_other_servers_is_right_to_the_bit(live, images, ov
 
 
 @OVER
-def test_rows_that_fail_far_away_fail_alone(live, over):
+def test_rows_that_fail_far_away_fail_alone(live: Any, over: Any) -> None:
     graph = mt.Graph("near", outputs={"y": mt.model(remote(live, "strict", over), mt.input("x", "float32"))})
     x = np.arange(40, dtype=np.float32)
     with pytest.raises(RowErrors) as caught:
@@ -186,7 +187,7 @@ def test_rows_that_fail_far_away_fail_alone(live, over):
     np.testing.assert_array_equal(caught.value.columns["y"], np.delete(x, 13) * 2)
 
 
-def test_many_at_once(live):
+def test_many_at_once(live: Any) -> None:
     with Client(live.url) as client, ThreadPoolExecutor(16) as pool:
         got = list(pool.map(lambda n: client.infer("int64", {"x": [n, -n]})["y"].tolist(), range(300)))
     assert got == [[n, -n] for n in range(300)]

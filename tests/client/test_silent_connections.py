@@ -2,6 +2,8 @@
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ X = np.arange(3, dtype=np.float32)
 
 
 @pytest.fixture
-def relay():
+def relay() -> Iterator[Any]:
     server = OipServer(m=echo("FP32"))
     made = Relay(server.port)
     yield made
@@ -24,7 +26,7 @@ def relay():
     server.close()
 
 
-def test_all_connections_are_made_anew_when_one_was_silent(make_client, relay):
+def test_all_connections_are_made_anew_when_one_was_silent(make_client: Any, relay: Any) -> None:
     client = make_client(f"http://127.0.0.1:{relay.port}", timeout_s=0.5)
     assert client.infer("m", {"x": X})["x"].tolist() == X.tolist()
     relay.silence()
@@ -35,7 +37,7 @@ def test_all_connections_are_made_anew_when_one_was_silent(make_client, relay):
     assert relay.made == 2
 
 
-def test_idle_connections_are_condemned_with_the_one_that_was_silent(relay):
+def test_idle_connections_are_condemned_with_the_one_that_was_silent(relay: Any) -> None:
     with Client(f"http://127.0.0.1:{relay.port}", timeout_s=20) as client:
         threads = [threading.Thread(target=client.infer, args=("m", {"x": X})) for _ in range(6)]
         for each in threads:
@@ -49,7 +51,7 @@ def test_idle_connections_are_condemned_with_the_one_that_was_silent(relay):
             assert client.infer("m", {"x": X})["x"].tolist() == X.tolist()
 
 
-def test_calls_on_the_other_connections_go_on(relay):
+def test_calls_on_the_other_connections_go_on(relay: Any) -> None:
     """The last call on the condemned connections closes them."""
     answers = []
     with Client(f"http://127.0.0.1:{relay.port}", timeout_s=20) as client:
@@ -63,11 +65,11 @@ def test_calls_on_the_other_connections_go_on(relay):
     assert answers == [200]
 
 
-def test_many_calls_of_one_loop_are_condemned_together(relay):
+def test_many_calls_of_one_loop_are_condemned_together(relay: Any) -> None:
     made = Awaited(f"http://127.0.0.1:{relay.port}", timeout_s=0.5)
     try:
 
-        async def several():
+        async def several() -> Any:
             calls = (made.client.infer("m", {"x": X}) for _ in range(20))
             return await asyncio.gather(*calls, return_exceptions=True)
 
@@ -81,11 +83,11 @@ def test_many_calls_of_one_loop_are_condemned_together(relay):
 
 
 @pytest.fixture
-def held():
+def held() -> Iterator[Any]:
     """A server whose first answer waits, and what lets it go."""
     entered, gate = threading.Event(), threading.Event()
 
-    def slow(**arrays):
+    def slow(**arrays: Any) -> Any:
         entered.set()
         assert gate.wait(20)
         return arrays
@@ -96,7 +98,7 @@ def held():
     server.close()
 
 
-def test_a_call_that_no_connection_was_free_for_condemns_none(held):
+def test_a_call_that_no_connection_was_free_for_condemns_none(held: Any) -> None:
     url, entered, gate = held
     with Client(url, timeout_s=20, connections=1) as client:
         before = client._clients.current
@@ -110,10 +112,10 @@ def test_a_call_that_no_connection_was_free_for_condemns_none(held):
         assert client._clients.current is before
 
 
-def test_nor_does_one_of_a_loop(held):
+def test_nor_does_one_of_a_loop(held: Any) -> None:
     url, entered, gate = held
 
-    async def both():
+    async def both() -> None:
         async with AsyncClient(url, timeout_s=20, connections=1) as client:
             before = client._pools.current
             under_way = asyncio.create_task(client.infer("m", {"x": X}))

@@ -3,6 +3,8 @@
 import http.client
 import re
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -40,7 +42,7 @@ def halve(x):
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path: Path) -> Any:
     """A graph with models and functions, as people have them."""
     folder = tmp_path / "project" / "graphs"
     folder.mkdir(parents=True)
@@ -55,20 +57,20 @@ def project(tmp_path):
     return folder
 
 
-def exported(project, output, *options):
+def exported(project: Any, output: Any, *options: Any) -> Any:
     target = str(project / "two.yaml") if project.is_dir() else str(project)
     found = CliRunner().invoke(cli, ["export", "kubernetes", target, "-o", str(output), *options])
     assert found.exit_code == 0, found.output
     return output
 
 
-def every(folder):
+def every(folder: Any) -> Any:
     """All objects, but for what is copied into the image."""
     paths = [path for path in sorted(folder.rglob("*.yaml")) if "image" not in path.relative_to(folder).parts]
     return [each for path in paths for each in objects(path)]
 
 
-def required(folder):
+def required(folder: Any) -> Any:
     return (folder / "image" / "install" / "requirements.txt").read_text()
 
 
@@ -81,13 +83,13 @@ def required(folder):
         ("--namespace", "shop", "--image", "r.io/a/b:1"),
     ],
 )
-def test_everything_holds_against_the_schemas(project, tmp_path, options):
+def test_everything_holds_against_the_schemas(project: Any, tmp_path: Path, options: Any) -> None:
     found = every(exported(project, tmp_path / "out", *options))
     assert len(found) >= 2
     validate_all(found)
 
 
-def test_a_wrong_key_would_be_found(project, tmp_path):
+def test_a_wrong_key_would_be_found(project: Any, tmp_path: Path) -> None:
     for each in every(exported(project, tmp_path / "out")):
         if each["kind"] in ("Kustomization", "PodMonitor"):
             continue
@@ -96,7 +98,7 @@ def test_a_wrong_key_would_be_found(project, tmp_path):
             validate(each)
 
 
-def test_the_examples_hold_too(tmp_path):
+def test_the_examples_hold_too(tmp_path: Path) -> None:
     from helpers.kubernetes import ROOT
 
     for example in ("fashion", "photos", "swarm", "ocr"):
@@ -105,7 +107,7 @@ def test_the_examples_hold_too(tmp_path):
         validate_all(every(tmp_path / example))
 
 
-def test_hints_become_requests_and_limits(project, tmp_path):
+def test_hints_become_requests_and_limits(project: Any, tmp_path: Path) -> None:
     deployment = of_kind(exported(project, tmp_path / "out") / "deployment" / "two-models.yaml", "Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     # one: two copies in the server, which share two cores; two: a process for each of one to three copies
@@ -115,14 +117,14 @@ def test_hints_become_requests_and_limits(project, tmp_path):
     }
 
 
-def test_a_pod_has_the_time_to_answer_what_it_accepted(project, tmp_path):
+def test_a_pod_has_the_time_to_answer_what_it_accepted(project: Any, tmp_path: Path) -> None:
     deployment = of_kind(exported(project, tmp_path / "out") / "deployment" / "two-models.yaml", "Deployment")
     pod = deployment["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 5 + 12 + 10
     assert pod["containers"][0]["lifecycle"] == {"preStop": {"exec": {"command": ["sleep", "5"]}}}
 
 
-def test_the_autoscaler_has_the_replicas_or_the_deployment_has(project, tmp_path):
+def test_the_autoscaler_has_the_replicas_or_the_deployment_has(project: Any, tmp_path: Path) -> None:
     scaled = exported(project, tmp_path / "scaled", "--replicas", "2:8") / "deployment" / "two-models.yaml"
     assert "replicas" not in of_kind(scaled, "Deployment")["spec"]
     assert of_kind(scaled, "HorizontalPodAutoscaler")["spec"]["maxReplicas"] == 8
@@ -131,7 +133,7 @@ def test_the_autoscaler_has_the_replicas_or_the_deployment_has(project, tmp_path
     assert [each["kind"] for each in objects(fixed)] == ["ConfigMap", "Deployment", "Service"]
 
 
-def test_only_knative_starts_from_zero(project, tmp_path):
+def test_only_knative_starts_from_zero(project: Any, tmp_path: Path) -> None:
     out = exported(project, tmp_path / "out", "--replicas", "0:3")
     assert not (out / "deployment").exists()
     (service,) = [each for each in objects(out / "kserve" / "two-models.yaml") if each["kind"] == "InferenceService"]
@@ -140,8 +142,8 @@ def test_only_knative_starts_from_zero(project, tmp_path):
         export_kubernetes([str(project / "two.yaml")], out, ExportSettings(min_replicas=0), ["deployment"])
 
 
-def test_a_changed_graph_replaces_the_pods(project, tmp_path):
-    def digest(out):
+def test_a_changed_graph_replaces_the_pods(project: Any, tmp_path: Path) -> None:
+    def digest(out: Any) -> Any:
         deployment = of_kind(out / "deployment" / "two-models.yaml", "Deployment")
         return deployment["spec"]["template"]["metadata"]["annotations"]["motet/graph-digest"]
 
@@ -151,7 +153,7 @@ def test_a_changed_graph_replaces_the_pods(project, tmp_path):
     assert digest(first) == digest(again) != digest(changed)
 
 
-def test_files_of_labels_go_with_the_graph(project, tmp_path):
+def test_files_of_labels_go_with_the_graph(project: Any, tmp_path: Path) -> None:
     (project / "labels.txt").write_text("cat: small\n[dog\n", encoding="utf-8")
     (project / "two.yaml").write_text(
         GRAPH.replace("{uri: ../models/one.onnx,", "{uri: ../models/one.onnx, labels: labels.txt,")
@@ -160,7 +162,7 @@ def test_files_of_labels_go_with_the_graph(project, tmp_path):
     assert {name.rpartition(".")[2]: text for name, text in config["data"].items()}["txt"] == "cat: small\n[dog\n"
 
 
-def test_models_of_a_store_need_it_and_a_cache(project, tmp_path):
+def test_models_of_a_store_need_it_and_a_cache(project: Any, tmp_path: Path) -> None:
     (project / "two.yaml").write_text(GRAPH.replace("../models/one.onnx", '"store:one@champion"'))
     out = exported(project, tmp_path / "volume")
     claims = objects(out / "volumes.yaml")
@@ -174,7 +176,7 @@ def test_models_of_a_store_need_it_and_a_cache(project, tmp_path):
     assert required(url).startswith("motet[grpc,s3] @ file:///install/motet-")
 
 
-def test_the_image_has_what_the_graph_imports_and_nothing_else(project, tmp_path):
+def test_the_image_has_what_the_graph_imports_and_nothing_else(project: Any, tmp_path: Path) -> None:
     out = exported(project, tmp_path / "out")
     text = required(out)
     assert re.search(r"^numpy==\S+$", text, re.M)
@@ -192,7 +194,7 @@ def test_the_image_has_what_the_graph_imports_and_nothing_else(project, tmp_path
     assert 'COPY ["app", "/app"]' in (out / "image" / "Containerfile").read_text()
 
 
-def test_a_wheel_is_copied_and_installed(project, tmp_path):
+def test_a_wheel_is_copied_and_installed(project: Any, tmp_path: Path) -> None:
     wheel = project / "motet-0.1.0-py3-none-any.whl"
     wheel.write_bytes(b"")
     out = exported(project, tmp_path / "out", "--package", str(wheel))
@@ -200,7 +202,7 @@ def test_a_wheel_is_copied_and_installed(project, tmp_path):
     assert f"motet[grpc] @ file:///install/{wheel.name}\n" in required(out)
 
 
-def test_what_has_no_place_in_a_container_is_refused(project, tmp_path):
+def test_what_has_no_place_in_a_container_is_refused(project: Any, tmp_path: Path) -> None:
     absolute = tmp_path / "project" / "models" / "one.onnx"
     (project / "two.yaml").write_text(GRAPH.replace("../models/one.onnx", str(absolute)))
     with pytest.raises(GraphError, match=r"model 'one': .*one.onnx is a path of this machine"):
@@ -214,13 +216,13 @@ def test_what_has_no_place_in_a_container_is_refused(project, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_folder_has_nothing(tmp_path):
+def test_an_empty_folder_has_nothing(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to export in"):
         export_kubernetes([str(tmp_path)], tmp_path / "out", ExportSettings())
 
 
 @pytest.mark.parametrize("kind", ["deployment", "kserve"])
-def test_the_containers_command_serves_here(project, tmp_path, kind):
+def test_the_containers_command_serves_here(project: Any, tmp_path: Path, kind: str) -> None:
     """Without the project's folder: what the image and the volumes hold must be enough."""
     (project / "two.yaml").write_text(GRAPH.replace(", accelerator: 1", "").replace("placement: process, ", ""))
     out = exported(project, tmp_path / "out", "--as", kind)
@@ -252,15 +254,15 @@ def test_the_containers_command_serves_here(project, tmp_path, kind):
         server.wait()
 
 
-def _port(server, log):
-    def said():
+def _port(server: Any, log: Any) -> Any:
+    def said() -> Any:
         assert server.poll() is None, log.read_text()
         return re.search(r"on http://127.0.0.1:(\d+)", log.read_text())
 
     return int(until(said, otherwise=log.read_text)[1])
 
 
-def _status(port, path):
+def _status(port: Any, path: Any) -> Any:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", path)
@@ -269,7 +271,7 @@ def _status(port, path):
         connection.close()
 
 
-def test_yaml_says_again_what_was_meant(project, tmp_path):
+def test_yaml_says_again_what_was_meant(project: Any, tmp_path: Path) -> None:
     mapped = of_kind(exported(project, tmp_path / "out") / "deployment" / "two-models.yaml", "ConfigMap")
     assert mapped["data"]["app_graphs_two.yaml"] == GRAPH
     assert yaml.safe_load(mapped["data"]["app_graphs_two.yaml"])["name"] == "Two_Models"

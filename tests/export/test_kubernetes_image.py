@@ -11,6 +11,8 @@ import subprocess
 import sys
 import zipfile
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -45,7 +47,7 @@ PASSWORD = "hunter2"
 
 
 @pytest.fixture
-def project(tmp_path):
+def project(tmp_path: Path) -> Any:
     """A graph whose server has keys, a certificate, logs and sinks; what it wrote here lies beside it."""
     folder = tmp_path / "project" / "graphs"
     (folder / "tls").mkdir(parents=True)
@@ -59,7 +61,7 @@ def project(tmp_path):
     return folder
 
 
-def make_certificate(folder):
+def make_certificate(folder: Any) -> None:
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "kept")])
     now = datetime.datetime.now(datetime.UTC)
@@ -70,19 +72,19 @@ def make_certificate(folder):
     (folder / "server.key").write_bytes(key.private_bytes(pem, form, serialization.NoEncryption()))
 
 
-def add_key(folder):
+def add_key(folder: Any) -> Any:
     made = CliRunner().invoke(cli, ["keys", "add", "ann", "--class", "known", "--keys", str(folder / "keys.jsonl")])
     assert made.exit_code == 0, made.output
     return next(word for word in made.output.split() if word.startswith("mk_") or len(word) > 30)
 
 
-def exported(folder, out, *options):
+def exported(folder: Any, out: Any, *options: Any) -> Any:
     done = CliRunner().invoke(cli, ["export", "kubernetes", str(folder / "kept.yaml"), "-o", str(out), *options])
     assert done.exit_code == 0, done.output
     return done
 
 
-def refused(folder, out, text):
+def refused(folder: Any, out: Any, text: Any) -> Any:
     (folder / "kept.yaml").write_text(text)
     done = CliRunner().invoke(cli, ["export", "kubernetes", str(folder / "kept.yaml"), "-o", str(out)])
     assert done.exit_code == 2
@@ -90,7 +92,7 @@ def refused(folder, out, text):
     return done.output
 
 
-def test_nothing_secret_is_in_the_image_or_a_config_map(project, tmp_path):
+def test_nothing_secret_is_in_the_image_or_a_config_map(project: Any, tmp_path: Path) -> None:
     add_key(project)
     out = project / "k8s"  # inside what is copied
     for _ in range(2):
@@ -119,7 +121,7 @@ def test_nothing_secret_is_in_the_image_or_a_config_map(project, tmp_path):
     assert found["kept-tls"]["type"] == "kubernetes.io/tls"
 
 
-def test_private_keys_that_no_configuration_names_are_not_in_the_image_either(project, tmp_path):
+def test_private_keys_that_no_configuration_names_are_not_in_the_image_either(project: Any, tmp_path: Path) -> None:
     key, pem = ec.generate_private_key(ec.SECP256R1()), serialization.Encoding.PEM
     forms = (serialization.PrivateFormat.PKCS8, serialization.PrivateFormat.TraditionalOpenSSL)
     none, locked = serialization.NoEncryption(), serialization.BestAvailableEncryption(b"word")
@@ -137,7 +139,7 @@ def test_private_keys_that_no_configuration_names_are_not_in_the_image_either(pr
 
 
 @pytest.mark.parametrize("options", [(), ("--replicas", "0:2")])
-def test_the_user_may_read_secrets_and_write_what_is_written(project, tmp_path, options):
+def test_the_user_may_read_secrets_and_write_what_is_written(project: Any, tmp_path: Path, options: Any) -> None:
     add_key(project)
     exported(project, tmp_path / "out", *options)
     validate_all(read(tmp_path / "out"))
@@ -160,7 +162,7 @@ def test_the_user_may_read_secrets_and_write_what_is_written(project, tmp_path, 
         assert env["ANSWERS_URL"]["valueFrom"] == {"secretKeyRef": {"name": "kept-env", "key": "ANSWERS_URL"}}
 
 
-def test_a_server_is_told_where_a_container_has_its_files(project, tmp_path):
+def test_a_server_is_told_where_a_container_has_its_files(project: Any, tmp_path: Path) -> None:
     exported(project, tmp_path / "out")
     data = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "ConfigMap")["data"]
     config = yaml.safe_load(data["var_lib_motet_state_kept.yaml"])
@@ -197,7 +199,7 @@ def test_a_server_is_told_where_a_container_has_its_files(project, tmp_path):
         ("samples: pictures", {"samples": "/app/pictures"}),
     ],
 )
-def test_other_ways_to_say_where(project, tmp_path, written, kept):
+def test_other_ways_to_say_where(project: Any, tmp_path: Path, written: str, kept: Any) -> None:
     (project / "kept.yaml").write_text(SERVED.partition("serve:")[0] + f"serve:\n  {written}\n")
     exported(project, tmp_path / "out")
     data = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "ConfigMap")["data"]
@@ -213,14 +215,14 @@ def test_other_ways_to_say_where(project, tmp_path, written, kept):
         f"observability: {{trace: {{endpoint: 'http://ann:{PASSWORD}@otel:4318/v1/traces'}}}}",
     ],
 )
-def test_a_password_in_the_file_is_refused(project, tmp_path, line):
+def test_a_password_in_the_file_is_refused(project: Any, tmp_path: Path, line: str) -> None:
     said = refused(project, tmp_path / "out", SERVED.partition("serve:")[0] + f"serve:\n  {line}\n")
     assert "holds a password, which would be in the image" in said
     assert "write env:NAME" in said
     assert PASSWORD not in said
 
 
-def test_a_key_of_a_model_is_refused_or_a_variable(project, tmp_path):
+def test_a_key_of_a_model_is_refused_or_a_variable(project: Any, tmp_path: Path) -> None:
     text = SERVED.partition("nodes:")[0] + (
         "models: {far: {uri: 'oip+http://far:8000/m', inputs: {x: 'float32[2]'}, outputs: {y: 'float32[2]'}, with: {api_key: KEY}}}\n"
         "nodes: {y: {model: far, inputs: [x]}}\noutputs: {y: y}\n"
@@ -240,12 +242,12 @@ def test_a_key_of_a_model_is_refused_or_a_variable(project, tmp_path):
     )
 
 
-def test_other_graphs_of_one_server_are_refused(project, tmp_path):
+def test_other_graphs_of_one_server_are_refused(project: Any, tmp_path: Path) -> None:
     said = refused(project, tmp_path / "out", SERVED + "  graphs: [other.yaml]\n")
     assert "each exported graph has a server of its own" in said
 
 
-def test_the_wheel_is_what_runs_here(project, tmp_path):
+def test_the_wheel_is_what_runs_here(project: Any, tmp_path: Path) -> None:
     exported(project, tmp_path / "out")
     (wheel,) = (tmp_path / "out" / "image" / "install").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
@@ -277,7 +279,7 @@ def test_the_wheel_is_what_runs_here(project, tmp_path):
     }
 
 
-def test_every_package_has_the_version_that_is_here(project, tmp_path):
+def test_every_package_has_the_version_that_is_here(project: Any, tmp_path: Path) -> None:
     exported(project, tmp_path / "out", "--extra", "sklearn")
     own, *lines = (tmp_path / "out" / "image" / "install" / "requirements.txt").read_text().splitlines()
     assert Requirement(own).extras == {"auth", "grpc", "postgres", "sklearn"}
@@ -290,8 +292,8 @@ def test_every_package_has_the_version_that_is_here(project, tmp_path):
     assert {"scikit-learn", "threadpoolctl", "psycopg-binary"} <= set(listed)
 
 
-def test_images_are_named_by_what_they_hold(project, tmp_path):
-    def image(out, *options):
+def test_images_are_named_by_what_they_hold(project: Any, tmp_path: Path) -> None:
+    def image(out: Any, *options: Any) -> Any:
         exported(project, out, *options)
         (container,) = of_kind(out / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"]["containers"]
         return container["image"], container["imagePullPolicy"]
@@ -305,14 +307,14 @@ def test_images_are_named_by_what_they_hold(project, tmp_path):
     assert image(tmp_path / "e", "--image", "r.io:5000/kept:1") == ("r.io:5000/kept:1", "IfNotPresent")
 
 
-def test_the_base_may_be_one_by_digest(project, tmp_path):
+def test_the_base_may_be_one_by_digest(project: Any, tmp_path: Path) -> None:
     base = "python:3.13-slim@sha256:" + "0123456789abcdef" * 4
     assert "note: the image begins with" not in exported(project, tmp_path / "out", "--base", base).output
     assert f"\nFROM {base}\n" in (tmp_path / "out" / "image" / "Containerfile").read_text()
     assert "note: the image begins with python:3." in exported(project, tmp_path / "other").output
 
 
-def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(project, tmp_path):
+def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(project: Any, tmp_path: Path) -> None:
     keys = tmp_path / "keys.jsonl"
     made = CliRunner().invoke(cli, ["keys", "add", "bob", "--keys", str(keys)])
     assert made.exit_code == 0
@@ -389,19 +391,19 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         assert f"{project / name} was left out of the image, since " in readme
 
 
-def test_a_secret_that_is_not_here_is_told_of(project, tmp_path):
+def test_a_secret_that_is_not_here_is_told_of(project: Any, tmp_path: Path) -> None:
     said = exported(project, tmp_path / "out").output
     assert "keys.jsonl is not here: make the Secret that has /etc/motet/secrets/keys.jsonl yourself" in said
     assert [each["metadata"]["name"] for each in objects(tmp_path / "out" / "secrets.yaml")] == ["kept-tls"]
 
 
-def test_a_cache_is_never_as_large_as_its_volume(project, tmp_path):
+def test_a_cache_is_never_as_large_as_its_volume(project: Any, tmp_path: Path) -> None:
     exported(project, tmp_path / "out", "--cache-size", "5Gi")
     pod = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"]
     assert {"name": "MOTET_CACHE_BYTES", "value": str(4 << 30)} in pod["containers"][0]["env"]
 
 
-def test_what_is_applied_together_is_there(project, tmp_path):
+def test_what_is_applied_together_is_there(project: Any, tmp_path: Path) -> None:
     exported(project, tmp_path / "out")
     (base,) = objects(tmp_path / "out" / "kustomization.yaml")
     assert base["resources"] == ["network.yaml", "deployment/kept.yaml"]
@@ -416,7 +418,7 @@ def test_what_is_applied_together_is_there(project, tmp_path):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o604, 0o640])
-def test_the_user_may_read_what_is_copied_whatever_the_umask(project, tmp_path, mode):
+def test_the_user_may_read_what_is_copied_whatever_the_umask(project: Any, tmp_path: Path, mode: int) -> None:
     (project / "private").mkdir(mode=0o700)
     (project / "private" / "large.bin").write_bytes(bytes(17 << 20))
     (project / "private" / "large.bin").chmod(mode)
@@ -431,14 +433,14 @@ def test_the_user_may_read_what_is_copied_whatever_the_umask(project, tmp_path, 
     assert (tmp_path / "out" / "secrets.yaml").stat().st_mode & 0o777 == 0o600
 
 
-def test_large_files_are_not_kept_twice(project, tmp_path):
+def test_large_files_are_not_kept_twice(project: Any, tmp_path: Path) -> None:
     (project / "large.bin").write_bytes(bytes(17 << 20))
     (project / "large.bin").chmod(0o644)
     exported(project, tmp_path / "out")
     assert (tmp_path / "out" / "image" / "app" / "large.bin").samefile(project / "large.bin")
 
 
-def test_a_link_in_a_circle_is_refused(project, tmp_path):
+def test_a_link_in_a_circle_is_refused(project: Any, tmp_path: Path) -> None:
     (project / "again").symlink_to(project)
     done = CliRunner().invoke(cli, ["export", "kubernetes", str(project / "kept.yaml"), "-o", str(tmp_path / "out")])
     assert done.exit_code == 2
@@ -486,7 +488,7 @@ print(json.dumps(found))
 """
 
 
-def test_the_image_runs_as_its_user_with_a_root_that_cannot_be_written(project, tmp_path):
+def test_the_image_runs_as_its_user_with_a_root_that_cannot_be_written(project: Any, tmp_path: Path) -> None:
     usable()
     key = add_key(project)
     out = tmp_path / "out"

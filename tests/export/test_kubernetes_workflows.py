@@ -4,7 +4,10 @@ import re
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -100,7 +103,7 @@ def train(rows):
 
 
 @pytest.fixture
-def project(tmp_path, monkeypatch):
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A workflow and what it imports; another one in each test, as in other processes."""
     folder = tmp_path / "project"
     folder.mkdir()
@@ -112,30 +115,30 @@ def project(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def exported(project, output, *options):
+def exported(project: Any, output: Any, *options: Any) -> Any:
     command = ["export", "kubernetes", str(project / "flow_of_test.py"), "-o", str(output), *options]
     found = CliRunner().invoke(cli, command)
     assert found.exit_code == 0, found.output
     return output
 
 
-def parts(out, kind="Workflow"):
+def parts(out: Any, kind: str = "Workflow") -> Any:
     flow = of_kind(out / "workflow" / "flow.yaml", kind)
     spec = flow["spec"] if kind == "Workflow" else flow["spec"]["workflowSpec"]
     templates = {each["name"]: each for each in spec["templates"]}
     return templates, {each["name"]: each for each in templates["steps"]["dag"]["tasks"]}
 
 
-def arguments(task):
+def arguments(task: Any) -> Any:
     return {each["name"]: each["value"] for each in task["arguments"]["parameters"]}
 
 
-def train_job(template):
+def train_job(template: Any) -> Any:
     """The TrainJob of a template, as Argo creates it."""
     return yaml.safe_load(re.sub(r"\{\{(.*?)\}\}", "x", template["resource"]["manifest"]))
 
 
-def test_everything_holds_against_the_schemas(project, tmp_path):
+def test_everything_holds_against_the_schemas(project: Any, tmp_path: Path) -> None:
     out = exported(project, tmp_path / "out", "--storage-class", "shared")
     found = [each for path in sorted(out.rglob("*.yaml")) for each in objects(path)]
     kinds = [each["kind"] for each in found]
@@ -147,7 +150,7 @@ def test_everything_holds_against_the_schemas(project, tmp_path):
     validate(job)
 
 
-def test_a_time_makes_it_a_cron_workflow(project, tmp_path):
+def test_a_time_makes_it_a_cron_workflow(project: Any, tmp_path: Path) -> None:
     out = exported(project, tmp_path / "out", "--every", "7d", "--timezone", "Europe/Berlin")
     found = of_kind(out / "workflow" / "flow.yaml", "CronWorkflow")
     assert found["spec"].pop("workflowSpec")["entrypoint"] == "steps"
@@ -156,7 +159,7 @@ def test_a_time_makes_it_a_cron_workflow(project, tmp_path):
     validate({"apiVersion": found["apiVersion"], "kind": "Workflow", "metadata": {}, "spec": spec})
 
 
-def test_steps_are_tasks_that_wait_for_what_they_take(project, tmp_path):
+def test_steps_are_tasks_that_wait_for_what_they_take(project: Any, tmp_path: Path) -> None:
     templates, tasks = parts(exported(project, tmp_path / "out"))
     waits = {name: sorted(task.get("depends", "").split(" && ")) for name, task in tasks.items()}
     assert waits == {
@@ -177,7 +180,7 @@ def test_steps_are_tasks_that_wait_for_what_they_take(project, tmp_path):
     assert "together=" not in arguments(tasks["select"])["inputs"]
 
 
-def test_options_of_steps(project, tmp_path):
+def test_options_of_steps(project: Any, tmp_path: Path) -> None:
     templates, _ = parts(exported(project, tmp_path / "out"))
     train = templates["train"]
     asked = {"cpu": "1", "memory": "1024Mi"}
@@ -192,10 +195,10 @@ def test_options_of_steps(project, tmp_path):
     assert (job["trainer"]["numNodes"], job["activeDeadlineSeconds"]) == (2, 600)
 
 
-def test_argo_remembers_what_it_can_know_to_be_the_same(project, tmp_path):
+def test_argo_remembers_what_it_can_know_to_be_the_same(project: Any, tmp_path: Path) -> None:
     """Its memory is a step's code, its plain arguments and the results that it takes; files and bare steps are not in it."""
 
-    def keys(out):
+    def keys(out: Any) -> Any:
         templates, tasks = parts(out)
         memoized = {name for name, each in templates.items() if "memoize" in each}
         assert memoized == {each["template"] for each in tasks.values() if "key" in arguments(each)}
@@ -213,7 +216,7 @@ def test_argo_remembers_what_it_can_know_to_be_the_same(project, tmp_path):
     assert other["train-a"] == first["train-a"]
 
 
-def test_the_image_has_what_steps_import(project, tmp_path):
+def test_the_image_has_what_steps_import(project: Any, tmp_path: Path) -> None:
     image = exported(project, tmp_path / "out", "--pip", "s3fs", "--pip", "tabulate==0.9.0") / "image"
     text = (image / "install" / "requirements.txt").read_text()
     assert f"scipy=={metadata.version('scipy')}\n" in text
@@ -235,7 +238,9 @@ def test_the_image_has_what_steps_import(project, tmp_path):
     ],
 )
 @pytest.mark.parametrize("of_step", [False, True])
-def test_places_that_cannot_be_written_are_told_of(project, tmp_path, wanted, said, of_step):
+def test_places_that_cannot_be_written_are_told_of(
+    project: Any, tmp_path: Path, wanted: str, said: Any, of_step: bool
+) -> None:
     name = wanted.partition("=")[0]
     step, flow = (wanted, "") if of_step else (name, wanted)
     (project / "flow_of_test.py").write_text(
@@ -260,7 +265,7 @@ def test_places_that_cannot_be_written_are_told_of(project, tmp_path, wanted, sa
         assert text in (tmp_path / "out" / "README.md").read_text()
 
 
-def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
+def test_a_folder_has_graphs_and_a_workflow(project: Any, tmp_path: Path) -> None:
     (project / "flow_of_test.py").rename(project / "workflow.py")
     (project / "echo.yaml").write_text(
         "motet: 1\ninputs: {x: 'float32[4]'}\nnodes: {y: {map: numpy.negative, inputs: [x], outputs: 'float32[4]'}}\n"
@@ -282,7 +287,7 @@ def test_a_folder_has_graphs_and_a_workflow(project, tmp_path):
     ]
 
 
-def test_the_system_of_fashion_mnist_holds(tmp_path):
+def test_the_system_of_fashion_mnist_holds(tmp_path: Path) -> None:
     """Graph and workflow meet in a store on the volume that both have."""
     store = "/var/lib/motet/cache/fashion/store"
     options = ["--set", "output=/var/lib/motet/cache/fashion", "--store", store]
@@ -313,14 +318,14 @@ def test_the_system_of_fashion_mnist_holds(tmp_path):
         (["--replicas", "many"], "'many' is no number of replicas"),
     ],
 )
-def test_what_cannot_be_is_refused(project, tmp_path, options, said):
+def test_what_cannot_be_is_refused(project: Any, tmp_path: Path, options: Any, said: str) -> None:
     command = ["export", "kubernetes", str(project / "flow_of_test.py"), "-o", str(tmp_path / "out"), *options]
     found = CliRunner().invoke(cli, command)
     assert (found.exit_code, said in found.output) == (2, True), found.output
     assert not (tmp_path / "out").exists()
 
 
-def test_files_without_workflows_are_refused(project, tmp_path):
+def test_files_without_workflows_are_refused(project: Any, tmp_path: Path) -> None:
     with pytest.raises(GraphError, match="helper_of_flow.py: has no function with @workflow"):
         export_kubernetes([str(project / "helper_of_flow.py")], tmp_path / "out", ExportSettings())
     with pytest.raises(UnknownNameError, match="unknown workflow 'flaw'; did you mean 'flow'"):
@@ -331,21 +336,21 @@ def test_files_without_workflows_are_refused(project, tmp_path):
     ("every", "cron"),
     [("15m", "*/15 * * * *"), ("60m", "0 * * * *"), ("6h", "0 */6 * * *"), ("24h", "0 0 * * *"), ("1w", "0 0 * * 0")],
 )
-def test_times_as_cron_says_them(every, cron):
+def test_times_as_cron_says_them(every: str, cron: str) -> None:
     assert cron_of(every) == cron
 
 
 class Argo:
     """What Argo and Kubeflow do with a workflow, as far as its containers see it: one task after another, on one disk."""
 
-    def __init__(self, out, folder):
+    def __init__(self, out: Any, folder: Any) -> None:
         self.machine = Machine(folder, out / "image")
         self.templates, self.tasks = parts(out)
         self.uid = "3f5b-uid"
         self.results = {}
         self.notes = folder / "notes.txt"
 
-    def run(self, name):
+    def run(self, name: Any) -> Any:
         """Run a task; gives its processes, which are over."""
         task = self.tasks[name]
         template = self.templates[task["template"]]
@@ -361,15 +366,15 @@ class Argo:
             self.results[f"tasks.{name}.outputs.parameters.result"] = result.read_text()
         return found
 
-    def filled(self, text, given=()):
+    def filled(self, text: Any, given: Any = ()) -> Any:
         known = {"workflow.uid": self.uid, **self.results, **dict(given)}
         return re.sub(r"\{\{(.*?)\}\}", lambda match: known[match[1]], text)
 
-    def start(self, command, container, more=()):
+    def start(self, command: Any, container: Any, more: Any = ()) -> Any:
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         return self.machine.start(command, container, {"NOTES": str(self.notes), **dict(more)}, **pipes)
 
-    def _train(self, job):
+    def _train(self, job: Any) -> Any:
         """Two pods of a TrainJob, told what Kubeflow tells them."""
         trainer = job["spec"]["trainer"]
         with socket.create_server(("127.0.0.1", 0)) as free:
@@ -382,12 +387,12 @@ class Argo:
         ]
         return [self._end(pod) for pod in pods]
 
-    def _end(self, process):
+    def _end(self, process: Any) -> Any:
         output, _ = process.communicate(timeout=100)
         return process.returncode, output
 
 
-def test_the_containers_commands_run_here(project, tmp_path):
+def test_the_containers_commands_run_here(project: Any, tmp_path: Path) -> None:
     """Each in a process of its own; what one leaves, the next finds. A step under torchrun runs in two pods."""
     out = exported(project, tmp_path / "out", "--set", "kinds=a")
     argo = Argo(out, tmp_path / "disk")
@@ -413,7 +418,7 @@ def test_the_containers_commands_run_here(project, tmp_path):
     assert (argo.results, argo.notes.read_text().count("train")) == (before, 1)
 
 
-def test_a_step_whose_input_is_not_there_says_so(project, tmp_path):
+def test_a_step_whose_input_is_not_there_says_so(project: Any, tmp_path: Path) -> None:
     out = exported(project, tmp_path / "out")
     argo = Argo(out, tmp_path / "disk")
     argo.results["tasks.ingest.outputs.parameters.result"] = "0" * 20

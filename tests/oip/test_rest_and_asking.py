@@ -3,6 +3,7 @@
 import contextlib
 import json
 from email.utils import formatdate
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ NUMBERS = [name for name in DATATYPES if name != "BYTES"]
 
 
 @given(data=st.data(), binary=st.booleans())
-def test_what_is_written_is_read_back(data, binary):
+def test_what_is_written_is_read_back(data: Any, binary: Any) -> None:
     """A request's inputs have the form of an answer's outputs."""
     datatype = data.draw(st.sampled_from(NUMBERS))
     array = data.draw(
@@ -39,7 +40,7 @@ def test_what_is_written_is_read_back(data, binary):
 
 
 @given(values=st.lists(st.text() | st.binary(), max_size=6), binary=st.booleans())
-def test_texts_and_bytes_are_read_back(values, binary):
+def test_texts_and_bytes_are_read_back(values: Any, binary: Any) -> None:
     array = np.fromiter(values, object, len(values))
     body, headers = write_request({"x": ("BYTES", array)}, binary=binary)
     length = headers.get(LENGTH_HEADER)
@@ -66,21 +67,21 @@ TENSOR = st.fixed_dictionaries({
     tail=st.binary(max_size=40),
     kind=st.sampled_from(["string", "float32", "any"]),
 )
-def test_an_answer_is_read_or_refused_and_nothing_else(outputs, tail, kind):
+def test_an_answer_is_read_or_refused_and_nothing_else(outputs: Any, tail: Any, kind: Any) -> None:
     head = json.dumps({"outputs": outputs}).encode()
     with contextlib.suppress(InputError):
         read_answer(head + tail, str(len(head)), {"x": ColumnType(kind)}, "m")
 
 
 @given(body=st.binary(max_size=60), length=st.none() | st.text(max_size=3))
-def test_any_bytes_are_refused(body, length):
+def test_any_bytes_are_refused(body: Any, length: Any) -> None:
     with contextlib.suppress(InputError):
         read_answer(body, length, {}, "m")
     with contextlib.suppress(InputError):
         ModelInfo.read(body, "m")
 
 
-def test_metadata_of_other_servers_are_understood():
+def test_metadata_of_other_servers_are_understood() -> None:
     info = ModelInfo.read(
         b'{"name": "m", "versions": null, "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 3], "extra": 1}], "outputs": []}',
         "m",
@@ -93,11 +94,11 @@ def test_metadata_of_other_servers_are_understood():
 class Driver:
     """Drives `ask` with a clock of its own."""
 
-    def __init__(self, *answers, call_s=0.0):
+    def __init__(self, *answers: Any, call_s: float = 0.0) -> None:
         self.now, self.answers, self.call_s, self.waits, self.lefts = 0.0, list(answers), call_s, [], []
 
-    def run(self, repeatable=True, timeout_s=10.0, retries=2):
-        def make(left_s):
+    def run(self, repeatable: bool = True, timeout_s: float = 10.0, retries: Any = 2) -> Any:
+        def make(left_s: Any) -> Any:
             self.lefts.append(left_s)
             return RemoteCall("POST", "/", timeout_s=left_s, repeatable=repeatable)
 
@@ -117,42 +118,42 @@ class Driver:
                 got = self.answers.pop(0)
 
 
-def said(status, retry_after=None):
+def said(status: Any, retry_after: Any = None) -> Any:
     return RemoteAnswer(status, {} if retry_after is None else {"retry-after": retry_after}, b"")
 
 
-def test_waits_double_up_to_a_bound():
+def test_waits_double_up_to_a_bound() -> None:
     driver = Driver(*[said(503)] * 10)
     assert driver.run(retries=9, timeout_s=100).status == 503
     assert driver.waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
 
 
-def test_the_first_call_has_all_the_time_and_the_others_what_is_left():
+def test_the_first_call_has_all_the_time_and_the_others_what_is_left() -> None:
     driver = Driver(said(503), said(200), call_s=3.0)
     driver.run(timeout_s=10.0)
     assert driver.lefts == [10.0, pytest.approx(6.95)]
 
 
-def test_no_call_is_made_when_the_time_is_over():
+def test_no_call_is_made_when_the_time_is_over() -> None:
     driver = Driver(*[said(503)] * 9, call_s=4.0)
     assert driver.run(timeout_s=10.0, retries=9).status == 503
     assert len(driver.lefts) == 3
 
 
 @pytest.mark.parametrize("when", ["1", "1.0"])
-def test_retry_after_is_kept_to(when):
+def test_retry_after_is_kept_to(when: str) -> None:
     driver = Driver(said(429, when), said(200))
     assert driver.run().status == 200
     assert driver.waits == [pytest.approx(1.01)]
 
 
-def test_retry_after_may_be_a_date_and_nonsense_is_none():
+def test_retry_after_may_be_a_date_and_nonsense_is_none() -> None:
     assert 58 < said(429, formatdate(usegmt=True)).retry_after_s + 59 < 61
     assert said(429, "soon").retry_after_s is None
     assert said(429, "-5").retry_after_s == 0
 
 
-def test_longer_than_what_is_left_is_not_waited():
+def test_longer_than_what_is_left_is_not_waited() -> None:
     driver = Driver(said(429, "11"))
     assert driver.run(timeout_s=10).status == 429
     assert driver.waits == []
@@ -166,6 +167,6 @@ def test_longer_than_what_is_left_is_not_waited():
         (said(500), True, False), (said(504), True, False), (said(200), True, False),
     ],
 )  # fmt: skip
-def test_a_call_is_made_again_only_where_that_is_safe(got, repeatable, again):
+def test_a_call_is_made_again_only_where_that_is_safe(got: Any, repeatable: bool, again: bool) -> None:
     driver = Driver(got, said(204))
     assert (driver.run(repeatable=repeatable) != got) == again

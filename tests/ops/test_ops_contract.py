@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,16 +17,16 @@ ROWS = 300
 rng = np.random.default_rng(7)
 
 
-def floats(*shape, dtype=np.float32):
+def floats(*shape: Any, dtype: Any = np.float32) -> Any:
     return rng.standard_normal((ROWS, *shape)).astype(dtype)
 
 
-def sizes(dtype, *rest):
+def sizes(dtype: Any, *rest: Any) -> Any:
     rows = [rng.integers(0, 255, (int(h), int(w), *rest)) for h, w in rng.integers(3, 20, (ROWS, 2))]
     return Ragged.from_rows(rows, dtype=dtype)
 
 
-def words():
+def words() -> Any:
     alphabet = np.array(list("aäB cÇ  d１e"))
     return objects(["".join(rng.choice(alphabet, rng.integers(0, 12))) for _ in range(ROWS)])
 
@@ -124,7 +125,7 @@ NAMES = [
 every_case = pytest.mark.parametrize(("function", "inputs", "keywords"), CASES, ids=NAMES)
 
 
-def type_of(column):
+def type_of(column: Any) -> Any:
     """The type that a graph would declare: axes fixed that never vary, the others open."""
     if not isinstance(column, Ragged):
         return column_type(column)
@@ -134,17 +135,17 @@ def type_of(column):
     )
 
 
-def rows_of(column, chosen):
+def rows_of(column: Any, chosen: Any) -> Any:
     """Some rows, in the form that a map node gives them."""
     return [column[int(row)] for row in chosen] if isinstance(column, Ragged) else column[chosen]
 
 
-def named(result):
+def named(result: Any) -> Any:
     result = result._asdict() if hasattr(result, "_asdict") else result
     return result if isinstance(result, Mapping) else {"": result}
 
 
-def same_bits(one, other):
+def same_bits(one: Any, other: Any) -> Any:
     one, other = np.asarray(one), np.asarray(other)
     if one.dtype == object:
         return one.tolist() == other.tolist()
@@ -152,7 +153,7 @@ def same_bits(one, other):
 
 
 @every_case
-def test_a_row_has_the_same_bits_whatever_shares_its_batch(function, inputs, keywords):
+def test_a_row_has_the_same_bits_whatever_shares_its_batch(function: Any, inputs: Any, keywords: Any) -> None:
     whole = named(function(*inputs, **keywords))
     for chosen in ([5], [0, 299], list(range(100, 103)), list(range(7, 290))):
         part = named(function(*(rows_of(column, chosen) for column in inputs), **keywords))
@@ -162,7 +163,7 @@ def test_a_row_has_the_same_bits_whatever_shares_its_batch(function, inputs, key
 
 
 @every_case
-def test_what_is_returned_is_of_the_declared_types(function, inputs, keywords):
+def test_what_is_returned_is_of_the_declared_types(function: Any, inputs: Any, keywords: Any) -> None:
     declared = declared_outputs(function, tuple(type_of(column) for column in inputs), keywords)
     declared = declared if isinstance(declared, Mapping) else {"": declared}
     returned = named(function(*inputs, **keywords))
@@ -174,12 +175,12 @@ def test_what_is_returned_is_of_the_declared_types(function, inputs, keywords):
 
 
 @every_case
-def test_columns_of_unknown_type_are_taken_when_a_graph_is_built(function, inputs, keywords):
+def test_columns_of_unknown_type_are_taken_when_a_graph_is_built(function: Any, inputs: Any, keywords: Any) -> None:
     assert declared_outputs(function, tuple(ColumnType("any") for _ in inputs), keywords) is not None
 
 
 @every_case
-def test_inputs_are_left_as_they_were(function, inputs, keywords):
+def test_inputs_are_left_as_they_were(function: Any, inputs: Any, keywords: Any) -> None:
     before = [column.values.copy() if isinstance(column, Ragged) else column.copy() for column in inputs]
     function(*inputs, **keywords)
     for column, copy in zip(inputs, before, strict=True):
@@ -187,12 +188,12 @@ def test_inputs_are_left_as_they_were(function, inputs, keywords):
 
 
 @every_case
-def test_no_rows_give_no_rows(function, inputs, keywords):
+def test_no_rows_give_no_rows(function: Any, inputs: Any, keywords: Any) -> None:
     nothing = [column.take([]) if isinstance(column, Ragged) else column[:0] for column in inputs]
     assert all(len(column) == 0 for column in named(function(*nothing, **keywords)).values())
 
 
-def test_the_submodules_are_loaded_when_asked_for():
+def test_the_submodules_are_loaded_when_asked_for() -> None:
     program = (
         "import sys, motet.ops\n"
         "print(sorted(m for m in sys.modules if m.startswith(('motet.ops.', 'PIL'))))\n"
@@ -203,14 +204,14 @@ def test_the_submodules_are_loaded_when_asked_for():
     assert ran.stdout.splitlines() == ["[]", "True False"]
 
 
-def test_an_unknown_submodule_is_named():
+def test_an_unknown_submodule_is_named() -> None:
     with pytest.raises(AttributeError, match="no attribute 'audio'; known: columns, image, linalg, scores, text"):
         motet.ops.audio  # type: ignore[attr-defined]  # noqa: B018
     assert {"columns", "image", "linalg", "scores", "text"} <= set(dir(motet.ops))
 
 
 @pytest.mark.parametrize("module", [columns, image, linalg, scores, text], ids=lambda module: module.__name__)
-def test_what_is_public_is_sorted_and_says_its_types(module):
+def test_what_is_public_is_sorted_and_says_its_types(module: Any) -> None:
     assert module.__all__ == sorted(module.__all__)
     for name in module.__all__:
         public = getattr(module, name)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +16,7 @@ pairs = st.tuples(st.integers(1, 5), st.integers(1, 70)).flatmap(
 
 
 @given(pairs)
-def test_products_and_distances_are_numpys(pair):
+def test_products_and_distances_are_numpys(pair: Any) -> None:
     first, second = pair
     np.testing.assert_allclose(
         linalg.dot(first, second), [a @ b for a, b in zip(first, second, strict=True)], atol=1e-8
@@ -25,14 +27,14 @@ def test_products_and_distances_are_numpys(pair):
 
 
 @given(pairs)
-def test_cosines_stay_in_range_and_unit_vectors_are_of_length_1(pair):
+def test_cosines_stay_in_range_and_unit_vectors_are_of_length_1(pair: Any) -> None:
     cosine = linalg.cosine_similarity(*pair)
     assert ((cosine >= -1) & (cosine <= 1)).all()
     lengths = np.linalg.norm(linalg.l2_normalise(pair[0]), axis=1)
     assert all(length == 0 or abs(length - 1) < 1e-6 for length in lengths[linalg.norm(pair[0]) != 0])
 
 
-def test_zeros_and_what_is_not_finite():
+def test_zeros_and_what_is_not_finite() -> None:
     zeros, ones = np.zeros((1, 3)), np.ones((1, 3))
     assert linalg.cosine_similarity(zeros, ones).tolist() == [0]
     assert linalg.l2_normalise(zeros).tolist() == [[0, 0, 0]]
@@ -40,14 +42,14 @@ def test_zeros_and_what_is_not_finite():
     assert linalg.norm(np.full((1, 2), 1e30, dtype=np.float32)).tolist() == [np.inf]
 
 
-def test_the_precision_is_the_larger_one():
+def test_the_precision_is_the_larger_one() -> None:
     single, double = np.ones((2, 3), np.float32), np.ones((2, 3))
     assert linalg.dot(single, single).dtype == np.float32
     assert linalg.dot(single, double).dtype == np.float64
     assert linalg.norm(np.ones((2, 3), np.int8)).dtype == np.float32
 
 
-def test_columns_must_agree():
+def test_columns_must_agree() -> None:
     with pytest.raises(InputError, match=r"dot: the columns differ in shape: \[1, 2\] and \[1, 3\]"):
         linalg.dot(np.ones((1, 2)), np.ones((1, 3)))
     with pytest.raises(ValueError, match=r"dot takes two columns of one shape, got float32\[2\], float32\[3\]"):

@@ -1,6 +1,7 @@
 import re
 import unicodedata
 from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ strings = st.lists(st.text(max_size=20), max_size=8).map(objects)
 
 
 @given(strings)
-def test_strings_are_changed_and_measured_as_python_does(column):
+def test_strings_are_changed_and_measured_as_python_does(column: Any) -> None:
     assert text.lower(column).tolist() == [value.lower() for value in column]
     assert text.upper(column).tolist() == [value.upper() for value in column]
     assert text.strip(column).tolist() == [value.strip() for value in column]
@@ -29,7 +30,7 @@ def test_strings_are_changed_and_measured_as_python_does(column):
 
 
 @given(strings, st.sampled_from(["NFC", "NFD", "NFKC", "NFKD"]))
-def test_what_is_normalised_stays_so(column, form):
+def test_what_is_normalised_stays_so(column: Any, form: Any) -> None:
     once = text.normalise(column, form=form)
     assert text.normalise(once, form=form).tolist() == once.tolist()
     assert text.normalise(column, form=form, whitespace=False).tolist() == [
@@ -39,7 +40,7 @@ def test_what_is_normalised_stays_so(column, form):
 
 
 @given(strings, st.integers(0, 8), st.sampled_from(["", "…"]))
-def test_truncate_never_leaves_more(column, to, end):
+def test_truncate_never_leaves_more(column: Any, to: Any, end: Any) -> None:
     if to < len(end):
         return
     for before, after in zip(column, text.truncate(column, to=to, end=end), strict=True):
@@ -47,19 +48,19 @@ def test_truncate_never_leaves_more(column, to, end):
 
 
 @given(strings, st.integers(1, 10**9), st.sampled_from(["", "salt"]))
-def test_buckets_are_the_documented_hash(column, buckets, salt):
+def test_buckets_are_the_documented_hash(column: Any, buckets: Any, salt: Any) -> None:
     key = blake2b(salt.encode(), digest_size=16).digest() if salt else b""
     wanted = [int.from_bytes(blake2b(v.encode(), digest_size=8, key=key).digest(), "little") % buckets for v in column]
     assert text.hash_bucket(column, buckets=buckets, salt=salt).tolist() == wanted
 
 
-def test_buckets_never_change():
+def test_buckets_never_change() -> None:
     column = objects(["", "a", "häh", "x" * 1000])
     assert text.hash_bucket(column, buckets=1_000_000).tolist() == BUCKETS
     assert text.hash_bucket(column, buckets=1_000_000, salt="s").tolist() == SALTED
 
 
-def test_ngrams_count_runs_at_their_hash():
+def test_ngrams_count_runs_at_their_hash() -> None:
     found = text.ngrams(objects(["to be or not to be", ""]), dim=1000, sizes=[1, 2])
     assert (found.dtype, found.shape) == (np.float32, (2, 1000))
     places = text.hash_bucket(objects(["to", "be", "or", "not", "to be", "be or", "or not", "not to"]), buckets=1000)
@@ -68,7 +69,7 @@ def test_ngrams_count_runs_at_their_hash():
     assert text.ngrams(objects(["abc"]), dim=9, sizes=[2], of="char").sum() == 2
 
 
-def test_contains_and_replace():
+def test_contains_and_replace() -> None:
     column = objects(["Straße 5", "none"])
     assert text.contains(column, part="STRASSE", case=False).tolist() == [True, False]
     assert text.contains(column, part="Str.").tolist() == [False, False]
@@ -91,11 +92,13 @@ def test_contains_and_replace():
         (text.ngrams, ["string"], {"dim": 4, "of": "line"}, "ngrams are of char or word, got 'line'"),
     ],
 )
-def test_what_does_not_fit_is_refused_when_the_graph_is_built(function, kinds, keywords, said):
+def test_what_does_not_fit_is_refused_when_the_graph_is_built(
+    function: Any, kinds: Any, keywords: Any, said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         declared_outputs(function, tuple(ColumnType.parse(kind) for kind in kinds), keywords)
 
 
-def test_a_row_that_is_no_string_is_named_by_what_it_is():
+def test_a_row_that_is_no_string_is_named_by_what_it_is() -> None:
     with pytest.raises(InputError, match=r"motet.ops.text.lower: a row is NoneType, not a string"):
         text.lower(objects(["a", None]))

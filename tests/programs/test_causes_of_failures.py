@@ -5,6 +5,7 @@ import copy
 import pickle
 import threading
 import traceback
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +18,12 @@ from motet.testing import Affine, Failing, fake
 class OddError(Exception):
     """An exception that cannot be pickled."""
 
-    def __init__(self, value, more):
+    def __init__(self, value: Any, more: Any) -> None:
         super().__init__(value)
         self.lock = threading.Lock()
 
 
-def picky(x):
+def picky(x: Any) -> Any:
     for value in x.tolist():
         if value < 0:
             seen = value
@@ -30,11 +31,11 @@ def picky(x):
     return x
 
 
-def pieces(x):
+def pieces(x: Any) -> Any:
     return np.repeat(x, 2), np.full(len(x), 2)
 
 
-def together(values, counts):
+def together(values: Any, counts: Any) -> Any:
     return values.reshape(-1, 2)[:, 0]
 
 
@@ -53,19 +54,19 @@ GRAPHS = {
 }  # fmt: skip
 
 
-def innermost(error):
+def innermost(error: Any) -> Any:
     frame, _ = list(traceback.walk_tb(error.__traceback__))[-1]
     return frame
 
 
-def raised_by(graph, values):
+def raised_by(graph: Any, values: Any) -> Any:
     with pytest.raises(RowErrors) as raised:
         graph({"x": np.asarray(values, np.float32)})
     return raised.value
 
 
 @pytest.mark.parametrize("kind", GRAPHS)
-def test_the_first_exception_is_the_cause_and_its_frames_are_there(kind):
+def test_the_first_exception_is_the_cause_and_its_frames_are_there(kind: Any) -> None:
     error = raised_by(GRAPHS[kind], [1, -2, 3, -4])
     assert sorted(error.exceptions) == [1, 3]
     assert error.__cause__ is error.exceptions[1]
@@ -75,7 +76,7 @@ def test_the_first_exception_is_the_cause_and_its_frames_are_there(kind):
     assert "raise OddError" in "".join(traceback.format_exception(error))
 
 
-def test_rows_that_cannot_be_read_have_no_exception():
+def test_rows_that_cannot_be_read_have_no_exception() -> None:
     with pytest.raises(RowErrors) as raised:
         GRAPHS["map"]({"x": [None, -2.0]})
     error = raised.value
@@ -86,7 +87,7 @@ def test_rows_that_cannot_be_read_have_no_exception():
     assert (raised.value.exceptions, raised.value.__cause__) == ({}, None)
 
 
-def test_awaited_and_bounded_calls_have_them_too():
+def test_awaited_and_bounded_calls_have_them_too() -> None:
     for call in (
         lambda: GRAPHS["map"]({"x": [-2.0]}, timeout=30),
         lambda: asyncio.run(GRAPHS["map"].acall({"x": [-2.0]})),
@@ -97,7 +98,7 @@ def test_awaited_and_bounded_calls_have_them_too():
         assert isinstance(raised.value.__cause__, OddError)
 
 
-def test_in_threads_of_a_large_call_too():
+def test_in_threads_of_a_large_call_too() -> None:
     values = np.ones(9000, np.float32)
     values[[8000, 100, 5000]] = -1
     error = raised_by(GRAPHS["map"], values)
@@ -105,14 +106,14 @@ def test_in_threads_of_a_large_call_too():
     assert error.__cause__ is error.exceptions[100]
 
 
-def test_so_many_are_kept_and_no_more():
+def test_so_many_are_kept_and_no_more() -> None:
     values = np.tile(np.array([1, -1], np.float32), 400)
     error = raised_by(GRAPHS["map"], values)
     assert len(error.failures) == 400
     assert len(error.exceptions) == 100
 
 
-def test_the_cause_in_another_process_is_its_text():
+def test_the_cause_in_another_process_is_its_text() -> None:
     far = fake(Failing, "far", bad=[2.0], settings={"placement": "process"})
     with mt.Graph("g", {"y": mt.model(far, x)}) as graph:
         error = raised_by(graph, [1, 2, 3])
@@ -120,18 +121,18 @@ def test_the_cause_in_another_process_is_its_text():
     assert str(error.__cause__) == "cannot take 2"
 
 
-def test_tolerated_members_leave_nothing():
+def test_tolerated_members_leave_nothing() -> None:
     members = [model, fake(Affine, "a", output="y")]
     graph = mt.Graph("g", {"y": mt.ensemble(members, x, combine="max", require=1).y})
     assert graph({"x": np.array([-1, 1], np.float32)})["y"].tolist() == [-1, 1]
 
 
-def test_without_raising_there_are_failures_only():
+def test_without_raising_there_are_failures_only() -> None:
     _, failures = GRAPHS["map"]({"x": [-2.0]}, failures="return")
     assert pickle.loads(pickle.dumps(failures)) == failures
 
 
-def test_they_stay_behind_when_the_error_travels():
+def test_they_stay_behind_when_the_error_travels() -> None:
     error = raised_by(GRAPHS["map"], [1, -2])
     for other in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):
         assert (other.failures, other.ids, str(other)) == (error.failures, error.ids, str(error))
@@ -140,7 +141,7 @@ def test_they_stay_behind_when_the_error_travels():
     assert copy.copy(error).exceptions == copy.deepcopy(error).exceptions == error.exceptions
 
 
-def test_a_debugger_finds_the_line():
+def test_a_debugger_finds_the_line() -> None:
     """What post-mortem debuggers and trackers of errors do: the causes, then the innermost frame."""
     error = raised_by(GRAPHS["model"], [-7])
     chain = traceback.TracebackException.from_exception(error, capture_locals=True)

@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import joblib
@@ -40,13 +42,13 @@ def ask(value):
 """
 
 
-def wanted(value):
+def wanted(value: Any) -> Any:
     """(2 x + 4 x) / 2 + 1"""
     return 3.0 * value + 1
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path: Path) -> Any:
     onnxes.affine(tmp_path / "one.onnx", 2.0, 0.0)
     onnxes.affine(tmp_path / "other.onnx", 4.0, 0.0)
     (tmp_path / "asked.py").write_text(MODULE)
@@ -54,7 +56,7 @@ def folder(tmp_path):
 
 
 @pytest.fixture
-def asked(folder, monkeypatch):
+def asked(folder: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """The module, imported here and by processes that are started."""
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(SRC)]))
@@ -65,12 +67,12 @@ def asked(folder, monkeypatch):
     sys.modules.pop("asked", None)
 
 
-def environment(folder):
+def environment(folder: Any) -> Any:
     return {**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), str(SRC)])}
 
 
 @contextmanager
-def process(folder, command, listening):
+def process(folder: Any, command: Any, listening: Any) -> Iterator[Any]:
     """A server as a process: gives its address, and ends it by SIGTERM; it must end well, and say nothing odd."""
     log = folder / "server.log"
     with log.open("wb") as said:
@@ -111,7 +113,7 @@ def rows():
 
 @pytest.mark.parametrize("kind", ["alone", "preload", "preload, called before"])
 @pytest.mark.parametrize("threads", [1, 4])
-def test_flask_under_gunicorn(folder, kind, threads):
+def test_flask_under_gunicorn(folder: Any, kind: str, threads: int) -> None:
     called = "\nask(1.0)\n" if "called" in kind else ""
     (folder / "web.py").write_text(FLASK + called)
     command = [sys.executable, "-m", "gunicorn", "-w", "2", "--threads", str(threads), "-b", "127.0.0.1:0", "web:app"]
@@ -157,7 +159,7 @@ async def later(value: float):
 """
 
 
-def test_fastapi_behind_several_workers(folder):
+def test_fastapi_behind_several_workers(folder: Any) -> None:
     (folder / "web.py").write_text(FASTAPI)
     command = [sys.executable, "-m", "uvicorn", "web:app", "--workers", "2", "--port", "0", "--host", "127.0.0.1"]
     with (
@@ -172,7 +174,7 @@ def test_fastapi_behind_several_workers(folder):
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
-def test_a_process_pool_takes_a_graph_and_gives_errors(folder, method, asked):
+def test_a_process_pool_takes_a_graph_and_gives_errors(folder: Any, method: str, asked: Any) -> None:
     plain = mt.Graph("plain", {"y": mt.model(asked.one, asked.x)})
     context = multiprocessing.get_context(method)
     with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
@@ -186,7 +188,7 @@ def test_a_process_pool_takes_a_graph_and_gives_errors(folder, method, asked):
     assert asked.ask(1.0) == wanted(1)
 
 
-def test_loky_and_joblib_take_a_graph_with_functions_of_this_program(asked):
+def test_loky_and_joblib_take_a_graph_with_functions_of_this_program(asked: Any) -> None:
     factor = np.float32(10)
     graph = mt.Graph("g", {"y": mt.map(lambda y: y * factor, mt.model(asked.one, asked.x), outputs="float32")})
     assert given(graph, 1) == 20.0  # called before it is sent
@@ -225,7 +227,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(("method", "called"), [("fork", False), ("fork", True), ("spawn", True)])
-def test_a_data_loader_calls_a_graph_in_its_workers(folder, method, called):
+def test_a_data_loader_calls_a_graph_in_its_workers(folder: Any, method: str, called: bool) -> None:
     """As a program of its own: this process has many threads by now."""
     (folder / "loads.py").write_text(LOADS)
     done = subprocess.run(
@@ -235,11 +237,11 @@ def test_a_data_loader_calls_a_graph_in_its_workers(folder, method, called):
     assert (done.returncode, done.stdout, done.stderr) == (0, "right\n", "")
 
 
-def test_an_asyncio_program(asked):
-    async def main():
+def test_an_asyncio_program(asked: Any) -> None:
+    async def main() -> Any:
         ticks = 0
 
-        async def ticking():
+        async def ticking() -> None:
             nonlocal ticks
             while True:
                 ticks += 1
@@ -272,7 +274,7 @@ def test_stand_in():
 """
 
 
-def test_workers_of_pytest(folder):
+def test_workers_of_pytest(folder: Any) -> None:
     (folder / "test_them.py").write_text(TESTS)
     (folder / "golden.jsonl").write_text('{"inputs": {"x": 1}, "outputs": {"y": 4.0}}\n')
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider"]

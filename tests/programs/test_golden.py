@@ -2,6 +2,8 @@
 
 import base64
 import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from motet.testing import check_golden
 from motet.testing.golden import Golden, play_golden
 
 
-def answered(x, text, raw):
+def answered(x: Any, text: Any, raw: Any) -> Any:
     return {
         "double": x * 2,
         "whole": (x * 10).astype(np.int64),
@@ -30,7 +32,7 @@ TYPES = {
 }  # fmt: skip
 
 
-def made(function=answered):
+def made(function: Any = answered) -> mt.Graph:
     inputs = [
         mt.input("x", "float64", default=None),
         mt.input("text", "string", default="a"),
@@ -40,29 +42,29 @@ def made(function=answered):
     return mt.Graph("g", {name: getattr(node, name) for name in TYPES})
 
 
-def b64(data):
+def b64(data: Any) -> Any:
     return base64.b64encode(data).decode()
 
 
-def outputs(x, text="A", raw=b"\0\xff"):
+def outputs(x: Any, text: str = "A", raw: Any = b"\0\xff") -> Any:
     """What the function gives, worked out by hand, as JSON has it."""
     return {
         "double": x * 2, "whole": int(x * 10), "text": text, "raw": b64(raw), "vector": [x, x / 3], "flag": x > 1,
     }  # fmt: skip
 
 
-def written(path, *lines):
+def written(path: Any, *lines: Any) -> Any:
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 
 
-def refusing(x, text, raw):
+def refusing(x: Any, text: Any, raw: Any) -> Any:
     if (np.asarray(x) == 7).any():
         raise ValueError("no sevens")
     return answered(x, text, raw)
 
 
-def test_rows_that_are_answered_as_written(tmp_path):
+def test_rows_that_are_answered_as_written(tmp_path: Path) -> None:
     path = written(
         tmp_path / "golden.jsonl",
         {"inputs": {"x": 1.5}, "outputs": outputs(1.5)},
@@ -74,7 +76,7 @@ def test_rows_that_are_answered_as_written(tmp_path):
     check_golden(made(refusing), path)
 
 
-def test_nan_is_itself_and_missing_and_infinity_is_not(tmp_path):
+def test_nan_is_itself_and_missing_and_infinity_is_not(tmp_path: Path) -> None:
     x = mt.input("x", "float64", default=None)
     graph = mt.Graph("g", {"y": mt.map(lambda x: x, x, outputs="float64")})
     path = tmp_path / "golden.jsonl"
@@ -90,7 +92,9 @@ def test_nan_is_itself_and_missing_and_infinity_is_not(tmp_path):
     ("tolerance", "off", "holds"),
     [(1e-5, 1e-6, True), (1e-5, 1e-3, False), (1e-2, 1e-3, True), (0, 0, True), (0, 1e-15, False)],
 )
-def test_floats_may_be_a_little_apart_and_nothing_else(tmp_path, tolerance, off, holds):
+def test_floats_may_be_a_little_apart_and_nothing_else(
+    tmp_path: Path, tolerance: float, off: float, holds: bool
+) -> None:
     wanted = outputs(1.5)
     wanted["vector"][1] *= 1 + off
     path = written(tmp_path / "golden.jsonl", {"inputs": {"x": 1.5}, "outputs": wanted})
@@ -113,7 +117,7 @@ def test_floats_may_be_a_little_apart_and_nothing_else(tmp_path, tolerance, off,
         ("doubel", 3, "line 1: doubel: the graph has no such output; did you mean 'double'?"),
     ],
 )
-def test_what_differs_is_said_by_line_and_output(tmp_path, name, value, said):
+def test_what_differs_is_said_by_line_and_output(tmp_path: Path, name: str, value: Any, said: str) -> None:
     path = written(tmp_path / "golden.jsonl", {"inputs": {"x": 1.5}, "outputs": {**outputs(1.5), name: value}})
     with pytest.raises(AssertionError) as raised:
         check_golden(made(), path)
@@ -121,7 +125,7 @@ def test_what_differs_is_said_by_line_and_output(tmp_path, name, value, said):
     assert said in str(raised.value)
 
 
-def test_failures_that_should_be_answers_and_the_other_way_round(tmp_path):
+def test_failures_that_should_be_answers_and_the_other_way_round(tmp_path: Path) -> None:
     path = written(
         tmp_path / "golden.jsonl",
         {"inputs": {"x": 7}, "outputs": outputs(7)},
@@ -141,7 +145,7 @@ def test_failures_that_should_be_answers_and_the_other_way_round(tmp_path):
     assert "whole: the line has no such output; got 20" in found[4]
 
 
-def test_update_writes_what_differs_and_leaves_the_rest(tmp_path):
+def test_update_writes_what_differs_and_leaves_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "golden.jsonl"
     kept = json.dumps({"inputs": {"x": 1.5}, "outputs": {**outputs(1.5), "double": 3.0000001}})
     path.write_text(f'{kept}\n\n{{"x": 3}}\n{{"inputs": {{"x": 7}}}}\n{{"inputs": {{"x": 2}}, "error": true}}\n')
@@ -173,19 +177,19 @@ def test_update_writes_what_differs_and_leaves_the_rest(tmp_path):
         ('{"inputs": {}, "outputs": []}', r"outputs must be an object; got \[\]"),
     ],
 )
-def test_files_that_are_none(tmp_path, text, said):
+def test_files_that_are_none(tmp_path: Path, text: Any, said: str) -> None:
     (tmp_path / "golden.jsonl").write_text(text)
     with pytest.raises(InputError, match=said):
         check_golden(made(), tmp_path / "golden.jsonl")
 
 
 @pytest.mark.parametrize("wrong", [-1, float("nan"), "0.1", None])
-def test_a_tolerance_is_a_number(tmp_path, wrong):
+def test_a_tolerance_is_a_number(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(InputError, match="tolerance must be a number, 0 or more"):
         check_golden(made(), tmp_path / "golden.jsonl", tolerance=wrong)
 
 
-def test_lines_end_where_json_lines_do(tmp_path):
+def test_lines_end_where_json_lines_do(tmp_path: Path) -> None:
     """Not at what else Unicode calls the end of a line; a mark of the byte order and CRLF are no part of them."""
     path = tmp_path / "golden.jsonl"
     text = "a\u2028b\x85c"
@@ -195,7 +199,7 @@ def test_lines_end_where_json_lines_do(tmp_path):
     check_golden(made(), path)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="the golden rows cannot be read"):
         check_golden(made(), tmp_path / "nothing.jsonl")
 
@@ -213,18 +217,18 @@ outputs: {y: n.y}
 
 
 @pytest.fixture
-def command(tmp_path, monkeypatch):
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "thrice.yaml").write_text(GRAPH)
 
-    def run(*arguments):
+    def run(*arguments: Any) -> Any:
         done = CliRunner().invoke(cli, ["check", "thrice.yaml", *arguments])
         return done.exit_code, done.output
 
     return run
 
 
-def test_the_command_compares_and_writes(command, tmp_path):
+def test_the_command_compares_and_writes(command: Any, tmp_path: Path) -> None:
     path = written(tmp_path / "rows.jsonl", {"x": 1}, {"x": 2.5}, {"x": "a"})
     code, said = command("--golden", "rows.jsonl")
     assert (code, "rows.jsonl: 3 golden rows, 3 differences" in said) == (1, True)
@@ -246,6 +250,6 @@ def test_the_command_compares_and_writes(command, tmp_path):
         (["--golden", "x", "--tolerance", "-1"], "-1.0 is not in the range"),
     ],
 )
-def test_what_the_command_refuses(command, arguments, said):
+def test_what_the_command_refuses(command: Any, arguments: Any, said: str) -> None:
     code, told = command(*arguments)
     assert (code, said in told) == (2, True), told

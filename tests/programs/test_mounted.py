@@ -5,7 +5,9 @@ import gc
 import json
 import threading
 import weakref
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
@@ -79,40 +81,40 @@ REQUESTS: list[Any] = [
 ]
 
 
-def graphs():
+def graphs() -> Iterator[Any]:
     x = mt.input("x", "float32")
     yield mt.Graph("g", {"y": mt.model(fake(Affine, "a", scale=2.0), x)})
     yield mt.Graph("bad", {"y": mt.model(fake(Failing, "b", bad=[1.0]), x)})
 
 
-def in_process(app, base="http://127.0.0.1"):
+def in_process(app: Any, base: str = "http://127.0.0.1") -> Any:
     return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=base)
 
 
-def told(answer, *more):
+def told(answer: Any, *more: Any) -> Any:
     return {name: answer.headers[name] for name in (*SAME_FIELDS, *more) if name in answer.headers}
 
 
 @pytest.fixture(scope="module")
-def server():
+def server() -> Iterator[Any]:
     with mt.serving.start(*graphs(), port=0, limits=LIMITS, cors=["https://page.example"], admin="open") as running:
         yield running
 
 
 @pytest.fixture(scope="module")
-def app():
+def app() -> Iterator[Any]:
     made = mt.serving.asgi(*graphs(), limits=LIMITS, cors=["https://page.example"], admin="open")
     yield made
     made.close()
 
 
 @pytest.mark.parametrize("lifespan", [False, True], ids=["thread", "lifespan"])
-def test_an_application_answers_as_a_server_does(server, app, lifespan):
-    async def asked():
+def test_an_application_answers_as_a_server_does(server: Any, app: Any, lifespan: bool) -> None:
+    async def asked() -> Any:
         async with in_process(app) as client:
             return [await client.request(method, path, **more) for method, path, more in REQUESTS]
 
-    async def lived():
+    async def lived() -> Any:
         async with app.lifespan():
             return await asked()
 
@@ -124,8 +126,8 @@ def test_an_application_answers_as_a_server_does(server, app, lifespan):
             assert answer.content == wanted.content, (method, path)
 
 
-def test_below_a_prefix_its_links_and_its_description_lead_there(app):
-    async def asked():
+def test_below_a_prefix_its_links_and_its_description_lead_there(app: Any) -> None:
+    async def asked() -> None:
         async with in_process(Starlette(routes=[Mount("/models/here", app)])) as client:
             for page in ("/models/here/", "/models/here/docs", "/models/here/docs/"):
                 text = (await client.get(page)).text
@@ -146,14 +148,14 @@ def test_below_a_prefix_its_links_and_its_description_lead_there(app):
     asyncio.run(asked())
 
 
-def test_a_host_that_takes_the_prefix_off_the_path(app):
+def test_a_host_that_takes_the_prefix_off_the_path(app: Any) -> None:
     """As hypercorn's dispatcher and older frameworks do."""
 
-    async def host(scope, receive, send):
+    async def host(scope: Any, receive: Any, send: Any) -> None:
         path = scope["path"].removeprefix("/models") or "/"
         await app({**scope, "root_path": "/models", "path": path}, receive, send)
 
-    async def asked():
+    async def asked() -> None:
         async with in_process(host) as client:
             assert (await client.post("/models/predict/g", json={"x": 3})).json() == {"y": 6.0}
             assert (await client.post("/models/v2/models/g/infer", json=INFER)).status_code == 200
@@ -162,15 +164,15 @@ def test_a_host_that_takes_the_prefix_off_the_path(app):
     asyncio.run(asked())
 
 
-def test_requests_from_many_loops_and_threads_meet_one_copy_of_the_models(app):
+def test_requests_from_many_loops_and_threads_meet_one_copy_of_the_models(app: Any) -> None:
     """As the test clients of frameworks do, which make a loop a request."""
     answers = []
 
-    async def asked(value):
+    async def asked(value: Any) -> Any:
         async with in_process(app) as client:
             return (await client.post("/predict/g", json={"x": value})).json()
 
-    def ask(value):
+    def ask(value: Any) -> None:
         answers.append((value, asyncio.run(asked(value))))
 
     threads = [threading.Thread(target=ask, args=(value,)) for value in range(12)]
@@ -187,28 +189,28 @@ def test_requests_from_many_loops_and_threads_meet_one_copy_of_the_models(app):
 class Weighty:
     alive: weakref.WeakSet = weakref.WeakSet()
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.alive.add(self)
 
-    def __call__(self, x):
+    def __call__(self, x: Any) -> Any:
         return x
 
 
-def weighty():
+def weighty() -> mt.Graph:
     model = mt.Model(f"python:{__name__}:Weighty", "w", inputs={"x": "float32"}, outputs={"y": "float32"})
     return mt.Graph("w", {"y": mt.model(model, mt.input("x", "float32"))})
 
 
 @pytest.mark.parametrize("lifespan", [False, True], ids=["thread", "lifespan"])
-def test_the_end_gives_models_and_threads_back(lifespan):
+def test_the_end_gives_models_and_threads_back(lifespan: bool) -> None:
     made, before = mt.serving.asgi(weighty()), threading.enumerate()
 
-    async def asked():
+    async def asked() -> None:
         async with in_process(made) as client:
             assert (await client.post("/predict/w", json={"x": 1})).json() == {"y": 1.0}
             assert len(Weighty.alive) == 1
 
-    async def lived():
+    async def lived() -> None:
         async with made.lifespan():
             assert len(Weighty.alive) == 1  # before anybody asks
             await asked()
@@ -221,11 +223,11 @@ def test_the_end_gives_models_and_threads_back(lifespan):
         all_end(before)
 
 
-def test_the_lifespan_of_a_host_loads_and_frees(app):
+def test_the_lifespan_of_a_host_loads_and_frees(app: Any) -> None:
     asked = []
 
     @asynccontextmanager
-    async def lifespan(host):
+    async def lifespan(host: Any) -> AsyncIterator[Any]:
         async with app.lifespan(host):
             asked.append("began")
             yield
@@ -239,13 +241,13 @@ def test_the_lifespan_of_a_host_loads_and_frees(app):
 
 
 @contextmanager
-def uvicorn_of(app, **options):
+def uvicorn_of(app: Any, **options: Any) -> Iterator[Any]:
     """An application under uvicorn, on a real port."""
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", **options))
     started = threading.Event()
     startup = server.startup
 
-    async def told_startup(sockets=None):
+    async def told_startup(sockets: Any = None) -> None:
         await startup(sockets)
         started.set()
 
@@ -262,7 +264,7 @@ def uvicorn_of(app, **options):
 
 
 @pytest.mark.parametrize("http", ["h11", "httptools"])
-def test_it_runs_under_uvicorn_by_itself(http):
+def test_it_runs_under_uvicorn_by_itself(http: str) -> None:
     made = mt.serving.asgi(*graphs())
     with uvicorn_of(made, http=http) as url:
         assert httpx.get(f"{url}/readyz").json() == {"ready": True}
@@ -274,7 +276,7 @@ def test_it_runs_under_uvicorn_by_itself(http):
 
 
 @pytest.mark.parametrize("prefix", ["", "/one", "/two/deep"])
-def test_it_runs_under_hypercorn(tmp_path, prefix):
+def test_it_runs_under_hypercorn(tmp_path: Path, prefix: str) -> None:
     """By itself, and behind the dispatcher with which Quart and others are mounted: it hands its lifespan on."""
     from hypercorn.asyncio import serve
     from hypercorn.config import Config
@@ -286,7 +288,7 @@ def test_it_runs_under_hypercorn(tmp_path, prefix):
 
     before = set(threading.enumerate())
 
-    async def main():
+    async def main() -> None:
         ending = asyncio.Event()
         mounts = {each: mt.serving.asgi(*graphs()) for each in ("/one", "/two/deep", "")}
         app = DispatcherMiddleware(mounts) if prefix else mounts[""]  # type: ignore[arg-type]
@@ -305,7 +307,7 @@ def test_it_runs_under_hypercorn(tmp_path, prefix):
 
 
 @pytest.mark.filterwarnings("ignore:Using `httpx` with `starlette.testclient`")
-def test_starlettes_test_client_with_and_without_a_lifespan():
+def test_starlettes_test_client_with_and_without_a_lifespan() -> None:
     from starlette.testclient import TestClient
 
     made = mt.serving.asgi(*graphs())
@@ -317,11 +319,11 @@ def test_starlettes_test_client_with_and_without_a_lifespan():
         assert client.post("/v2/models/g/infer", json=INFER).json()["outputs"][0]["data"] == [2.0, 4.0]
 
 
-def test_several_graphs_and_several_mounts():
+def test_several_graphs_and_several_mounts() -> None:
     one, other = graphs()
     host = Starlette(routes=[Mount("/one", mt.serving.asgi(one)), Mount("/other", two := mt.serving.asgi(other, one))])
 
-    async def asked():
+    async def asked() -> None:
         async with in_process(host) as client:
             assert (await client.get("/one/v2/models/bad")).status_code == 404
             for path in ("/one", "/other"):
@@ -334,13 +336,13 @@ def test_several_graphs_and_several_mounts():
     two.close()
 
 
-def test_who_may_ask_and_how_much_is_decided_as_by_a_server(tmp_path):
+def test_who_may_ask_and_how_much_is_decided_as_by_a_server(tmp_path: Path) -> None:
     key, _ = KeyStore(tmp_path / "keys.jsonl").add("ann")
     admission = {"anonymous": False, "keys": "keys.jsonl"}
     (tmp_path / "serve.yaml").write_text(json.dumps({"admission": admission, "port": 9, "limits": {"rows": 1}}))
     made = mt.serving.asgi(*graphs(), config=tmp_path / "serve.yaml")
 
-    async def asked():
+    async def asked() -> None:
         async with in_process(made) as client:
             for path, body in (("/predict/g", {"x": 1}), ("/v2/models/g/infer", INFER)):
                 refused = await client.post(path, json=body)
@@ -355,20 +357,20 @@ def test_who_may_ask_and_how_much_is_decided_as_by_a_server(tmp_path):
         made.close()
 
 
-def test_a_handler_beside_it_calls_the_graph_itself():
+def test_a_handler_beside_it_calls_the_graph_itself() -> None:
     graph, _ = graphs()
     made = mt.serving.asgi(graph)
     host = FastAPI()
     host.mount("/models", made)
 
-    def given():
+    def given() -> Any:
         return graph
 
     @host.get("/sync/{value}")
-    def sync(value: float, graph: Annotated[mt.Graph, Depends(given)]):
+    def sync(value: float, graph: Annotated[mt.Graph, Depends(given)]) -> Any:
         return graph({"x": [value]})["y"].tolist()
 
-    async def asked():
+    async def asked() -> None:
         async with in_process(host) as client:
             assert (await client.get("/sync/3")).json() == [6.0]
             assert (await client.post("/models/predict/g", json={"x": 3})).json() == {"y": 6.0}
@@ -378,22 +380,22 @@ def test_a_handler_beside_it_calls_the_graph_itself():
 
 
 class Unloadable:
-    def __init__(self):
+    def __init__(self) -> None:
         raise OSError("no weights")
 
 
-def test_a_model_that_cannot_be_loaded_ends_the_start_and_says_why():
+def test_a_model_that_cannot_be_loaded_ends_the_start_and_says_why() -> None:
     model = mt.Model(f"python:{__name__}:Unloadable", "u", inputs={"x": "float32"}, outputs={"y": "float32"})
     made = mt.serving.asgi(mt.Graph("u", {"y": mt.model(model, mt.input("x", "float32"))}))
 
-    async def lived():
+    async def lived() -> None:
         async with made.lifespan():
             pass
 
     with pytest.raises(ModelLoadError, match="graph 'u'.*no weights"):
         asyncio.run(lived())
 
-    async def asked():
+    async def asked() -> Any:
         async with in_process(made) as client:
             return await client.post("/predict/u", json={"x": 1})
 
@@ -414,13 +416,15 @@ def test_a_model_that_cannot_be_loaded_ends_the_start_and_says_why():
         ({"config": "nothing.yaml"}, GraphError, "nothing.yaml' cannot be read"),
     ],
 )
-def test_what_it_cannot_be_told(options, error, said):
+def test_what_it_cannot_be_told(options: Any, error: Any, said: str) -> None:
     graph, _ = graphs()
     with pytest.raises(error, match=said):
         mt.serving.asgi(graph, **options)
 
 
-def test_files_are_those_that_were_named_wherever_the_program_is_later(tmp_path, monkeypatch):
+def test_files_are_those_that_were_named_wherever_the_program_is_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph, _ = graphs()
     graph.save(tmp_path / "g.yaml")
     (tmp_path / "serve.yaml").write_text("limits: {rows: 1}")
@@ -429,7 +433,7 @@ def test_files_are_those_that_were_named_wherever_the_program_is_later(tmp_path,
     made = mt.serving.asgi("g.yaml", config="serve.yaml")
     monkeypatch.chdir(tmp_path / "elsewhere")
 
-    async def asked():
+    async def asked() -> None:
         async with in_process(made) as client:
             assert (await client.post("/predict/g", json={"x": 3})).json() == {"y": 6.0}
             assert (await client.post("/predict/g", json={"rows": [{"x": 3}] * 2})).status_code == 413
@@ -438,7 +442,7 @@ def test_files_are_those_that_were_named_wherever_the_program_is_later(tmp_path,
     made.close()
 
 
-def test_without_graphs_there_is_nothing_to_serve():
+def test_without_graphs_there_is_nothing_to_serve() -> None:
     with pytest.raises(InputError, match="there is no graph to serve"):
         mt.serving.asgi()
     with pytest.raises(InputError, match="a graph or its file is served; got int"):
@@ -448,12 +452,12 @@ def test_without_graphs_there_is_nothing_to_serve():
         asyncio.run(mt.serving.asgi(graph, graph).lifespan().__aenter__())
 
 
-def test_limits_may_be_given_as_they_are_or_as_a_file_has_them():
+def test_limits_may_be_given_as_they_are_or_as_a_file_has_them() -> None:
     graph, _ = graphs()
     for limits in (Limits(rows=1), {"rows": 1}):
         made = mt.serving.asgi(graph, limits=limits, trusted_proxies=("10.0.0.0/8",))
 
-        async def asked(made=made):
+        async def asked(made: Any = made) -> Any:
             async with in_process(made) as client:
                 return await client.post("/predict/g", json={"rows": [{"x": 1}] * 2})
 
@@ -461,18 +465,18 @@ def test_limits_may_be_given_as_they_are_or_as_a_file_has_them():
         made.close()
 
 
-def test_a_client_that_goes_is_given_up():
+def test_a_client_that_goes_is_given_up() -> None:
     """The host cancels, or says that the client is gone: what was asked is dropped."""
     made = mt.serving.asgi(weighty())
     sent = []
 
-    async def main():
+    async def main() -> None:
         messages = [{"type": "http.request", "body": json.dumps(INFER).encode(), "more_body": True}]
 
-        async def receive():
+        async def receive() -> Any:
             return messages.pop(0) if messages else {"type": "http.disconnect"}
 
-        async def send(message):
+        async def send(message: Any) -> None:
             sent.append(message)
 
         scope = {"type": "http", "method": "POST", "path": "/v2/models/w/infer", "headers": [], "query_string": b""}
@@ -485,14 +489,14 @@ def test_a_client_that_goes_is_given_up():
     made.close()
 
 
-def test_a_websocket_is_refused(app):
+def test_a_websocket_is_refused(app: Any) -> None:
     sent = []
 
-    async def main():
-        async def receive():
+    async def main() -> None:
+        async def receive() -> Any:
             return {"type": "websocket.connect"}
 
-        async def send(message):
+        async def send(message: Any) -> None:
             sent.append(message["type"])
 
         await app({"type": "websocket", "path": "/predict/g", "headers": []}, receive, send)

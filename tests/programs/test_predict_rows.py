@@ -2,6 +2,7 @@
 
 import json
 from datetime import date
+from typing import Any
 
 import httpx
 import numpy as np
@@ -33,14 +34,14 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def graph():
+def graph() -> mt.Graph:
     columns = {name: mt.input(name, kind, default=None if name != "vector" and name not in ("whole", "flag") else
                {"whole": 0, "flag": False, "vector": [0, 0]}[name]) for name, kind in TYPES.items()}  # fmt: skip
     bad = mt.model(fake(Failing, "f", bad=[13.0]), mt.input("bad", "float32", default=0))
     return mt.Graph("g", {**columns, "bad": bad})
 
 
-def test_it_answers_as_a_server_does(graph):
+def test_it_answers_as_a_server_does(graph: Any) -> None:
     with graph.serve(block=False, port=0) as server:
         wanted = httpx.post(f"{server.url}/predict/g", json={"rows": ROWS}).json()["rows"]
         assert graph.predict(ROWS) == wanted
@@ -51,7 +52,7 @@ def test_it_answers_as_a_server_does(graph):
     assert json.loads(json.dumps(graph.predict(ROWS), allow_nan=False)) == wanted
 
 
-def test_rows_may_hold_what_python_has(graph):
+def test_rows_may_hold_what_python_has(graph: Any) -> None:
     answers = graph.predict(
         [
             {
@@ -71,13 +72,13 @@ def test_rows_may_hold_what_python_has(graph):
     json.dumps(answers, allow_nan=False)
 
 
-def test_no_rows_and_many(graph):
+def test_no_rows_and_many(graph: Any) -> None:
     assert graph.predict([]) == []
     answers = graph.predict({"whole": value} for value in range(5000))
     assert [answer["whole"] for answer in answers] == list(range(5000))
 
 
-def test_one_row_that_fails_raises(graph):
+def test_one_row_that_fails_raises(graph: Any) -> None:
     with pytest.raises(RowErrors, match="cannot take 13") as raised:
         graph.predict({"bad": 13})
     assert len(raised.value.failures) == 1
@@ -86,19 +87,19 @@ def test_one_row_that_fails_raises(graph):
 
 
 @pytest.mark.parametrize("rows", [7, "rows", b"rows", None])
-def test_what_is_no_rows(graph, rows):
+def test_what_is_no_rows(graph: Any, rows: bytes | int | str | None) -> None:
     with pytest.raises(InputError, match="rows are mappings of inputs by name"):
         graph.predict(rows)
 
 
-def test_a_handler_may_return_it(graph):
+def test_a_handler_may_return_it(graph: Any) -> None:
     app = FastAPI()
 
     @app.post("/ask")
-    def ask(rows: list[dict]):
+    def ask(rows: list[dict]) -> Any:
         return graph.predict(rows)
 
-    async def asked():
+    async def asked() -> Any:
         async with httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url="http://app") as client:
             return await client.post("/ask", json=[{"whole": 3}, {"whole": 1.5}])
 

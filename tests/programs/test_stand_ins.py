@@ -3,6 +3,7 @@
 import copy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import cloudpickle
 import joblib
@@ -19,25 +20,25 @@ ONE_HOT = np.eye(10, dtype=np.float32)
 
 
 @pytest.fixture(scope="module")
-def fashion():
+def fashion() -> Any:
     return mt.load(MODELS.parent / "fashion.yaml")
 
 
-def images(count=3):
+def images(count: Any = 3) -> Any:
     return {"image": np.zeros((count, 28, 28), np.uint8)}
 
 
-def always(place):
+def always(place: Any) -> Any:
     return lambda image: np.repeat(ONE_HOT[place : place + 1], len(image), axis=0)
 
 
-def two(name="two"):
+def two(name: str = "two") -> mt.Graph:
     x = mt.input("x", "float32")
     one, other = fake(Affine, "one", scale=2.0), fake(Affine, "other", scale=10.0)
     return mt.Graph(name, {"a": mt.model(one, x), "b": mt.model(other, x)})
 
 
-def test_functions_stand_in_and_the_graph_stays_as_it_is(fashion):
+def test_functions_stand_in_and_the_graph_stays_as_it_is(fashion: Any) -> None:
     before = fashion(images())
     tested = fashion.with_models(linear=always(4), mlp=always(4), cnn=always(4))
     answers = tested(images())
@@ -60,13 +61,13 @@ def test_functions_stand_in_and_the_graph_stays_as_it_is(fashion):
         mt.Model("python:motet.testing.fakes:Affine", inputs={"x": "float32"}, outputs={"output": "float32"}, options={"scale": 3}),
     ],
 )  # fmt: skip
-def test_what_may_stand_in(given):
+def test_what_may_stand_in(given: Any) -> None:
     for graph in (two().with_models(one=given), two().with_models({"one": given})):
         answers = graph({"x": [1, 2]})
         assert (answers["a"].tolist(), answers["b"].tolist()) == ([3, 6], [10, 20])
 
 
-def test_an_estimator_and_a_uri_stand_in(tmp_path, fashion):
+def test_an_estimator_and_a_uri_stand_in(tmp_path: Path, fashion: Any) -> None:
     fitted = LinearRegression().fit([[0.0], [1.0]], [1.0, 4.0])
     vector = mt.input("v", "float64[1]")
     graph = mt.Graph("g", {"y": mt.model(mt.Model(LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]), "m"), vector)})
@@ -77,7 +78,7 @@ def test_an_estimator_and_a_uri_stand_in(tmp_path, fashion):
     assert np.array_equal(swapped(images())["score"], alone(images())["score"])
 
 
-def test_parameters_that_are_called_as_the_inputs_are_bound_by_name():
+def test_parameters_that_are_called_as_the_inputs_are_bound_by_name() -> None:
     model = mt.Model(
         f"python:{__name__}:difference", "d", inputs={"a": "float32", "b": "float32"}, outputs={"y": "float32"}
     )
@@ -89,11 +90,11 @@ def test_parameters_that_are_called_as_the_inputs_are_bound_by_name():
     assert graph.with_models(d=lambda *, a, b: b - a)(columns)["y"].tolist() == [-3]
 
 
-def difference(a, b):
+def difference(a: Any, b: Any) -> Any:
     return a - b
 
 
-def test_functions_around_a_model_stay():
+def test_functions_around_a_model_stay() -> None:
     model = mt.Model(
         "python:motet.testing.fakes:Affine", "m", inputs={"x": "float32"}, outputs={"y": "float32"},
         before=plus_one, after=plus_one,
@@ -104,11 +105,11 @@ def test_functions_around_a_model_stay():
 
 
 @mt.returns("float32")
-def plus_one(x):
+def plus_one(x: Any) -> Any:
     return x + np.float32(1)
 
 
-def test_constants_count_nothing_but_rows():
+def test_constants_count_nothing_but_rows() -> None:
     graph = two().with_models(one=constant(1.5), other=constant({"output": 0.1}))
     answers = graph({"x": np.arange(5)})
     assert answers["a"].tolist() == [1.5] * 5
@@ -120,7 +121,7 @@ def test_constants_count_nothing_but_rows():
     assert sum(calls["counted"]) == 2
 
 
-def test_graphs_inside_by_path_and_models_that_are_shared():
+def test_graphs_inside_by_path_and_models_that_are_shared() -> None:
     x = mt.input("x", "float32")
     shared = fake(Affine, "one", scale=2.0)
     inner = mt.Graph("inner", {"y": mt.model(fake(Affine, "deep", scale=5.0), mt.model(shared, x))})
@@ -135,7 +136,7 @@ def test_graphs_inside_by_path_and_models_that_are_shared():
     assert replaced.graphs["inner"]({"x": [2]})["y"].tolist() == [10]  # type: ignore[operator]
 
 
-def test_a_model_a_key_is_replaced_for_every_key(tmp_path):
+def test_a_model_a_key_is_replaced_for_every_key(tmp_path: Path) -> None:
     for name, scale in (("de", 2.0), ("fr", 3.0)):
         estimator = LinearRegression().fit([[0.0], [1.0]], [0.0, scale])
         joblib.dump(estimator, tmp_path / f"{name}.joblib")
@@ -148,7 +149,7 @@ def test_a_model_a_key_is_replaced_for_every_key(tmp_path):
     assert tested(columns)["y"].tolist() == [50, 50]
 
 
-def test_copies_and_pickles_keep_the_stand_ins_and_files_refuse_them(tmp_path):
+def test_copies_and_pickles_keep_the_stand_ins_and_files_refuse_them(tmp_path: Path) -> None:
     tested = two().with_models(one=lambda x: x * 3)
     for other in (copy.deepcopy(tested), cloudpickle.loads(cloudpickle.dumps(tested))):
         assert other({"x": [1]})["a"].tolist() == [3]
@@ -158,7 +159,7 @@ def test_copies_and_pickles_keep_the_stand_ins_and_files_refuse_them(tmp_path):
         tested.save(tmp_path / "g.yaml")
 
 
-def test_a_run_and_a_server_play_the_stand_ins():
+def test_a_run_and_a_server_play_the_stand_ins() -> None:
     tested = two().with_models(one=lambda x: x * 3)
     assert tested.run({"x": [1.0, 2.0]})["a"].to_pylist() == [3, 6]
     with tested.serve(block=False, port=0) as server:
@@ -168,11 +169,11 @@ def test_a_run_and_a_server_play_the_stand_ins():
             assert client.predict("two", {"x": 1})["a"] == 3
 
 
-def raising(x):
+def raising(x: Any) -> None:
     raise LookupError("no such row")
 
 
-def test_what_a_stand_in_raises_and_gives_is_a_failure_of_its_rows():
+def test_what_a_stand_in_raises_and_gives_is_a_failure_of_its_rows() -> None:
     _, failures = two().with_models(one=raising)({"x": [1]}, failures="return")
     assert [(each.model, each.error, each.version) for each in failures] == [("one", "LookupError", "stand-in")]
     _, failures = two().with_models(one=lambda x: ["a"] * len(x))({"x": [1]}, failures="return")
@@ -198,6 +199,6 @@ def test_what_a_stand_in_raises_and_gives_is_a_failure_of_its_rows():
         ({"one": "nothing.onnx"}, mt.ModelError, "nothing.onnx"),
     ],
 )
-def test_what_cannot_stand_in(given, error, said):
+def test_what_cannot_stand_in(given: Any, error: Any, said: str) -> None:
     with pytest.raises(error, match=said):
         two().with_models(given)

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
 
@@ -19,18 +19,18 @@ ROOT = Path(__file__).parents[2]
 TYPED = Path(__file__).parent / "typed"
 
 
-def test_what_a_run_may_be_told_is_what_its_options_are():
+def test_what_a_run_may_be_told_is_what_its_options_are() -> None:
     wanted = {"engine": str, **get_type_hints(BulkOptions), "progress": Progress | bool | None}
     assert get_type_hints(RunOptions) == wanted
 
 
-def test_what_a_server_may_be_told_is_what_its_configuration_has():
+def test_what_a_server_may_be_told_is_what_its_configuration_has() -> None:
     known = {each.name for each in dataclasses.fields(ServeConfig)} - {"folder", "graphs", "log", "processes"}
     assert set(ServeOptions.__annotations__) == known
     assert known - set(AsgiOptions.__annotations__) == {"host", "port", "grpc_port", "grpc", "tls"}
 
 
-def mypy(tmp_path):
+def mypy(tmp_path: Path) -> Any:
     cache = ROOT / ".mypy_cache" / "programs"
     command = ["mypy", "--strict", "--config-file=", "--follow-imports=silent", f"--cache-dir={cache}", "--no-pretty"]
     done = subprocess.run(
@@ -42,7 +42,7 @@ def mypy(tmp_path):
     return {(name, int(line), text) for name, line, text in found}
 
 
-def pyright(tmp_path):
+def pyright(tmp_path: Path) -> Any:
     settings = {
         "include": [str(TYPED)], "extraPaths": [str(ROOT / "src")], "typeCheckingMode": "standard", "pythonVersion": "3.11",
     }  # fmt: skip
@@ -58,7 +58,7 @@ def pyright(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("checker", [mypy, pyright])
-def test_a_right_program_passes_and_each_mistake_is_seen(checker, tmp_path):
+def test_a_right_program_passes_and_each_mistake_is_seen(checker: Any, tmp_path: Path) -> None:
     found = checker(tmp_path)
     assert not [each for each in found if each[0] == "right"]
     lines = (TYPED / "wrong.py").read_text().splitlines()
