@@ -518,7 +518,7 @@ def test_the_image_runs_as_its_user_with_a_root_that_cannot_be_written(project: 
     assert "Permission denied" not in said["said"]
 
 
-def test_certificates_of_clients_which_no_probe_shows_are_refused(project, tmp_path):
+def test_certificates_of_clients_which_no_probe_shows_are_refused(project: Any, tmp_path: Path) -> None:
     said = refused(
         project, tmp_path / "out", SERVED.replace("key: tls/server.key", "key: tls/server.key, client_ca: ca.crt")
     )

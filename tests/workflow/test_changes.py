@@ -259,7 +259,8 @@ def test_a_change_of_what_a_step_is_given(expected: Any, one: Any, other: Any) -
 
 @mt.step(cache=True)
 def read(file: Any) -> Any:
-    path, found = Path(file), []
+    path = Path(file)
+    found: list[Any] = []
     for at, folders, names in os.walk(path, followlinks=True):
         place = os.path.relpath(at, path)
         found += [(place, each, None) for each in folders]
