@@ -79,8 +79,11 @@ def command(
         as_json = chosen.log.format == "json"
         if not graphs and not chosen.graphs:
             raise click.UsageError("name the file of a graph, or give --config with graphs", ctx)
-        told = None if quiet else _log_it if as_json else _say
-        run(graphs, chosen, lambda: _configured(graphs, config, options), told)
+
+        def say(server: Server) -> None:
+            _LOG.info("%s", _begun(server)) if as_json else click.echo(_begun(server), err=True)
+
+        run(graphs, chosen, lambda: _configured(graphs, config, options), None if quiet else say)
     except (MotetError, OSError) as error:
         if not as_json:
             raise
@@ -117,14 +120,6 @@ def _has_grpc() -> bool:
     from importlib.util import find_spec
 
     return find_spec("grpc") is not None and find_spec("google.protobuf") is not None
-
-
-def _say(server: Server) -> None:
-    click.echo(_begun(server), err=True)
-
-
-def _log_it(server: Server) -> None:
-    _LOG.info("%s", _begun(server))
 
 
 def _begun(server: Server) -> str:

@@ -33,6 +33,7 @@ __all__ = [
     "number_written",
     "read_base64",
     "read_cells",
+    "read_each",
     "read_numbers",
     "shown",
     "without_empty",
@@ -101,36 +102,36 @@ def without_empty(texts: pa.Array) -> pa.Array:
     return pa.Array.from_buffers(pa.string(), len(texts), [packed, where, data])
 
 
+def read_each(values: Sequence[Any], read: Callable[[Any], Any], name: str, data_type: pa.DataType) -> Cells:
+    """Values one by one; None stays null, and so does what `read` refuses by an `InputError`, which says why."""
+    reasons: Reasons = {}
+    found: list[Any] = []
+    for row, value in enumerate(values):
+        try:
+            found.append(None if value is None else read(value))
+        except InputError as error:
+            found.append(None)
+            reasons[row] = f"column {name!r} {error.what}"
+    return pa.array(found, data_type), reasons
+
+
 def _texts(fields: pa.Array, name: str) -> Cells:
     try:
         return fields.cast(pa.string()), {}
     except pa.ArrowInvalid:
-        reasons: Reasons = {}
-        found = [_text(field, row, name, reasons) for row, field in enumerate(fields.to_pylist())]
-        return pa.array(found, pa.string()), reasons
+        return read_each(fields.to_pylist(), _text, name, pa.string())
 
 
-def _text(field: bytes | None, row: int, name: str, reasons: Reasons) -> str | None:
-    if field is None:
-        return None
+def _text(field: bytes) -> str:
     try:
         return field.decode()
     except UnicodeDecodeError as error:
-        reasons[row] = f"column {name!r} is no text of the encoding: {shown(field)}, at byte {error.start + 1}"
-        return None
+        raise InputError(f"is no text of the encoding: {shown(field)}, at byte {error.start + 1}") from None
 
 
 def read_base64(texts: pa.Array, name: str) -> Cells:
     """Texts of base64 as bytes."""
-    reasons: Reasons = {}
-    found: list[bytes | None] = []
-    for row, text in enumerate(texts.to_pylist()):
-        try:
-            found.append(None if text is None else from_base64(text))
-        except InputError as error:
-            found.append(None)
-            reasons[row] = f"column {name!r} {error.what}"
-    return pa.array(found, pa.binary()), reasons
+    return read_each(texts.to_pylist(), from_base64, name, pa.binary())
 
 
 def read_numbers(

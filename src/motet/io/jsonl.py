@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -22,7 +23,7 @@ from motet.batch import objects
 from motet.errors import InputError, cut
 from motet.io.arrow import arrow_type
 from motet.io.arrow.layout import is_list, natural_kind, number_name
-from motet.io.cells import SHOWN, Cells, Reasons, read_base64, read_numbers, shown
+from motet.io.cells import SHOWN, Cells, Reasons, read_base64, read_each, read_numbers, shown
 from motet.io.files import FoundFile
 from motet.io.jsontext import JSON_NUMBER, is_json, json_value
 from motet.io.keys import Keys, Row
@@ -321,24 +322,19 @@ def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
         return pa.array(texts, pa.string()), {}
     if is_list(field.type):
         return _lists(texts, field)
-    reasons: Reasons = {}
     bytes_wanted = pa.types.is_binary(field.type)
     text_wanted = pa.types.is_string(field.type) or bytes_wanted
     known = (
         '"{' if bytes_wanted else '"' if text_wanted else "tf" if pa.types.is_boolean(field.type) else "-0123456789NI"
     )
-    held: list[str | None] = []
-    for row, text in enumerate(texts):
-        try:
-            if text is not None and text[0] not in known:
-                raise ValueError(text)
-            held.append(text if text is None or not text_wanted else _text_in(text))
-        except (ValueError, msgspec.DecodeError):
-            held.append(None)
-            reasons[row] = (
-                f"column {field.name!r} is {number_name(field.type) or field.type}; got {cut(str(text), SHOWN)}"
-            )
-    found = pa.array(held, pa.string())
+
+    def taken(text: str) -> str:
+        with suppress(ValueError, msgspec.DecodeError):
+            if text[0] in known:
+                return _text_in(text) if text_wanted else text
+        raise InputError(f"is {number_name(field.type) or field.type}; got {cut(text, SHOWN)}")
+
+    found, reasons = read_each(texts, taken, field.name, pa.string())
     if pa.types.is_string(field.type):
         return found, reasons
     read = (

@@ -26,9 +26,10 @@ class AddressedModel(ABC):
         source: the model.
         signature: what it takes and gives.
         caller: calls it.
+        match: its address, see `RemoteHandler.location`.
     """
 
-    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller) -> None:
+    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller, match: re.Match[str]) -> None:
         self._where, self._signature, self._caller = name_of(source), signature, caller
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
@@ -64,6 +65,7 @@ class RemoteHandler(Handler, ABC):
             version or label.
         example: an address behind the scheme, for messages.
         options: those that its models have beside `ADDRESS_OPTIONS`.
+        model: what is made of one that is loaded.
         tls: whether connections are encrypted.
     """
 
@@ -73,6 +75,7 @@ class RemoteHandler(Handler, ABC):
     location: ClassVar[re.Pattern[str]]
     example: ClassVar[str]
     options: ClassVar[tuple[str, ...]] = ()
+    model: ClassVar[type[AddressedModel]]
     tls: ClassVar[bool] = False
 
     def __init__(self) -> None:
@@ -92,7 +95,6 @@ class RemoteHandler(Handler, ABC):
         self._remote(source)
         return self._signatures.find(source, lambda: self._asked(source))
 
-    @abstractmethod
     def load(self, source: ModelSource) -> LoadedModel:
         """Make ready to call it; no connection is made yet.
 
@@ -100,13 +102,14 @@ class RemoteHandler(Handler, ABC):
             ModelLoadError: as `signature`.
             MissingExtraError: when the package that calls it is not installed.
         """
+        return self.model(source, self.signature(source), self._caller(source), self._match(source))
 
     @abstractmethod
     def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         """A line to its server."""
 
     @abstractmethod
-    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
+    def _read(self, source: ModelSource, caller: RemoteCaller) -> Signature:
         """What its server says that it takes and gives."""
 
     def _match(self, source: ModelSource) -> re.Match[str]:
@@ -126,9 +129,8 @@ class RemoteHandler(Handler, ABC):
         return RemoteCaller.of(self._line(source, remote), remote, source)
 
     def _asked(self, source: ModelSource) -> Signature:
-        remote = self._remote(source)
-        caller = self._caller(source, timeout_s=min(METADATA_S, remote.timeout_s))
+        caller = self._caller(source, timeout_s=min(METADATA_S, self._remote(source).timeout_s))
         try:
-            return self._read(source, remote, caller)
+            return self._read(source, caller)
         finally:
             caller.close()

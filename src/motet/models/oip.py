@@ -36,7 +36,8 @@ import numpy as np
 
 from motet.batch import Array, Column
 from motet.models.addressed import AddressedModel, RemoteHandler
-from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line
+from motet.models.calling import Line, RemoteCaller, RemoteOptions
+from motet.models.calling_http import http_line
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.oip.asking import RemoteAnswer, RemoteCall
@@ -60,47 +61,12 @@ __all__ = [
 _LOCATION = re.compile(r"//([^/?#]+)((?:/[^?#]*?)?/v2/models/[^/?#]+(?:/versions/([^/?#]+))?)(?:/infer)?/?")
 
 
-class OipHttpHandler(RemoteHandler):
-    """Calls models over HTTP."""
-
-    name: ClassVar[str] = "oip+http"
-    location: ClassVar[re.Pattern[str]] = _LOCATION
-    example: ClassVar[str] = "//localhost:8000/v2/models/NAME"
-    options: ClassVar[tuple[str, ...]] = ("binary", "parameters", "batch_axis")
-
-    def signature(self, source: ModelSource) -> Signature:
-        """See `RemoteHandler.signature`."""
-        return by_call(super().signature(source), source)
-
-    def load(self, source: ModelSource) -> RemoteModel:
-        """Make ready to call it; see `RemoteHandler.load`."""
-        remote, path = self._remote(source), self._match(source)[2]
-        return RemoteModel(source, self.signature(source), remote, path, self._caller(source))
-
-    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
-        return http_line(self._match(source)[1], remote, source, tls=self.tls)
-
-    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
-        path = self._match(source)[2]
-        got = caller(lambda left_s: RemoteCall("GET", path, remote.headers, timeout_s=left_s))
-        return signature_of(ModelInfo.read(got.body, place(source)), source)
-
-
-class OipHttpsHandler(OipHttpHandler):
-    """Calls models over HTTPS."""
-
-    name: ClassVar[str] = "oip+https"
-    tls: ClassVar[bool] = True
-
-
 class RemoteModel(AddressedModel):
     """A model of a server."""
 
-    def __init__(
-        self, source: ModelSource, signature: Signature, remote: RemoteOptions, path: str, caller: RemoteCaller
-    ) -> None:
-        super().__init__(source, signature, caller)
-        self._path, self._headers = f"{path}/infer", {**remote.headers, "Accept-Encoding": "identity"}
+    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller, match: re.Match[str]) -> None:
+        super().__init__(source, signature, caller, match)
+        self._path, self._headers = f"{match[2]}/infer", {**caller.remote.headers, "Accept-Encoding": "identity"}
         self._binary, self._parameters = bool(source.options.get("binary", True)), source.options.get("parameters", {})
         self._outputs = list(signature.outputs)
         self._has_rows = has_rows(source)
@@ -121,6 +87,35 @@ class RemoteModel(AddressedModel):
         length = got.headers.get(LENGTH_HEADER.lower())
         read = read_answer(got.body, length, self._signature.outputs, self._where)
         return read if self._has_rows else as_a_row(read)
+
+
+class OipHttpHandler(RemoteHandler):
+    """Calls models over HTTP."""
+
+    name: ClassVar[str] = "oip+http"
+    location: ClassVar[re.Pattern[str]] = _LOCATION
+    example: ClassVar[str] = "//localhost:8000/v2/models/NAME"
+    options: ClassVar[tuple[str, ...]] = ("binary", "parameters", "batch_axis")
+    model: ClassVar[type[AddressedModel]] = RemoteModel
+
+    def signature(self, source: ModelSource) -> Signature:
+        """See `RemoteHandler.signature`."""
+        return by_call(super().signature(source), source)
+
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
+        return http_line(self._match(source)[1], remote, source, tls=self.tls)
+
+    def _read(self, source: ModelSource, caller: RemoteCaller) -> Signature:
+        path = self._match(source)[2]
+        got = caller(lambda left_s: RemoteCall("GET", path, caller.remote.headers, timeout_s=left_s))
+        return signature_of(ModelInfo.read(got.body, place(source)), source)
+
+
+class OipHttpsHandler(OipHttpHandler):
+    """Calls models over HTTPS."""
+
+    name: ClassVar[str] = "oip+https"
+    tls: ClassVar[bool] = True
 
 
 def tensors_of(columns: Mapping[str, Array], signature: Signature, where: str) -> dict[str, tuple[str, Array]]:

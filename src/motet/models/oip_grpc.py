@@ -20,7 +20,7 @@ from motet.models.addressed import AddressedModel, RemoteHandler
 from motet.models.calling import Line, RemoteCaller, RemoteOptions
 from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, load_error, place
-from motet.models.handler import LoadedModel, ModelSource
+from motet.models.handler import ModelSource
 from motet.models.oip import as_a_row, by_call, has_rows, of_the_row, signature_of, tensors_of
 from motet.oip.asking import RemoteAnswer, RemoteCall
 from motet.oip.info import ModelInfo, TensorInfo
@@ -39,60 +39,13 @@ _CONTENTS = {
 }  # fmt: skip
 
 
-class OipGrpcHandler(RemoteHandler):
-    """Calls models over gRPC."""
-
-    name: ClassVar[str] = "oip+grpc"
-    location: ClassVar[re.Pattern[str]] = _LOCATION
-    example: ClassVar[str] = "//localhost:8001/NAME"
-    options: ClassVar[tuple[str, ...]] = ("parameters", "batch_axis")
-
-    def signature(self, source: ModelSource) -> Signature:
-        """See `RemoteHandler.signature`."""
-        return by_call(super().signature(source), source)
-
-    def load(self, source: ModelSource) -> LoadedModel:
-        """Make ready to call it; see `RemoteHandler.load`."""
-        signature = self.signature(source)
-        return RemoteGrpcModel(source, signature, *self._named(source), self._caller(source))
-
-    def _named(self, source: ModelSource) -> tuple[str, str]:
-        """The name and the version."""
-        match = self._match(source)
-        return unquote(match[2]), unquote(match[3] or "")
-
-    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
-        return grpc_line(_SERVICE, _METHODS, self._match(source)[1], remote, source, tls=self.tls, port=8001)
-
-    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
-        messages = framework("motet.oip.messages", "protobuf", "grpc", source)
-        name, version = self._named(source)
-        question = messages.ModelMetadataRequest(name=name, version=version).SerializeToString()
-        got = caller(lambda left_s: RemoteCall("ModelMetadata", "", body=question, timeout_s=left_s))
-        said = message_in(messages.ModelMetadataResponse, got.body, "the metadata of the model are", place(source))
-        inputs, outputs = (
-            {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
-            for tensors in (said.inputs, said.outputs)
-        )
-        return signature_of(ModelInfo(name, inputs=inputs, outputs=outputs), source)
-
-
-class OipGrpcsHandler(OipGrpcHandler):
-    """Calls models over gRPC, encrypted."""
-
-    name: ClassVar[str] = "oip+grpcs"
-    tls: ClassVar[bool] = True
-
-
 class RemoteGrpcModel(AddressedModel):
     """A model of a server."""
 
-    def __init__(
-        self, source: ModelSource, signature: Signature, name: str, version: str, caller: RemoteCaller
-    ) -> None:
+    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller, match: re.Match[str]) -> None:
         self._messages = framework("motet.oip.messages", "protobuf", "grpc", source)
-        super().__init__(source, signature, caller)
-        self._name, self._version = name, version
+        super().__init__(source, signature, caller, match)
+        self._name, self._version = _named(match)
         self._has_rows = has_rows(source)
         parameters = {str(key): value for key, value in source.options.get("parameters", {}).items()}
         self._parameters = {key: _parameter(value, self._messages, source) for key, value in parameters.items()}
@@ -129,6 +82,47 @@ class RemoteGrpcModel(AddressedModel):
                 elements = getattr(tensor.contents, _CONTENTS.get(tensor.datatype, "bytes_contents"))
                 columns[tensor.name] = from_elements(elements, tensor.datatype, shape, kind, where)
         return columns if self._has_rows else as_a_row(columns)
+
+
+class OipGrpcHandler(RemoteHandler):
+    """Calls models over gRPC."""
+
+    name: ClassVar[str] = "oip+grpc"
+    location: ClassVar[re.Pattern[str]] = _LOCATION
+    example: ClassVar[str] = "//localhost:8001/NAME"
+    options: ClassVar[tuple[str, ...]] = ("parameters", "batch_axis")
+    model: ClassVar[type[AddressedModel]] = RemoteGrpcModel
+
+    def signature(self, source: ModelSource) -> Signature:
+        """See `RemoteHandler.signature`."""
+        return by_call(super().signature(source), source)
+
+    def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
+        return grpc_line(_SERVICE, _METHODS, self._match(source)[1], remote, source, tls=self.tls, port=8001)
+
+    def _read(self, source: ModelSource, caller: RemoteCaller) -> Signature:
+        messages = framework("motet.oip.messages", "protobuf", "grpc", source)
+        name, version = _named(self._match(source))
+        question = messages.ModelMetadataRequest(name=name, version=version).SerializeToString()
+        got = caller(lambda left_s: RemoteCall("ModelMetadata", "", body=question, timeout_s=left_s))
+        said = message_in(messages.ModelMetadataResponse, got.body, "the metadata of the model are", place(source))
+        inputs, outputs = (
+            {each.name: TensorInfo(each.name, each.datatype, tuple(each.shape)) for each in tensors}
+            for tensors in (said.inputs, said.outputs)
+        )
+        return signature_of(ModelInfo(name, inputs=inputs, outputs=outputs), source)
+
+
+class OipGrpcsHandler(OipGrpcHandler):
+    """Calls models over gRPC, encrypted."""
+
+    name: ClassVar[str] = "oip+grpcs"
+    tls: ClassVar[bool] = True
+
+
+def _named(match: re.Match[str]) -> tuple[str, str]:
+    """The name and the version in an address."""
+    return unquote(match[2]), unquote(match[3] or "")
 
 
 def _parameter(value: object, messages: Any, source: ModelSource) -> Any:

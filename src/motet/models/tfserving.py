@@ -25,7 +25,8 @@ import numpy as np
 from motet.batch import Array, objects
 from motet.errors import InputError, known_names
 from motet.models.addressed import AddressedModel, RemoteHandler
-from motet.models.calling import Line, RemoteCaller, RemoteOptions, http_line
+from motet.models.calling import Line, RemoteCaller, RemoteOptions
+from motet.models.calling_http import http_line
 from motet.models.common import place
 from motet.models.handler import ModelSource
 from motet.oip.asking import RemoteAnswer, RemoteCall
@@ -44,6 +45,48 @@ _DTYPES = {
 }  # fmt: skip
 
 
+class TfServingModel(AddressedModel):
+    """A model of a server."""
+
+    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller, match: re.Match[str]) -> None:
+        super().__init__(source, signature, caller, match)
+        self._path = f"{match[2]}:predict"
+        self._headers = {**caller.remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
+        self._signature_name = signature_name(source)
+
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
+        inputs = {name: _written(columns[name], f"{self._where}: input {name!r}") for name in self._signature.inputs}
+        request = {"signature_name": self._signature_name, "inputs": inputs}
+        finite = all(column.dtype.kind != "f" or np.isfinite(column).all() for column in columns.values())
+        # JSON has no NaN; TensorFlow Serving reads the words that Python's encoder writes.
+        body = msgspec.json.encode(request) if finite else json.dumps(request).encode()
+        return lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s)
+
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
+        try:
+            return self._named(decode_json(got.body, self._where))
+        except (InputError, TypeError, ValueError, KeyError) as error:
+            what = error.what if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
+            raise InputError(f"the answer is not understood: {what}", where=self._where) from error
+
+    def _named(self, answer: Any) -> dict[str, Any]:
+        """The outputs, which are named only where there are several."""
+        names = tuple(self._signature.outputs)
+        if not isinstance(answer, dict) or not ("outputs" in answer or "predictions" in answer):
+            raise InputError(f"it has neither outputs nor predictions: {str(answer)[:200]}")
+        if "outputs" in answer:
+            said = answer["outputs"]
+            found = said if isinstance(said, dict) and set(names) & set(said) else {names[0]: said}
+        else:
+            rows = answer["predictions"]
+            named = bool(rows) and isinstance(rows[0], dict) and bool(set(names) & set(rows[0]))
+            found = {name: [row[name] for row in rows] for name in names} if named else {names[0]: rows}
+        missing = [name for name in names if name not in found]
+        if missing:
+            raise InputError(f"output {missing[0]!r} is missing; it has {', '.join(found)}")
+        return {name: _read(found[name], self._signature.outputs[name]) for name in names}
+
+
 class TfServingHandler(RemoteHandler):
     """Calls models over HTTP."""
 
@@ -51,18 +94,14 @@ class TfServingHandler(RemoteHandler):
     location: ClassVar[re.Pattern[str]] = _LOCATION
     example: ClassVar[str] = "//localhost:8501/v1/models/NAME:predict"
     options: ClassVar[tuple[str, ...]] = ("signature_name",)
-
-    def load(self, source: ModelSource) -> TfServingModel:
-        """Make ready to call it; see `RemoteHandler.load`."""
-        remote, path = self._remote(source), self._match(source)[2]
-        return TfServingModel(source, self.signature(source), remote, path, self._caller(source))
+    model: ClassVar[type[AddressedModel]] = TfServingModel
 
     def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         return http_line(self._match(source)[1], remote, source, tls=self.tls)
 
-    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
+    def _read(self, source: ModelSource, caller: RemoteCaller) -> Signature:
         path = f"{self._match(source)[2]}/metadata"
-        got = caller(lambda left_s: RemoteCall("GET", path, remote.headers, timeout_s=left_s))
+        got = caller(lambda left_s: RemoteCall("GET", path, caller.remote.headers, timeout_s=left_s))
         return signature_of(decode_json(got.body, place(source)), signature_name(source), place(source))
 
 
@@ -111,50 +150,6 @@ def _type(tensor: Mapping[str, Any]) -> ColumnType:
         return ANY
     sizes = [int(axis.get("size", 0)) for axis in axes[1:]]
     return ColumnType(dtype, tuple(None if size < 0 else size for size in sizes))
-
-
-class TfServingModel(AddressedModel):
-    """A model of a server."""
-
-    def __init__(
-        self, source: ModelSource, signature: Signature, remote: RemoteOptions, path: str, caller: RemoteCaller
-    ) -> None:
-        super().__init__(source, signature, caller)
-        self._path = f"{path}:predict"
-        self._headers = {**remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
-        self._signature_name = signature_name(source)
-
-    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
-        inputs = {name: _written(columns[name], f"{self._where}: input {name!r}") for name in self._signature.inputs}
-        request = {"signature_name": self._signature_name, "inputs": inputs}
-        finite = all(column.dtype.kind != "f" or np.isfinite(column).all() for column in columns.values())
-        # JSON has no NaN; TensorFlow Serving reads the words that Python's encoder writes.
-        body = msgspec.json.encode(request) if finite else json.dumps(request).encode()
-        return lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s)
-
-    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
-        try:
-            return self._named(decode_json(got.body, self._where))
-        except (InputError, TypeError, ValueError, KeyError) as error:
-            what = error.what if isinstance(error, InputError) else f"{type(error).__name__}: {error}"
-            raise InputError(f"the answer is not understood: {what}", where=self._where) from error
-
-    def _named(self, answer: Any) -> dict[str, Any]:
-        """The outputs, which are named only where there are several."""
-        names = tuple(self._signature.outputs)
-        if not isinstance(answer, dict) or not ("outputs" in answer or "predictions" in answer):
-            raise InputError(f"it has neither outputs nor predictions: {str(answer)[:200]}")
-        if "outputs" in answer:
-            said = answer["outputs"]
-            found = said if isinstance(said, dict) and set(names) & set(said) else {names[0]: said}
-        else:
-            rows = answer["predictions"]
-            named = bool(rows) and isinstance(rows[0], dict) and bool(set(names) & set(rows[0]))
-            found = {name: [row[name] for row in rows] for name in names} if named else {names[0]: rows}
-        missing = [name for name in names if name not in found]
-        if missing:
-            raise InputError(f"output {missing[0]!r} is missing; it has {', '.join(found)}")
-        return {name: _read(found[name], self._signature.outputs[name]) for name in names}
 
 
 def _written(column: Array, where: str) -> Any:

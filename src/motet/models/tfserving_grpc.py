@@ -19,7 +19,7 @@ from motet.models.addressed import AddressedModel, RemoteHandler
 from motet.models.calling import Line, RemoteCaller, RemoteOptions
 from motet.models.calling_grpc import grpc_line, message_in
 from motet.models.common import framework, place
-from motet.models.handler import LoadedModel, ModelSource
+from motet.models.handler import ModelSource
 from motet.models.oip import tensors_of
 from motet.models.tfserving import signature_name, signature_of
 from motet.oip.asking import RemoteAnswer, RemoteCall
@@ -31,6 +31,31 @@ _LOCATION = re.compile(r"//([^/?#]+)/([^/?#]+)(?:/(?:versions/)?([0-9]+)|/labels
 _PORT = 8500
 
 
+class TfServingGrpcModel(AddressedModel):
+    """A model of a server."""
+
+    def __init__(self, source: ModelSource, signature: Signature, caller: RemoteCaller, match: re.Match[str]) -> None:
+        super().__init__(source, signature, caller, match)
+        self._messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
+        self._tensors = framework("motet.models.tfs.tensors", "protobuf", "grpc", source)
+        self._spec = {**_spec(match), "signature_name": signature_name(source)}
+
+    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
+        request = self._messages.PredictRequest(model_spec=self._spec, output_filter=list(self._signature.outputs))
+        for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
+            self._tensors.write_tensor(request.inputs[name], datatype, array)
+        question = request.SerializeToString()
+        return lambda left_s: RemoteCall("Predict", "", body=question, timeout_s=left_s)
+
+    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
+        answer = message_in(self._messages.PredictResponse, got.body, "the answer is", self._where)
+        return {
+            name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
+            for name, kind in self._signature.outputs.items()
+            if name in answer.outputs
+        }
+
+
 class TfServingGrpcHandler(RemoteHandler):
     """Calls models over gRPC."""
 
@@ -38,27 +63,19 @@ class TfServingGrpcHandler(RemoteHandler):
     location: ClassVar[re.Pattern[str]] = _LOCATION
     example: ClassVar[str] = f"//localhost:{_PORT}/NAME"
     options: ClassVar[tuple[str, ...]] = ("signature_name",)
-
-    def load(self, source: ModelSource) -> LoadedModel:
-        """Make ready to call it; see `RemoteHandler.load`."""
-        signature = self.signature(source)
-        return TfServingGrpcModel(source, signature, self._spec(source), self._caller(source))
-
-    def _spec(self, source: ModelSource) -> dict[str, Any]:
-        """The fields of the `ModelSpec` that names it."""
-        _, name, version, label = self._match(source).groups()
-        chosen = {"version": {"value": int(version)}} if version else {"version_label": unquote(label)} if label else {}
-        return {"name": unquote(name), **chosen}
+    model: ClassVar[type[AddressedModel]] = TfServingGrpcModel
 
     def _line(self, source: ModelSource, remote: RemoteOptions) -> Line:
         messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         host = self._match(source)[1]
         return grpc_line(messages.SERVICE, messages.METHODS, host, remote, source, tls=self.tls, port=_PORT)
 
-    def _read(self, source: ModelSource, remote: RemoteOptions, caller: RemoteCaller) -> Signature:
+    def _read(self, source: ModelSource, caller: RemoteCaller) -> Signature:
         messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
         json_format = framework("google.protobuf.json_format", "protobuf", "grpc", source)
-        asked = messages.GetModelMetadataRequest(model_spec=self._spec(source), metadata_field=["signature_def"])
+        asked = messages.GetModelMetadataRequest(
+            model_spec=_spec(self._match(source)), metadata_field=["signature_def"]
+        )
         question = asked.SerializeToString()
         got = caller(lambda left_s: RemoteCall("GetModelMetadata", "", body=question, timeout_s=left_s))
         what, where = "the metadata of the model are", place(source)
@@ -75,28 +92,8 @@ class TfServingGrpcsHandler(TfServingGrpcHandler):
     tls: ClassVar[bool] = True
 
 
-class TfServingGrpcModel(AddressedModel):
-    """A model of a server."""
-
-    def __init__(
-        self, source: ModelSource, signature: Signature, spec: Mapping[str, Any], caller: RemoteCaller
-    ) -> None:
-        super().__init__(source, signature, caller)
-        self._messages = framework("motet.models.tfs.messages", "protobuf", "grpc", source)
-        self._tensors = framework("motet.models.tfs.tensors", "protobuf", "grpc", source)
-        self._spec = {**spec, "signature_name": signature_name(source)}
-
-    def _question(self, columns: Mapping[str, Array]) -> Callable[[float], RemoteCall]:
-        request = self._messages.PredictRequest(model_spec=self._spec, output_filter=list(self._signature.outputs))
-        for name, (datatype, array) in tensors_of(columns, self._signature, self._where).items():
-            self._tensors.write_tensor(request.inputs[name], datatype, array)
-        question = request.SerializeToString()
-        return lambda left_s: RemoteCall("Predict", "", body=question, timeout_s=left_s)
-
-    def _columns(self, got: RemoteAnswer) -> dict[str, Any]:
-        answer = message_in(self._messages.PredictResponse, got.body, "the answer is", self._where)
-        return {
-            name: self._tensors.read_tensor(answer.outputs[name], kind, f"{self._where}: output {name!r}")
-            for name, kind in self._signature.outputs.items()
-            if name in answer.outputs
-        }
+def _spec(match: re.Match[str]) -> dict[str, Any]:
+    """The fields of the `ModelSpec` that an address names."""
+    _, name, version, label = match.groups()
+    chosen = {"version": {"value": int(version)}} if version else {"version_label": unquote(label)} if label else {}
+    return {"name": unquote(name), **chosen}

@@ -23,12 +23,12 @@ from motet.runtime.flow import AsTasks, Flow, InThreads, NodeParts
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.isolate import CallHealth
-from motet.runtime.model_runtime import is_elsewhere
 from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive, offer_asides
 from motet.runtime.overdue import LateCalls
 from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
 from motet.runtime.residency.lazy_models import LazyModels, share_places
+from motet.runtime.resolve import is_elsewhere
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
 from motet.runtime.stats import CallCounts, NodeStats

@@ -9,16 +9,16 @@ from typing import NamedTuple, NoReturn
 from motet.graph.model import Model
 from motet.graph.pool import Places
 from motet.runtime.isolate import Tolerance
-from motet.runtime.model_runtime import ModelRuntime, ModelStats, model_key
+from motet.runtime.model_runtime import ModelRuntime, ModelStats
 from motet.runtime.residency.cache import ResidencyCache
 from motet.runtime.residency.policy import ResidencyGroup
-from motet.runtime.resolve import ModelResolver, ResolvedModel, changed_since, is_remote
+from motet.runtime.resolve import ModelResolver, ResolvedModel, changed_since, is_remote, model_key
 from motet.runtime.resources.memory import file_bytes
 from motet.runtime.sizes import BatchSize
 from motet.runtime.trial import Trials
 from motet.threads import QuietLock
 
-__all__ = ["Host", "LazyKey", "ModelRuntime", "ModelStats", "model_key"]
+__all__ = ["Host", "LazyKey", "ModelRuntime", "ModelStats"]
 
 
 class LazyKey(NamedTuple):

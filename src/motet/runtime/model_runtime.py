@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,16 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import (
-    Array,
-    Column,
-    Indices,
-    Ragged,
-    column_type,
-    empty_column,
-    is_exactly,
-    take_rows,
-)
+from motet.batch import Array, Column, Indices, Ragged, column_type, empty_column, is_exactly, take_rows
 from motet.errors import GraphError, InputError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
@@ -33,7 +23,7 @@ from motet.runtime.isolate import CallHealth, Tolerance, any_succeeds, is_of_row
 from motet.runtime.padding import Padding
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
-from motet.runtime.resolve import ResolvedModel, is_remote
+from motet.runtime.resolve import ResolvedModel, is_elsewhere, is_remote, model_key
 from motet.runtime.shape_groups import groups
 from motet.runtime.signature import SignatureCheck, check_names
 from motet.runtime.sizes import BatchSize, CallTime
@@ -43,28 +33,11 @@ from motet.runtime.widen import widened
 from motet.threads import side_by_side
 from motet.types import Signature
 
-__all__ = ["ModelRuntime", "ModelStats", "is_elsewhere", "model_key"]
+__all__ = ["ModelRuntime", "ModelStats"]
 
 FEW_ROWS, WORTH_S = 1024, 0.5
 """Before it is known how many rows a call should have, so few rows are called together until calls have taken so many seconds;
 with more it is looked for."""
-
-
-def model_key(model: Model, located: ResolvedModel) -> str:
-    """What a model is remembered under: its file's digest, the threads of a call, and what is declared; or its URI."""
-    source = located.source
-    said = [f"{name}: {kind}" for kinds in (model.inputs, model.outputs) for name, kind in kinds.items()]
-    if not located.handler.has_file:
-        return " ".join([model.uri, str(sorted(model.options.items())), *said])
-    said += [f"{name}={value!r}" for name, value in source.options.items()]
-    said += [source.device] if source.device != "cpu" else []
-    declared = f":{hashlib.sha256(', '.join(said).encode()).hexdigest()[:12]}" if said else ""
-    return f"{located.version}:{source.threads}{declared}"
-
-
-def is_elsewhere(model: Model, located: ResolvedModel) -> bool:
-    """Whether a model's calls wait for another process or another machine."""
-    return model.placement == "process" or bool(model.uris) or is_remote(located)
 
 
 class ModelRuntime:
@@ -255,10 +228,8 @@ class ModelRuntime:
 
     def _model(self, columns: dict[str, Column], rows: int, replica: str) -> Answer:
         """The model itself: rows of equal shape together, narrower numbers as those that it takes."""
-        columns, lost = widened(columns, self.signature.inputs)
-        if lost:
-            place = (self.model.name, self.located.version)
-            faults = [Fault(each.row, "TypeMismatchError", each.message, *place) for each in lost]
+        columns, faults = widened(columns, self.signature.inputs, self.model.name, self.located.version)
+        if faults:
             kept = kept_rows(faults, rows)
             if not len(kept):
                 return Answer(self._nothing(), tuple(faults), kept)

@@ -212,18 +212,18 @@ class TurnContext(_Turn):
     async def _graph(
         self, inner: Executor, columns: Sequence[Column] | Mapping[str, Column], rows: int, trace: Trace | None
     ) -> Answer:
-        wanted = list(inner.checked.graph.inputs)
+        graph = inner.checked.graph
+        wanted = list(graph.inputs)
         if not rows:
             return Answer(inner.nothing([]).outputs.columns)
         if not isinstance(columns, Mapping) and len(columns) == len(wanted):
             columns = dict(zip(wanted, columns, strict=True))
         if not isinstance(columns, Mapping) or set(columns) != set(wanted):
             given = ", ".join(columns) if isinstance(columns, Mapping) else f"{len(columns)} columns"
-            raise GraphError(f"graph {inner.checked.graph.name!r} takes {', '.join(wanted)}; it was given {given}")
-        columns, lost = widened(columns, {name: each.type for name, each in inner.checked.graph.inputs.items()})
-        faults = [Fault(each.row, "TypeMismatchError", each.message, inner.checked.graph.name) for each in lost]
+            raise GraphError(f"graph {graph.name!r} takes {', '.join(wanted)}; it was given {given}")
+        columns, faults = widened(columns, {name: each.type for name, each in graph.inputs.items()}, graph.name)
         batch = Batch(columns, np.arange(rows))
-        if lost:
+        if faults:
             batch = batch.take(kept_rows(faults, rows))
         played = await inner.play(batch, trace) if len(batch.ids) else inner.nothing([])
         raised = played.exceptions

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,7 +27,7 @@ from motet.types import Signature
 if TYPE_CHECKING:
     from motet.runtime.stored import StoredModels
 
-__all__ = ["ModelResolver", "ResolvedModel", "is_remote"]
+__all__ = ["ModelResolver", "ResolvedModel", "is_elsewhere", "is_remote", "model_key"]
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,23 @@ def changed_since(source: ModelSource, version: str) -> ModelLoadError:
 def is_remote(located: ResolvedModel) -> bool:
     """Whether a model is called over the network."""
     return bool(getattr(located.handler, "remote", False))
+
+
+def model_key(model: Model, located: ResolvedModel) -> str:
+    """What a model is remembered under: its file's digest, the threads of a call, and what is declared; or its URI."""
+    source = located.source
+    said = [f"{name}: {kind}" for kinds in (model.inputs, model.outputs) for name, kind in kinds.items()]
+    if not located.handler.has_file:
+        return " ".join([model.uri, str(sorted(model.options.items())), *said])
+    said += [f"{name}={value!r}" for name, value in source.options.items()]
+    said += [source.device] if source.device != "cpu" else []
+    declared = f":{hashlib.sha256(', '.join(said).encode()).hexdigest()[:12]}" if said else ""
+    return f"{located.version}:{source.threads}{declared}"
+
+
+def is_elsewhere(model: Model, located: ResolvedModel) -> bool:
+    """Whether a model's calls wait for another process or another machine."""
+    return model.placement == "process" or bool(model.uris) or is_remote(located)
 
 
 class ModelResolver:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motet.runtime.replicas.balancer import BALANCERS, PowerOfTwo, rendezvous
+from motet.runtime.replicas.balancer import BALANCERS, power_of_two, rendezvous
 from motet.runtime.replicas.limits import LEAST, MOST, ConcurrencyLimit
 from motet.runtime.replicas.restart_policy import RestartCounter, RestartPolicy
 
@@ -24,7 +24,7 @@ def play(balancer, candidates, calls):
     """Calls that are never over: the times that each was chosen."""
     chosen = []
     for turn in range(1, calls + 1):
-        found = balancer.choose(candidates)
+        found = balancer(candidates)
         found.turn = turn
         chosen.append(candidates.index(found))
     return chosen
@@ -35,20 +35,20 @@ LOADS = st.lists(st.integers(0, 20), min_size=1, max_size=12)
 
 @given(LOADS)
 def test_least_loaded_never_chooses_a_busier_one(loads):
-    found = BALANCERS["least_loaded"]().choose(standing(loads))
+    found = BALANCERS["least_loaded"](standing(loads))
     assert found.in_flight == min(loads)
 
 
 @given(st.integers(1, 12), st.integers(1, 60))
 def test_least_loaded_takes_turns_among_equals(count, calls):
-    chosen = play(BALANCERS["least_loaded"](), standing([0] * count), calls)
+    chosen = play(BALANCERS["least_loaded"], standing([0] * count), calls)
     times = np.bincount(chosen, minlength=count)
     assert times.max() - times.min() <= 1
 
 
 @given(LOADS, st.integers(1, 60))
 def test_round_robin_is_fair_whatever_the_load(loads, calls):
-    chosen = play(BALANCERS["round_robin"](), standing(loads), calls)
+    chosen = play(BALANCERS["round_robin"], standing(loads), calls)
     times = np.bincount(chosen, minlength=len(loads))
     assert times.max() - times.min() <= 1
 
@@ -56,13 +56,13 @@ def test_round_robin_is_fair_whatever_the_load(loads, calls):
 @given(st.lists(st.integers(0, 20), min_size=2, max_size=12, unique=True), st.data())
 def test_power_of_two_never_chooses_the_busiest(loads, data):
     chances = st.floats(0, 1, exclude_max=True)
-    found = PowerOfTwo(lambda: data.draw(chances)).choose(standing(loads))
+    found = power_of_two(standing(loads), lambda: data.draw(chances))
     assert found.in_flight < max(loads)
 
 
 def test_power_of_two_of_one_is_that_one():
     (only,) = standing([7])
-    assert PowerOfTwo().choose([only]) is only
+    assert power_of_two([only]) is only
 
 
 NAMES = st.lists(st.text(min_size=1, max_size=8), min_size=2, max_size=8, unique=True)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,58 +20,43 @@ from motet.batch import Array
 from motet.nodes.split import choose_arms
 from motet.runtime.replicas.slot import Slot
 
-__all__ = ["BALANCERS", "Balancer", "rendezvous"]
+__all__ = ["BALANCERS", "Balancer", "least_loaded", "power_of_two", "rendezvous", "round_robin"]
 
 
-class Balancer(Protocol):
-    """Chooses a replica."""
-
-    def choose(self, candidates: Sequence[Slot]) -> Slot:
-        """One of at least one."""
-        ...
+Balancer = Callable[[Sequence[Slot]], Slot]
+"""Chooses one of at least one."""
 
 
-class LeastLoaded:
-    """The one with the fewest calls under way."""
-
-    def choose(self, candidates: Sequence[Slot]) -> Slot:
-        """Of equals the one that has waited longest."""
-        return min(candidates, key=lambda each: (each.in_flight, each.turn))
+def least_loaded(slots: Sequence[Slot]) -> Slot:
+    """The one with the fewest calls under way, of equals the one that has waited longest."""
+    return min(slots, key=lambda each: (each.in_flight, each.turn))
 
 
-class RoundRobin:
-    """One after the other."""
-
-    def choose(self, candidates: Sequence[Slot]) -> Slot:
-        """The one that has waited longest."""
-        return min(candidates, key=lambda each: each.turn)
+def round_robin(slots: Sequence[Slot]) -> Slot:
+    """The one that has waited longest."""
+    return min(slots, key=lambda each: each.turn)
 
 
-class PowerOfTwo:
-    """The better of two by chance.
+def power_of_two(slots: Sequence[Slot], chance: Callable[[], float] = random.random) -> Slot:
+    """Of two different ones by chance, where there are two, the one with fewer calls.
 
     Args:
+        slots: the replicas.
         chance: a number from 0 to 1, 1 left out.
     """
-
-    def __init__(self, chance: Callable[[], float] = random.random) -> None:
-        self._chance = chance
-
-    def choose(self, candidates: Sequence[Slot]) -> Slot:
-        """Two different ones where there are two, of which the one with fewer calls."""
-        count = len(candidates)
-        first = int(self._chance() * count)
-        if count == 1:
-            return candidates[first]
-        second = (first + 1 + int(self._chance() * (count - 1))) % count
-        return min(candidates[first], candidates[second], key=lambda each: each.in_flight)
+    count = len(slots)
+    first = int(chance() * count)
+    if count == 1:
+        return slots[first]
+    second = (first + 1 + int(chance() * (count - 1))) % count
+    return min(slots[first], slots[second], key=lambda each: each.in_flight)
 
 
-BALANCERS: Mapping[str, Callable[[], Balancer]] = {
-    "least_loaded": LeastLoaded,
-    "round_robin": RoundRobin,
-    "power_of_two": PowerOfTwo,
-    "hash": LeastLoaded,  # for rows without a key; the others' replica is told by `rendezvous`
+BALANCERS: Mapping[str, Balancer] = {
+    "least_loaded": least_loaded,
+    "round_robin": round_robin,
+    "power_of_two": power_of_two,
+    "hash": least_loaded,  # for rows without a key; the others' replica is told by `rendezvous`
 }
 """Balancers by the name that a graph gives them."""
 

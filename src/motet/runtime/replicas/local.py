@@ -78,16 +78,14 @@ class LocalModel:
     Args:
         model: the model.
         gate: lets its calls through, where they may disturb each other; None lets all.
+
+    Attributes:
+        need: has the model compute only some outputs from now on; None where it cannot.
     """
 
     def __init__(self, model: LoadedModel, gate: Gate | None = None) -> None:
         self.model, self.gate = model, gate
-
-    def need(self, outputs: Container[str]) -> None:
-        """Compute only these outputs from now on, where the model can."""
-        tell = getattr(self.model, "need", None)
-        if tell is not None:
-            tell(outputs)
+        self.need: Callable[[Container[str]], None] | None = getattr(model, "need", None)
 
     def close(self) -> None:
         """Close the model."""

@@ -72,7 +72,7 @@ def replica_set(
         check=check,
         unchanged=located.refuse_changed,
         warm_up=warm_up(model, signature, check),
-        balancer=BALANCERS[model.balance](),
+        balancer=BALANCERS[model.balance],
         timeout_s=(model.timeout_s or PROCESS_TIMEOUT_S) if in_process else model.timeout_s,
     )
 

@@ -17,7 +17,7 @@ from motet.errors import (
     MotetError,
     ReplicaLostError,
 )
-from motet.runtime.replicas.balancer import BALANCERS, Balancer
+from motet.runtime.replicas.balancer import Balancer, least_loaded
 from motet.runtime.replicas.clockwork import CLOCKWORK, Clockwork
 from motet.runtime.replicas.lifecycle import WAIT_S, Lifecycle, Make
 from motet.runtime.replicas.replica import Replica
@@ -49,7 +49,7 @@ class ReplicaSet(Lifecycle):
         name, make, count, addresses, unchanged, warm_up, restart_policy, clockwork, chance: see `Lifecycle`.
         check: turns an answer for so many rows into what `call` returns, and raises `AnswerError` when it is wrong.
             None gives answers as they are.
-        balancer: chooses; None is `least_loaded`.
+        balancer: chooses.
         timeout_s: how long a call may take; None sets no bound.
     """
 
@@ -63,7 +63,7 @@ class ReplicaSet(Lifecycle):
         unchanged: Callable[[], None] = lambda: None,
         check: Check | None = None,
         warm_up: Callable[[Replica], bool] | None = None,
-        balancer: Balancer | None = None,
+        balancer: Balancer = least_loaded,
         timeout_s: float | None = None,
         restart_policy: RestartPolicy | None = None,
         clockwork: Clockwork = CLOCKWORK,
@@ -81,7 +81,7 @@ class ReplicaSet(Lifecycle):
             chance=chance,
         )
         self.timeout_s, self._check = timeout_s, check or _as_it_is
-        self._balancer = balancer or BALANCERS["least_loaded"]()
+        self._balancer = balancer
         self._turn = self._finished = self._waiting = 0
         self._blamed: deque[float] = deque(maxlen=BLAMED)
 
@@ -191,7 +191,7 @@ class ReplicaSet(Lifecycle):
         free = [slot for slot in standing if slot.in_flight < slot.at_once]
         if not free:
             return None
-        return free[0] if len(free) == 1 else self._balancer.choose(free)
+        return free[0] if len(free) == 1 else self._balancer(free)
 
     def _patience(self, standing: bool) -> float:
         if standing:

@@ -12,9 +12,9 @@ from motet.facade import Graph, load
 from motet.graph.pool import Places
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
-from motet.runtime.host import Host, ModelRuntime, model_key
+from motet.runtime.host import Host, ModelRuntime
 from motet.runtime.residency.cache import ResidencyCache
-from motet.runtime.resolve import ModelResolver
+from motet.runtime.resolve import ModelResolver, model_key
 from motet.runtime.shares import ThreadShares
 from motet.runtime.sizes import RememberedSizes
 from motet.serving.batching.graph_batcher import GraphBatcher

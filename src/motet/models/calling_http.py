@@ -1,0 +1,115 @@
+"""Calls over HTTP: a line to a server."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from motet.models.calling import MAX_ANSWER_BYTES, RemoteOptions, host_and_port
+from motet.models.common import framework
+from motet.models.handler import ModelSource
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall
+from motet.oip.connections import Connections
+
+__all__ = ["HttpLine", "http_line"]
+
+CONNECT_S = 2.0
+"""The longest that a connection may take."""
+MAX_CONNECTIONS = 32
+
+
+class HttpLine:
+    """A line over HTTP. Connections are kept open, until one of them has no answer in time.
+
+    Args:
+        make: makes a pool of connections, of urllib3.
+        urllib3: the package.
+    """
+
+    def __init__(self, make: Callable[[], Any], urllib3: Any) -> None:
+        self._pools, self._errors, self._timeout = Connections(make), urllib3.exceptions, urllib3.Timeout
+
+    def send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
+        """Send a call; answers are decompressed."""
+        pool, got = self._pools.take(), None
+        try:
+            got = self._sent(pool, call)
+            return got
+        finally:
+            if self._pools.give_back(pool, condemned=isinstance(got, LostCall) and got.kind == "timeout"):
+                pool.close()
+
+    def _sent(self, pool: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
+        end = time.monotonic() + call.timeout_s
+        timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
+        errors = self._errors
+        try:
+            response = pool.urlopen(
+                call.method, call.path, body=call.body, headers=call.headers, timeout=timeout, retries=False,
+                redirect=False, preload_content=False, pool_timeout=call.timeout_s,
+            )  # fmt: skip
+            try:
+                body = bytearray()
+                while part := response.read1(1 << 20, decode_content=True):
+                    body += part
+                    if time.monotonic() > end:
+                        response.close()
+                        return LostCall("timeout", "the answer took too long")
+                    if len(body) > MAX_ANSWER_BYTES:
+                        response.close()
+                        return LostCall("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+            finally:
+                response.release_conn()
+        except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
+            return LostCall("connect", f"the server cannot be reached: {_told(error)}")
+        except errors.EmptyPoolError as error:
+            return LostCall("busy", _told(error))
+        except errors.ReadTimeoutError as error:
+            return LostCall("timeout", _told(error))
+        except (errors.HTTPError, OSError) as error:
+            return LostCall("broken", f"the connection broke before the answer came: {_told(error)}")
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        return RemoteAnswer(response.status, headers, body)
+
+    def close(self) -> None:
+        """Close its connections."""
+        self._pools.current.close()
+
+
+def _told(error: Exception) -> str:
+    """What an error of urllib3 says, without the object that it names first."""
+    text = str(error)
+    return text.partition(": ")[2] if text.startswith(("<", "HTTP")) and ": " in text else text
+
+
+def http_line(host: str, remote: RemoteOptions, source: ModelSource, *, tls: bool) -> HttpLine:
+    """A line to a server over HTTP.
+
+    Args:
+        host: its name, and its port where it is not the usual one.
+        remote: how it is called.
+        source: the model, for messages.
+        tls: whether it is encrypted.
+
+    Raises:
+        MissingExtraError: when urllib3 is not installed.
+        ModelLoadError: when the address is none, or the certificates cannot be read.
+    """
+    urllib3 = framework("urllib3", "urllib3", "remote", source)
+    name, port = host_and_port(host, source)
+    sockets = [*urllib3.connection.HTTPConnection.default_socket_options, *_kept_alive()]
+    options: dict[str, Any] = {"maxsize": MAX_CONNECTIONS, "block": True, "socket_options": sockets}
+    if not tls:
+        return HttpLine(partial(urllib3.HTTPConnectionPool, name, port, **options), urllib3)
+    options["ssl_context"] = remote.context(source)
+    return HttpLine(partial(urllib3.HTTPSConnectionPool, name, port, **options), urllib3)
+
+
+def _kept_alive() -> list[tuple[int, int, int]]:
+    """Options of sockets that keep networks from forgetting idle connections, and find out where they did."""
+    times = {"TCP_KEEPIDLE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
+    known = [(getattr(socket, name), value) for name, value in times.items() if hasattr(socket, name)]
+    return [(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1), *((socket.IPPROTO_TCP, *each) for each in known)]
