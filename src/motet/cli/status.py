@@ -99,7 +99,7 @@ def _replicas(replicas: list[dict[str, Any]]) -> Table:
             _number(each["in_flight"]) if each["kind"] != "thread" else "–",
             _number(each["calls"]) if each["kind"] != "thread" else "–",
             _number(each["restarts"]),
-            _bytes(each["memory_bytes"]),
+            f"{each['memory_bytes'] / 2**20:,.0f} MiB" if each["memory_bytes"] else "–",
         ]
         table.add_row(*([str(each["process"]), *row] if several else row))
     return table
@@ -127,7 +127,3 @@ def _number(value: float | None) -> str:
 
 def _seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g} s" if value >= 1 else f"{value * 1e3:.3g} ms"
-
-
-def _bytes(value: int) -> str:
-    return f"{value / 2**20:,.0f} MiB" if value else "–"

@@ -59,7 +59,10 @@ def list_versions(name: str | None, url: str, as_json: bool) -> None:
         if as_json:
             print_json(models)
             return
-        rows = [(each, str(len(store.versions(each))), _aliases(aliases)) for each, aliases in models.items()]
+        rows = [
+            (each, str(len(store.versions(each))), ", ".join(f"{alias}={n}" for alias, n in aliases.items()))
+            for each, aliases in models.items()
+        ]
         print_table(("NAME", "VERSIONS", "ALIASES"), rows)
         return
     versions, aliases = store.versions(name), store.aliases(name)
@@ -234,10 +237,6 @@ def _said(version: Version, aliases: dict[str, int]) -> dict[str, Any]:
 
 def _item(value: Any) -> str:
     return ", ".join(f"{key} {each}" for key, each in value.items()) if isinstance(value, dict) else str(value)
-
-
-def _aliases(aliases: dict[str, int]) -> str:
-    return ", ".join(f"{alias}={number}" for alias, number in aliases.items())
 
 
 def _metrics(version: Version) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from types import TracebackType
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -52,13 +51,11 @@ class Progress:
             self._ticker.__enter__()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._bar is not None:
             self._bar.stop()
         if self._ticker is not None:
-            self._ticker.__exit__(kind, error, trace)
+            self._ticker.__exit__(*error)
 
     def __call__(self, state: Any) -> None:
         """A step has changed its state."""

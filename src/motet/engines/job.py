@@ -29,9 +29,9 @@ from motet.io.fitted import decoded_schema
 from motet.models.locate import PINNED
 from motet.models.registry import find_handler
 from motet.runtime.executor import Executor
-from motet.runtime.host import Host, model_key
+from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
-from motet.runtime.resolve import ModelResolver
+from motet.runtime.resolve import ModelResolver, model_key
 from motet.runtime.sizes import RememberedSizes
 from motet.runtime.trial import Trials
 

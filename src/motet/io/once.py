@@ -14,7 +14,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import pyarrow as pa
 
@@ -47,24 +47,6 @@ class ByteReader(Protocol):
         ...
 
 
-class Content(Protocol):
-    """What is in a file that can be read once.
-
-    Attributes:
-        reads_again: whether it can be read more than once after all.
-    """
-
-    reads_again: bool
-
-    def open(self) -> Any:
-        """An Arrow file, from its beginning."""
-        ...
-
-    def stop(self) -> None:
-        """End what waits for more."""
-        ...
-
-
 class Passing:
     """Read as it comes. Its beginning can be read again, as long as no more than 32 MiB have been read.
 
@@ -81,7 +63,7 @@ class Passing:
         self._head, self._holds, self._end = bytearray(), True, False
 
     def open(self) -> Any:
-        """See `Content.open`.
+        """An Arrow file, from the beginning.
 
         Raises:
             InputError: when it is too late to begin again.
@@ -111,7 +93,7 @@ class Passing:
             self._holds, self._head = False, bytearray()
 
     def stop(self) -> None:
-        """See `Content.stop`."""
+        """End what waits for more."""
         if self._reader is not None:
             self._reader.stop()
 
@@ -163,11 +145,15 @@ class Spooled:
         self.file.flush()
 
     def open(self) -> Any:
-        """See `Content.open`."""
+        """An Arrow file, from the beginning."""
         return pa.PythonFile(_Places(self), mode="r")
 
     def stop(self) -> None:
-        """See `Content.stop`; all has come."""
+        """All has come."""
+
+
+Content: TypeAlias = Passing | Spooled
+"""What is in a file that can be read once; `reads_again` says whether it can be read more than once after all."""
 
 
 class _Places(SeekableFile):

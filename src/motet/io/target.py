@@ -14,7 +14,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 import pyarrow as pa
 
@@ -43,33 +43,6 @@ _WRONG = frozenset(
     (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR, errno.EBADF, errno.EEXIST)
 )
 """What is wrong with a place, in contrast to what may pass."""
-
-
-class FileTarget(Protocol):
-    """A file that is written from its start to its end. One thread at a time may touch it."""
-
-    is_stream: bool
-    """Whether what is written is gone at once."""
-
-    def open(self) -> Any:
-        """Begin; gives an Arrow file to write to."""
-        ...
-
-    def publish(self) -> None:
-        """Let the file that was written, and closed, appear under its name."""
-        ...
-
-    def probe(self) -> None:
-        """See that the file can be written, before work is done for it; leaves nothing.
-
-        Raises:
-            InputError: when it cannot.
-        """
-        ...
-
-    def discard(self) -> None:
-        """Leave nothing. After `publish` it does nothing."""
-        ...
 
 
 @contextmanager
@@ -104,6 +77,9 @@ class DiskTarget:
         partial: the file that becomes it, on the same file system, which nobody else writes; None is a hidden one beside it,
             which one writer at a time may have.
         where: what errors call it.
+
+    Attributes:
+        is_stream: whether what is written is gone at once.
     """
 
     is_stream = False
@@ -115,7 +91,7 @@ class DiskTarget:
         self._lock: int | None = None
 
     def open(self) -> Any:
-        """See `FileTarget`.
+        """Begin; gives an Arrow file to write to.
 
         Raises:
             InputError: when there is no folder, or another writer has the file.
@@ -130,7 +106,7 @@ class DiskTarget:
             return pa.OSFile(os.fsencode(self._partial), "wb")
 
     def publish(self) -> None:
-        """See `FileTarget`."""
+        """Let the file that was written, and closed, appear under its name."""
         assert self._lock is not None
         with writing(self._where):
             os.fsync(self._lock)
@@ -138,14 +114,18 @@ class DiskTarget:
         self._release()
 
     def probe(self) -> None:
-        """See `FileTarget`."""
+        """See that the file can be written, before work is done for it; leaves nothing.
+
+        Raises:
+            InputError: when it cannot.
+        """
         if os.path.isdir(self._path):
             raise InputError("is a folder", where=self._where, hint="name a file in it")
         self.open().close()
         self.discard()
 
     def discard(self) -> None:
-        """See `FileTarget`."""
+        """Leave nothing. After `publish` it does nothing."""
         if self._lock is not None:
             os.unlink(self._partial)
             self._release()
@@ -187,19 +167,19 @@ class MemoryTarget:
     content = b""
 
     def open(self) -> Any:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
         self._buffer = pa.BufferOutputStream()
         return self._buffer
 
     def publish(self) -> None:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
         self.content = self._buffer.getvalue().to_pybytes()
 
     def probe(self) -> None:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
 
     def discard(self) -> None:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
 
 
 class StreamTarget:
@@ -215,7 +195,7 @@ class StreamTarget:
         self._path = path
 
     def open(self) -> Any:
-        """See `FileTarget`; waits for a reader, and says so."""
+        """See `DiskTarget`; waits for a reader, and says so."""
         with writing(self._path, resumes=False):
             return pa.PythonFile(open(self._descriptor(), "wb", buffering=_BUFFER_BYTES), mode="w")
 
@@ -234,13 +214,17 @@ class StreamTarget:
         return handle
 
     def publish(self) -> None:
-        """See `FileTarget`: it has gone already."""
+        """See `DiskTarget`: it has gone already."""
 
     def probe(self) -> None:
-        """See `FileTarget`: who reads it would see it."""
+        """See `DiskTarget`: who reads it would see it."""
 
     def discard(self) -> None:
-        """See `FileTarget`: what went out stays so."""
+        """See `DiskTarget`: what went out stays so."""
+
+
+FileTarget: TypeAlias = DiskTarget | MemoryTarget | StreamTarget | StoreTarget
+"""A file that is written from its start to its end. One thread at a time may touch it."""
 
 
 def is_stream(place: Place) -> bool:

@@ -30,7 +30,7 @@ _CREATING = _COMMITTING | {"abfs", "abfss", "az", "memory"}
 
 
 class StoreTarget:
-    """A file of a remote file system, uploaded while it is written: a `FileTarget` (see target.py).
+    """A file of a remote file system, uploaded while it is written: see `DiskTarget` (target.py).
 
     Args:
         url: what errors call it.
@@ -48,12 +48,12 @@ class StoreTarget:
         self._upload: _Upload | None = None
 
     def open(self) -> Any:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
         self._upload = _Upload(self._url, self._fs, self._partial)
         return pa.PythonFile(self._upload, mode="w")
 
     def publish(self) -> None:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
         assert self._upload is not None
         with asking(self._url, self._fs):
             self._upload.commit()
@@ -62,14 +62,14 @@ class StoreTarget:
         self._upload = None
 
     def probe(self) -> None:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
         folder, _, name = self._path.rpartition("/")
         with asking(self._url, self._fs):
             self._fs.pipe_file(f"{folder}/.{name}.part", b"")
             remove_files(self._fs, [f"{folder}/.{name}.part"])
 
     def discard(self) -> None:
-        """See `FileTarget`."""
+        """See `DiskTarget`."""
         upload, self._upload = self._upload, None
         if upload is not None:
             with asking(self._url, self._fs):

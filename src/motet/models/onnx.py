@@ -68,7 +68,10 @@ class OnnxHandler(Handler):
         """
         check_options(source, ("providers", "graph_optimization"))
         file, meeting = _read(source)
-        own_inputs = {tensor.name: _input_type(source, tensor) for tensor in file.inputs}
+        own_inputs = {
+            tensor.name: _column_type(source, tensor, "input", "export the model with a first axis for the rows")
+            for tensor in file.inputs
+        }
         wanted = source.outputs or {tensor.name: ANY for tensor in file.outputs}
         own_outputs = {
             tensor.name: _output_type(source, tensor) if tensor.name in wanted else ANY for tensor in file.outputs
@@ -202,10 +205,6 @@ def _read_once(location: str, change: Change) -> tuple[OnnxFile, RowSharing]:
     """See `_read`; a model that comes and goes need not be looked through each time."""
     file = read_onnx(location)
     return file, rows_of(file)
-
-
-def _input_type(source: ModelSource, tensor: OnnxTensor) -> ColumnType:
-    return _column_type(source, tensor, "input", "export the model with a first axis for the rows")
 
 
 def _output_type(source: ModelSource, tensor: OnnxTensor) -> ColumnType:

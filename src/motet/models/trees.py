@@ -165,25 +165,19 @@ class TreeModel:
         """
         assert self._predict is not None, "called after close"
         try:
-            held = {name: self._encoders.get(name, _as_it_is)(column) for name, column in columns.items()}
+            held = {name: self._encoders[name](c) if name in self._encoders else c for name, c in columns.items()}
             answer = np.asarray(self._predict(self._features(held)))
         except Exception as error:
             raise_memory_error(error, _OUT_OF_MEMORY)
             raise
         if self._binary and answer.ndim == 1:
             answer = np.stack([1 - answer, answer], axis=1)
-        return {self._output: self._shaped(answer)}
-
-    def _shaped(self, answer: Array) -> Array:
-        return answer.reshape(len(answer), *self._kind.least_shape).astype(self._kind.numpy_dtype, copy=False)
+        shaped = answer.reshape(len(answer), *self._kind.least_shape)
+        return {self._output: shaped.astype(self._kind.numpy_dtype, copy=False)}
 
     def close(self) -> None:
         """Let go of the booster."""
         self._predict = None
-
-
-def _as_it_is(column: Array) -> Array:
-    return column
 
 
 def iterations(source: ModelSource) -> int | None:

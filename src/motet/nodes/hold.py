@@ -171,15 +171,12 @@ def _taken(found: Converted, kind: ColumnType, given: Sequence[Any], where: str)
     if found.lost is not None:
         bad |= _any_of_row(found.lost)
     errors = {row: _refused(given[row], kind, where) for row in np.flatnonzero(bad).tolist()}
-    return HeldColumn(_shaped(values[~bad] if errors else values, kind), errors)
+    kept = values[~bad] if errors else values
+    return HeldColumn(Ragged.from_dense(kept) if kind.varies else kept, errors)
 
 
 def _any_of_row(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     return np.asarray(mask.reshape(len(mask), -1).any(axis=1))
-
-
-def _shaped(values: Array, kind: ColumnType) -> Column:
-    return Ragged.from_dense(values) if kind.varies else values
 
 
 def _refused(value: Any, kind: ColumnType, where: str) -> AnswerError:

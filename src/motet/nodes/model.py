@@ -92,8 +92,8 @@ def model(uses: Uses, *inputs: Ref, name: str | None = None, **named: Ref) -> Ha
     if inputs and named:
         raise GraphError("a model takes its inputs either by position or by name", where="model()")
     needs = inputs_of(named or inputs, "model()")
-    return Handle("model", name, lambda name, names: _make(name, names, uses, named or inputs), needs)
 
+    def make(name: str, names: PartNames) -> ModelNode:
+        return ModelNode(name, names.inputs(named or inputs), names.uses(uses))
 
-def _make(name: str, names: PartNames, uses: Uses, inputs: Any) -> ModelNode:
-    return ModelNode(name, names.inputs(inputs), names.uses(uses))
+    return Handle("model", name, make, needs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import concurrent.futures
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -101,22 +101,6 @@ def _needs(steps: Sequence[NodeStep]) -> list[set[int]]:
     return [{places[node] for _, name in step.columns if (node := name.partition(".")[0]) in places} for step in steps]
 
 
-class Begins(Protocol):
-    """Begins turns, and waits for one that has been begun to end."""
-
-    def begin(self, turn: Coroutine[Any, Any, Answer]) -> _Made:
-        """Begin a turn beside this one."""
-        ...
-
-    async def one_done(self, made: Iterable[_Made]) -> None:
-        """Wait until one of these is done."""
-        ...
-
-    async def end(self, made: Sequence[_Made]) -> None:
-        """Wait until none of these is under way; those that were not begun are left out."""
-        ...
-
-
 class InThreads:
     """Begins turns in threads; nothing is awaited.
 
@@ -166,6 +150,10 @@ class AsTasks:
         for each in made:
             each.cancel()
         await asyncio.gather(*made, return_exceptions=True)  # type: ignore[arg-type]
+
+
+Begins: TypeAlias = InThreads | AsTasks
+"""What begins turns, and waits for one that has been begun to end."""
 
 
 class Flow:

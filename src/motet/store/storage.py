@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
 from motet.errors import InputError, MissingExtraError, StoreError
 from motet.io.uploads import create_file, creates_files
@@ -22,53 +22,16 @@ __all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 
 
-class Storage(Protocol):
-    """Where a store is. Paths are relative, with slashes.
+class DiskStorage:
+    """A store in a folder; several machines may share it. Paths are relative, with slashes.
 
     Methods raise `StoreError` when the storage cannot be reached.
-    """
-
-    url: str
-    """What it was opened by, absolute."""
-
-    def read(self, path: str) -> bytes | None:
-        """A file's content; None where there is none."""
-        ...
-
-    def create(self, path: str, data: bytes) -> bool:
-        """Make a file, whole or not at all, that must not be there yet; False where it is, whoever made it."""
-        ...
-
-    def put(self, path: str, source: Path) -> None:
-        """Copy a local file to where nothing is, or something that nobody reads yet."""
-        ...
-
-    def get(self, path: str, target: Path) -> None:
-        """Copy a file to a local one."""
-        ...
-
-    def names(self, folder: str) -> list[str]:
-        """The names of the files and folders in a folder, in order; none where there is no folder."""
-        ...
-
-    def age_s(self, path: str) -> float | None:
-        """Seconds since a file was made, by the clock of this machine; None where there is none."""
-        ...
-
-    def remove(self, path: str) -> None:
-        """Remove a file, or a folder with all that is in it, if it is there."""
-        ...
-
-    def local(self, path: str) -> Path | None:
-        """The file itself, where it is on a disk of this machine."""
-        ...
-
-
-class DiskStorage:
-    """A store in a folder; several machines may share it.
 
     Args:
         folder: made when something is written first.
+
+    Attributes:
+        url: what it was opened by, absolute.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -76,13 +39,16 @@ class DiskStorage:
         self.url = str(self.root)
 
     def read(self, path: str) -> bytes | None:
-        """See `Storage`."""
+        """A file's content; None where there is none."""
         with self._asking(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return (self.root / path).read_bytes()
         return None
 
     def create(self, path: str, data: bytes) -> bool:
-        """See `Storage`; by a link, which fails where the file is, also on network file systems."""
+        """Make a file, whole or not at all, that must not be there yet; False where it is, whoever made it.
+
+        By a link, which fails where the file is, also on network file systems.
+        """
         target = self.root / path
         temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         with self._asking():
@@ -97,7 +63,7 @@ class DiskStorage:
         return True
 
     def put(self, path: str, source: Path) -> None:
-        """See `Storage`."""
+        """Copy a local file to where nothing is, or something that nobody reads yet."""
         target = self.root / path
         with self._asking():
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,25 +74,25 @@ class DiskStorage:
             _sync_folder(target.parent)
 
     def get(self, path: str, target: Path) -> None:
-        """See `Storage`."""
+        """Copy a file to a local one."""
         with self._asking():
             shutil.copyfile(self.root / path, target)
 
     def names(self, folder: str) -> list[str]:
-        """See `Storage`."""
+        """The names of the files and folders in a folder, in order; none where there is no folder."""
         with self._asking(), contextlib.suppress(FileNotFoundError, NotADirectoryError):
             return sorted(name for name in os.listdir(self.root / folder) if not name.startswith("."))
         return []
 
     def age_s(self, path: str) -> float | None:
-        """See `Storage`."""
+        """Seconds since a file was made, by the clock of this machine; None where there is none."""
         try:
             return max(0.0, time.time() - (self.root / path).stat().st_mtime)
         except OSError:
             return None
 
     def remove(self, path: str) -> None:
-        """See `Storage`."""
+        """Remove a file, or a folder with all that is in it, if it is there."""
         target = self.root / path
         with self._asking():
             if target.is_dir():
@@ -135,7 +101,7 @@ class DiskStorage:
                 target.unlink(missing_ok=True)
 
     def local(self, path: str) -> Path | None:
-        """See `Storage`."""
+        """The file itself, where it is on a disk of this machine."""
         return self.root / path
 
     @contextlib.contextmanager
@@ -173,7 +139,7 @@ class ObjectStorage:
         self._tried = False
 
     def read(self, path: str) -> bytes | None:
-        """See `Storage`."""
+        """See `DiskStorage`."""
         try:
             with self._asking(maybe_missing=True) as system:
                 return bytes(system.cat_file(self._path(path)))
@@ -181,7 +147,7 @@ class ObjectStorage:
             return None
 
     def create(self, path: str, data: bytes) -> bool:
-        """See `Storage`; by a conditional request, once it was seen that the storage keeps to the condition."""
+        """See `DiskStorage`; by a conditional request, once it was seen that the storage keeps to the condition."""
         if not self._tried:
             self._try()
         return self._create(path, data)
@@ -209,17 +175,17 @@ class ObjectStorage:
             return create_file(system, self._path(path), data)
 
     def put(self, path: str, source: Path) -> None:
-        """See `Storage`."""
+        """See `DiskStorage`."""
         with self._asking() as system:
             system.put_file(str(source), self._path(path))
 
     def get(self, path: str, target: Path) -> None:
-        """See `Storage`."""
+        """See `DiskStorage`."""
         with self._asking() as system:
             system.get_file(self._path(path), str(target))
 
     def names(self, folder: str) -> list[str]:
-        """See `Storage`."""
+        """See `DiskStorage`."""
         try:
             with self._asking(maybe_missing=True) as system:
                 found = system.ls(self._path(folder), detail=False)
@@ -228,7 +194,7 @@ class ObjectStorage:
         return sorted({posixpath.basename(each.rstrip("/")) for each in found} - {""})
 
     def age_s(self, path: str) -> float | None:
-        """See `Storage`."""
+        """See `DiskStorage`."""
         try:
             with self._asking(maybe_missing=True) as system:
                 made = system.modified(self._path(path))
@@ -239,12 +205,12 @@ class ObjectStorage:
         return max(0.0, float((datetime.datetime.now(datetime.UTC) - made).total_seconds()))
 
     def remove(self, path: str) -> None:
-        """See `Storage`."""
+        """See `DiskStorage`."""
         with contextlib.suppress(FileNotFoundError), self._asking(maybe_missing=True) as system:
             system.rm(self._path(path), recursive=True)
 
     def local(self, path: str) -> Path | None:
-        """See `Storage`: never."""
+        """See `DiskStorage`: never."""
         return None
 
     def _path(self, path: str) -> str:
@@ -263,6 +229,10 @@ class ObjectStorage:
                 raise
             hint = "check the address, the credentials and the network"
             raise StoreError(f"{type(error).__name__}: {error}", where=f"store {self.url}", hint=hint) from error
+
+
+Storage: TypeAlias = DiskStorage | ObjectStorage
+"""Where a store is."""
 
 
 def open_storage(url: str, options: dict[str, Any] | None = None) -> Storage:

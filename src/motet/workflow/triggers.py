@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TypeAlias
 
 from motet.workflow.cron import Cron
 
@@ -17,19 +17,6 @@ __all__ = ["At", "Every", "FileWatch", "Trigger", "fingerprint", "repeat"]
 
 POLL_S = 1.0
 SET_BACK_S, _MOMENT_S = 3 * 3600.0, 60.0
-
-
-class Trigger(Protocol):
-    """Says when to run next. `now` is in seconds of a clock that is never set, and counts while the machine sleeps."""
-
-    def wait_s(self, now: float) -> float:
-        """Seconds until it is time, or until it wants to be asked again; 0 where it is time."""
-
-    def ran(self, now: float) -> None:
-        """A run begins now."""
-
-    def over(self, now: float) -> None:
-        """A run has ended now: times that it has missed are left out."""
 
 
 def steady_s() -> float:
@@ -134,6 +121,10 @@ class FileWatch:
 
     def over(self, now: float) -> None:
         """A run has ended now; what has changed meanwhile makes another one."""
+
+
+Trigger: TypeAlias = Every | At | FileWatch
+"""Says when to run next. `now` is in seconds of a clock that is never set, and counts while the machine sleeps."""
 
 
 def fingerprint(paths: Sequence[str]) -> str:

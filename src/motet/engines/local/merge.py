@@ -142,7 +142,8 @@ class MergedOutput(Output):
             if part.format not in _TEXT:
                 _unified(_open(part.file).schema, schema, self._columns, str(part.file))
             elif part.format == "csv" and part.rows and len(schema) == len(self._columns):
-                _check_header(_header(part.file), _rendered([], schema, part), str(part.file))
+                there = _Cursor(read_lines(part.file, quotes=True), str(part.file)).take(1)
+                _check_header(there, _rendered([], schema, part), str(part.file))
 
     def _open(self, schema: pa.Schema) -> None:
         """Nothing is written before the journal has all of it."""
@@ -319,10 +320,6 @@ def _rendered(batches: Iterable[pa.RecordBatch], schema: pa.Schema, part: _Part)
         writer.close()
         rows = lines_of(target.content, quotes=is_csv)
         yield rows.slice(1) if place and is_csv else rows
-
-
-def _header(file: FoundFile) -> list[pa.RecordBatch]:
-    return _Cursor(read_lines(file, quotes=True), str(file)).take(1)
 
 
 def _check_header(there: Sequence[pa.RecordBatch], wanted: Iterator[pa.RecordBatch], where: str) -> None:

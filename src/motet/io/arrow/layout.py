@@ -24,6 +24,7 @@ __all__ = [
     "is_string",
     "is_tensor",
     "is_view",
+    "list_length",
     "may_be_files",
     "natural_kind",
     "number_name",
@@ -187,7 +188,7 @@ def _fits(data_type: pa.DataType, dtype: str, axes: tuple[int | None, ...]) -> b
 
 
 def _list_fits(data_type: pa.DataType, dtype: str, axes: tuple[int | None, ...]) -> bool:
-    child, size = plain_type(data_type.value_type), _length_of(data_type)
+    child, size = plain_type(data_type.value_type), list_length(data_type)
     if len(axes) > 1 and not is_list(child) and _scalar_fits(child, dtype):
         return _size_fits(size, axes, 1)
     return (size is None or axes[0] in (None, size)) and _fits(child, dtype, axes[1:])
@@ -222,5 +223,6 @@ def _bytes_of(data_type: pa.DataType) -> int | None:
     return int(data_type.byte_width) if pa.types.is_fixed_size_binary(data_type) else None
 
 
-def _length_of(data_type: pa.DataType) -> int | None:
+def list_length(data_type: pa.DataType) -> int | None:
+    """How many values each row of a type of lists has; None where rows may differ."""
     return int(data_type.list_size) if pa.types.is_fixed_size_list(data_type) else None

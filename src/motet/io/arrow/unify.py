@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from motet.io.arrow.layout import is_binary, is_list, is_string, number_name
+from motet.io.arrow.layout import is_binary, is_list, is_string, list_length, number_name
 from motet.numbers import widens
 
 __all__ = ["decoded_type", "unified_fields", "unified_type", "with_children"]
@@ -46,7 +46,7 @@ def with_children(data_type: Any, change: Callable[[pa.DataType], pa.DataType]) 
         return pa.struct([changed(field) for field in data_type])
     if is_list(data_type):
         large = kinds.is_large_list(data_type) or kinds.is_large_list_view(data_type)
-        return _list(changed(data_type.value_field), large, _length(data_type))
+        return _list(changed(data_type.value_field), large, list_length(data_type))
     return data_type
 
 
@@ -54,10 +54,6 @@ def _list(child: pa.Field, large: bool, length: int | None) -> pa.DataType:
     if length is not None:
         return pa.list_(child, length)
     return pa.large_list(child) if large else pa.list_(child)
-
-
-def _length(data_type: Any) -> int | None:
-    return int(data_type.list_size) if pa.types.is_fixed_size_list(data_type) else None
 
 
 def unified_type(one: Any, other: Any) -> pa.DataType | None:
@@ -122,7 +118,7 @@ def _lists(one: Any, other: Any) -> pa.DataType | None:
     child = _field(one.value_field, other.value_field)
     if child is None:
         return None
-    length = _length(one) if _length(one) == _length(other) else None
+    length = list_length(one) if list_length(one) == list_length(other) else None
     return _list(child, any(map(pa.types.is_large_list, (one, other))), length)
 
 

@@ -189,7 +189,7 @@ class Lifecycle:
         """Start a replica, and let it answer the warm-up batch; may take long."""
         begun = self._clockwork.now()
         replica: Replica | None = None
-        unchanged = _nothing if slot.address else self._unchanged
+        unchanged = self._unchanged if not slot.address else lambda: None
         try:
             unchanged()
             replica = slot.make()
@@ -347,9 +347,6 @@ class Lifecycle:
             self._warm_up = None  # it may hold the model, which holds this
         at_once = 1 if self._first else len(going)  # processes may take a moment to end
         side_by_side(lambda replica: replica.close(), going, at_once)
-
-
-def _nothing() -> None: ...
 
 
 def _look(held: weakref.ref[Lifecycle]) -> None:

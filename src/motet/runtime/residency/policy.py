@@ -21,6 +21,7 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
+from operator import attrgetter
 from typing import Any, Literal
 
 __all__ = ["ResidencyGroup", "ResidencyPolicy", "ResidentModel", "Swap", "Waiter"]
@@ -227,7 +228,7 @@ class ResidencyPolicy:
                 return each
         while True:
             left = (e for e in self._wanted.values() if e.state == "out" and e.groups not in blocked)
-            found = max(left, key=_waiting_rows, default=None)
+            found = max(left, key=attrgetter("waiting_rows"), default=None)
             if found is None or self._is_wanted(found):
                 return found
 
@@ -371,7 +372,3 @@ class ResidencyPolicy:
         waiters, entry.waiting, entry.waiting_rows = list(entry.waiting), deque(), 0
         self._wanted.pop(entry.key, None)
         return waiters
-
-
-def _waiting_rows(entry: ResidentModel) -> int:
-    return entry.waiting_rows

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 
@@ -33,14 +33,6 @@ _WAIT_S = 3600.0
 _ABOUT = "about.json"
 
 Blocks = Callable[[], Iterable[Columns]]
-
-
-class RowCache(Protocol):
-    """Keeps rows. `rows` fills it when it is first asked, and gives what it keeps afterwards."""
-
-    def rows(self, key: Callable[[], str], blocks: Blocks) -> RandomReader:
-        """The rows kept under a key, filled from `blocks` where there are none yet."""
-        ...
 
 
 def cache_at(where: str | os.PathLike[str], max_bytes: int | None, max_entries: int) -> RowCache:
@@ -62,7 +54,7 @@ class MemoryCache:
         self._rows: RandomReader | None = None
 
     def rows(self, key: Callable[[], str], blocks: Blocks) -> RandomReader:
-        """See `RowCache`.
+        """The rows that are kept under a key, filled from `blocks` where there are none yet.
 
         Raises:
             InputError: when the rows take more than `max_bytes`, or there are none.
@@ -94,7 +86,7 @@ class DiskCache:
         self._rows: RandomReader | None = None
 
     def rows(self, key: Callable[[], str], blocks: Blocks) -> RandomReader:
-        """See `RowCache`.
+        """See `MemoryCache.rows`.
 
         Raises:
             InputError: when the rows take more than `max_bytes`, are of no fixed size, or there are none; when another
@@ -139,6 +131,10 @@ class DiskCache:
         for entry in entries[self.max_entries - 1 :]:
             shutil.rmtree(entry, ignore_errors=True)
             (self.folder / f".{entry.name}.lock").unlink(missing_ok=True)
+
+
+RowCache: TypeAlias = MemoryCache | DiskCache
+"""Keeps rows: it is filled when it is first asked, and gives what it keeps afterwards."""
 
 
 def _write(folder: Path, blocks: Iterator[Columns], where: str) -> None:

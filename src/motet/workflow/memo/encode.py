@@ -219,10 +219,6 @@ def _ordered(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
     return value
 
 
-def _named(tree: dict[str, Any], inner: Callable[[Any], Any]) -> Any:
-    return find_class(tree["$named"])._make(map(inner, tree["fields"]))  # its constructor may take something else
-
-
 _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
     "$tuple": lambda tree, inner: tuple(map(inner, tree["$tuple"])),
     "$set": lambda tree, inner: set(map(inner, tree["$set"])),
@@ -236,7 +232,9 @@ _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
     "$numpy": _numpy,
     "$enum": lambda tree, inner: find_class(tree["$enum"])[tree["name"]],
     "$data": _data,
-    "$named": _named,
+    "$named": lambda tree, inner: find_class(tree["$named"])._make(
+        map(inner, tree["fields"])
+    ),  # which asks no constructor
 }
 
 

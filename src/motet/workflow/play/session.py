@@ -260,7 +260,7 @@ class Session:
         try:
             kept, leaves = self.cache.artifacts.keep(result, checkout)
         except Exception as error:  # noqa: BLE001  pickling a user's value may raise anything
-            alone: Callable[[], Any] = partial(_same, result)
+            alone: Callable[[], Any] = lambda: result  # noqa: E731
             if isinstance(error, OSError):
                 told = self.not_kept(error.strerror or str(error))
                 with suppress(Exception):
@@ -311,10 +311,6 @@ class Session:
         if value is None:
             raise WorkflowError(f"{promise!s} is not there: the step is {self.states[promise.node.place].state}")
         return value
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def unpicklable(error: Exception) -> str:

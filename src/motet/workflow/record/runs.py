@@ -197,10 +197,11 @@ class RunRecord:
 
     def runs(self, limit: int = 50, workflow: str = "") -> list[RunRow]:
         """The last runs, the newest first."""
-        where, values = ("where workflow=?", (workflow, limit)) if workflow else ("", (limit,))
+        return self._found("where workflow=? or ?='' order by started desc limit ?", workflow, workflow, limit)
+
+    def _found(self, rest: str, *values: Any) -> list[RunRow]:
         with self._lock:
-            rows = self._base.execute(f"select * from runs {where} order by started desc limit ?", values).fetchall()
-        return [RunRow(*row) for row in rows]
+            return [RunRow(*row) for row in self._base.execute(f"select * from runs {rest}", values)]
 
     def as_it_is(self, run: RunRow) -> RunRow:
         """A run with its true state: one that runs by the record, and whose process is gone, was `killed`."""
@@ -208,19 +209,11 @@ class RunRecord:
 
     def last_of(self, plan: str) -> RunRow | None:
         """The last run of the same workflow with the same parameters."""
-        with self._lock:
-            row = self._base.execute(
-                "select * from runs where plan=? order by started desc limit 1", (plan,)
-            ).fetchone()
-        return RunRow(*row) if row else None
+        return next(iter(self._found("where plan=? order by started desc limit 1", plan)), None)
 
     def running(self, workflow: str, plan: str) -> list[RunRow]:
         """The runs of a workflow with the same parameters that run, or were killed; of all parameters where `plan` is empty."""
-        with self._lock:
-            rows = self._base.execute(
-                "select * from runs where state='running' and workflow=? and (plan=? or ?='')", (workflow, plan, plan)
-            ).fetchall()
-        return [RunRow(*row) for row in rows]
+        return self._found("where state='running' and workflow=? and (plan=? or ?='')", workflow, plan, plan)
 
     def run(self, name: str) -> RunRow:
         """A run by its id, by the beginning of it, or the `last` one.
@@ -228,18 +221,11 @@ class RunRecord:
         Raises:
             UnknownNameError: when there is none, or several begin so.
         """
-        with self._lock:
-            if name == "last":
-                rows = self._base.execute("select * from runs order by started desc limit 1").fetchall()
-            else:
-                rows = self._base.execute(
-                    "select * from runs where id = ? or substr(id, 1, length(?)) = ? order by id = ? desc, started desc limit 20",
-                    (name, name, name, name),
-                ).fetchall()
-        if not rows or (len(rows) > 1 and rows[0][0] != name):
-            known = [row[0] for row in rows] or [each.id for each in self.runs(10)]
-            raise UnknownNameError("run", name, known)
-        return RunRow(*rows[0])
+        begins = "where id = ? or substr(id, 1, length(?)) = ? order by id = ? desc, started desc limit 20"
+        rows = self.runs(1) if name == "last" else self._found(begins, name, name, name, name)
+        if not rows or (len(rows) > 1 and rows[0].id != name):
+            raise UnknownNameError("run", name, [each.id for each in rows or self.runs(10)])
+        return rows[0]
 
     def steps_of(self, run: str) -> list[StepRow]:
         """The steps of a run, in the order in which they were called."""

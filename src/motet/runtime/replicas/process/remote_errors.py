@@ -113,17 +113,13 @@ def _same(raised: Raised) -> Exception | None:
     if not isinstance(found, type) or not issubclass(found, Exception) or not raised.state:
         return None
     args, attributes = pickle.loads(raised.state)
-    for make in (without_init, _with_init):
+    for make in (without_init, lambda kind, args: kind(*args)):
         with suppress(Exception):
             made = make(found, args)
             made.__dict__.update(attributes)
             if type(made) is found and said(made) == raised.text:
                 return made
     return None
-
-
-def _with_init(kind: type[Exception], args: tuple[Any, ...]) -> Exception:
-    return kind(*args)
 
 
 @functools.lru_cache(maxsize=256)
