@@ -272,7 +272,8 @@ class Graph(data.GraphSpec):
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
                 gives the answers back, unless `into` names an output that is there.
             options: those of `motet run` by their names in Python (`batch_rows`, `overwrite`, `only_failed`, ...), which
-                `motet.engines.local.options.Options` explains; `engine`; and `progress`: True shows how far it is; or a
+                `motet.engines.local.options.BulkOptions` explains; `engine`, `local`, `beam`, `ray`, `spark` or one that is
+                made, with its `engine_options`, a list as on the command line; and `progress`: True shows how far it is; or a
                 function, called with the rows done, the rows there are, and those failed. Without an output: `failures`,
                 `raise` or `return`, as in a call.
 
@@ -292,7 +293,7 @@ class Graph(data.GraphSpec):
     def _run(self, source: Any, output: str | Path | None, options: dict[str, Any]) -> Any:
         from motet.engines.engine import find_engine
 
-        engine = find_engine(options.pop("engine", "local"))
+        engine = find_engine(options.pop("engine", "local"), options.pop("engine_options", ()))
         dry_run = options.pop("dry_run", False)
         output = options.get("into") if output is None else output
         if output is not None:

@@ -5,16 +5,12 @@ from typing import Any
 
 import pytest
 
-from motet.engines.engine import ENGINES
+from helpers.split_engines import Here
 from motet.testing import conformance
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("engine", ["local", Here()], ids=["local", "splits"])
 def test_the_engine_conforms(check: Any, engine: Any, tmp_path: Path) -> None:
     check(engine, tmp_path)
 

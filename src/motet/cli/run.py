@@ -92,6 +92,7 @@ _EXITS = {
     "run", cls=Command, short_help="Play a graph over a data set.", epilog=_EPILOG, exits=_EXITS, starts_long=True
 )
 @click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
+@click.argument("engine_options", nargs=-1, metavar="[-- ENGINE OPTIONS]")
 @click.option(
     "--input",
     "input_",
@@ -107,7 +108,12 @@ _EXITS = {
 )
 @source_options
 @click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")
-@click.option("--engine", default="local", show_default=True, help="What runs the graph.")
+@click.option(
+    "--engine",
+    default="local",
+    show_default=True,
+    help="What runs the graph: local, beam, ray or spark.",
+)
 @click.option("--batch-rows", type=click.IntRange(1), metavar="N", help="Rows of a batch.  [default: by size and cost]")
 @click.option("--skip", type=click.IntRange(0), metavar="N", default=0, help="Leave out the first N rows.")
 @click.option("--sample", metavar="N|P%", help="Play N rows, or about P % of them, taken by chance.")
@@ -191,7 +197,7 @@ def command(
             others = [output, options["failed"] or Destination(output).failed, options["only_failed"], graph]
             _check_report(report, others, input_)
         found = load_graph(graph)
-        find_engine(options["engine"])
+        options["engine"] = find_engine(options["engine"], options.pop("engine_options"))
         garbage.look()
         ctx.obj = "; --resume goes on with what is finished"
         source = input_[0] if len(input_) == 1 else list(input_)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
-from motet.errors import UnknownNameError
+from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 
 if TYPE_CHECKING:
@@ -14,8 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["ENGINES", "Engine", "find_engine"]
 
-ENGINES = {"local": "motet.engines.local.engine:LocalEngine"}
-"""Engines by name."""
+ENGINES = {
+    "local": "motet.engines.local.engine:LocalEngine",
+    "beam": "motet.engines.beam.engine:BeamEngine",
+    "ray": "motet.engines.ray:RayEngine",
+    "spark": "motet.engines.spark:SparkEngine",
+}
+"""Engines by name; other packages add theirs by the entry point group `motet.engines`."""
 
 
 class Engine(Protocol):
@@ -37,14 +44,30 @@ class Engine(Protocol):
         ...
 
 
-def find_engine(name: str) -> Engine:
-    """The engine of this name.
+def find_engine(engine: str | Engine, arguments: Sequence[str] = ()) -> Engine:
+    """An engine, by its name or as it is.
+
+    Args:
+        engine: one of `ENGINES`, or an entry point of `motet.engines`: a class that is given its own options.
+        arguments: the engine's own options, such as `["--master", "local[2]"]`.
 
     Raises:
-        UnknownNameError: when there is none.
+        UnknownNameError: when there is none of this name.
+        InputError: when it does not know an option.
+        MissingExtraError: when what it needs is not installed.
     """
-    if name not in ENGINES:
-        raise UnknownNameError("engine", name, list(ENGINES))
-    module, _, attribute = ENGINES[name].partition(":")
-    found: Engine = getattr(importlib.import_module(module), attribute)()
+    if arguments and (engine == "local" or not isinstance(engine, str)):
+        name = engine if isinstance(engine, str) else type(engine).__name__
+        raise InputError(f"takes no options of its own here; got {' '.join(arguments)}", where=f"engine {name}")
+    if not isinstance(engine, str):
+        return engine
+    if engine in ENGINES:
+        module, _, attribute = ENGINES[engine].partition(":")
+        make = getattr(importlib.import_module(module), attribute)
+    else:
+        others = {each.name: each for each in entry_points(group="motet.engines")}
+        if engine not in others:
+            raise UnknownNameError("engine", engine, [*ENGINES, *others])
+        make = others[engine].load()
+    found: Engine = make(arguments) if arguments else make()
     return found

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
+from motet.engines.engine import ENGINES
 from motet.graph.capacity import Batching, Resources
 from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
@@ -37,7 +38,10 @@ class GraphFeature:
     asked_by_node: Callable[[Node], bool] = lambda node: False
 
 
-_ONE_PROCESS = "not yet: it has one process, and does not count them"
+_NOT_COUNTED = {
+    **dict.fromkeys(ENGINES, "not yet: its workers do not count them"),
+    "local": "not yet: it has one process, and does not count them",
+}
 
 FEATURES: tuple[GraphFeature, ...] = (
     *(GraphFeature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]
@@ -47,7 +51,7 @@ FEATURES: tuple[GraphFeature, ...] = (
     GraphFeature(
         "batch.max_wait_ms",
         "how long rows may wait to fill a call",
-        {"local": "never: in bulk there are always more rows, so none waits"},
+        dict.fromkeys(ENGINES, "never: in bulk there are always more rows, so none waits"),
         lambda model: model.batch.max_wait_ms != Batching().max_wait_ms,
     ),
     GraphFeature(
@@ -62,13 +66,13 @@ FEATURES: tuple[GraphFeature, ...] = (
     GraphFeature(
         "resources.memory",
         "memory that a replica needs",
-        {"local": _ONE_PROCESS},
+        _NOT_COUNTED,
         lambda model: bool(model.resources.memory_bytes) and model.placement != "process",
     ),
     GraphFeature(
         "resources.accelerator",
         "accelerators that a replica needs",
-        {"local": _ONE_PROCESS},
+        _NOT_COUNTED,
         lambda model: bool(model.resources.accelerator),
     ),
     GraphFeature("device", "where a model is", {}, lambda model: model.device != "cpu"),

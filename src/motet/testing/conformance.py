@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from motet.batch import Array, Column, as_column
+from motet.engines.engine import Engine
 from motet.errors import Failure, ModelFailedError
 from motet.facade import Graph, member
 from motet.input_columns import input
@@ -31,9 +32,9 @@ from motet.types import ColumnType, returns
 
 __all__ = ["CHECKS", "Bulk", "run_in_bulk"]
 
-Check = Callable[[str, Path], None]
+Check = Callable[[str | Engine, Path], None]
 CHECKS: list[Check] = []
-"""All checks: called with the name of an engine and an empty folder, they raise `AssertionError` where it fails one."""
+"""All checks: called with an engine, or its name, and an empty folder, they raise `AssertionError` where it fails one."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class Bulk:
     rows: int
 
 
-def run_in_bulk(engine: str, graph: Graph, columns: Mapping[str, Any], folder: Path, **options: Any) -> Bulk:
+def run_in_bulk(engine: str | Engine, graph: Graph, columns: Mapping[str, Any], folder: Path, **options: Any) -> Bulk:
     """Write columns to Parquet in small row groups, run the graph over the file, and read what it wrote."""
     source, output, failed = (str(folder / name) for name in ("in.parquet", "out.parquet", "failed.parquet"))
     pq.write_table(_table(graph, columns), source, row_group_size=100)
@@ -128,7 +129,7 @@ def _sums(values: Array, counts: Array) -> Array:
 
 
 @check
-def answers_are_the_same_called_and_in_bulk(engine: str, folder: Path) -> None:
+def answers_are_the_same_called_and_in_bulk(engine: str | Engine, folder: Path) -> None:
     """All kinds of nodes, and a graph inside."""
     x, user = input("x", "float32"), input("user", "string")
     one, two = (fake(Scores, f"s{n}", "float32", "float32[3]", output="p", seed=n, sharpness=0.2) for n in (1, 2))
@@ -150,7 +151,7 @@ def answers_are_the_same_called_and_in_bulk(engine: str, folder: Path) -> None:
 
 
 @check
-def rows_keep_their_order(engine: str, folder: Path) -> None:
+def rows_keep_their_order(engine: str | Engine, folder: Path) -> None:
     """Answers are in the order of the source, whatever members took how long for them."""
     x = input("x", "float32")
     arms = {"small": fake(Affine, "small"), "large": fake(Affine, "large")}
@@ -161,7 +162,7 @@ def rows_keep_their_order(engine: str, folder: Path) -> None:
 
 
 @check
-def every_row_is_answered_or_fails_once(engine: str, folder: Path) -> None:
+def every_row_is_answered_or_fails_once(engine: str | Engine, folder: Path) -> None:
     """Rows that models and functions raise on are written apart, with their place and the reason; the others are answered."""
     x = map_(_refuse_nine, input("x", "float32"), name="checked")
     members = {"a": fake(Failing, "a", bad=[3.0, 5.0]), "b": fake(Failing, "b", bad=[5.0], scale=2.0)}
@@ -179,7 +180,7 @@ def every_row_is_answered_or_fails_once(engine: str, folder: Path) -> None:
 
 
 @check
-def a_model_that_fails_on_everything_ends_the_run(engine: str, folder: Path) -> None:
+def a_model_that_fails_on_everything_ends_the_run(engine: str | Engine, folder: Path) -> None:
     """Its own error ends the run, instead of a failure a row."""
     graph = Graph("broken", {"y": model(fake(Failing, "broken"), input("x", "float32"), name="asked")})
     said = ""
@@ -192,7 +193,7 @@ def a_model_that_fails_on_everything_ends_the_run(engine: str, folder: Path) -> 
 
 
 @check
-def nulls_fail_unless_there_is_a_default(engine: str, folder: Path) -> None:
+def nulls_fail_unless_there_is_a_default(engine: str | Engine, folder: Path) -> None:
     """A null fails its row; a default stands in for it; the default None lets it through."""
     x, y, text = input("x", "float32"), input("y", "float32", default=7), input("text", "string", default=None)
     graph = Graph("nulls", {"x": x, "y": y, "text": text})
@@ -204,7 +205,7 @@ def nulls_fail_unless_there_is_a_default(engine: str, folder: Path) -> None:
 
 
 @check
-def rows_that_differ_in_shape_are_answered(engine: str, folder: Path) -> None:
+def rows_that_differ_in_shape_are_answered(engine: str | Engine, folder: Path) -> None:
     """Rows of a varying axis, bytes and texts come out as they went in, or as the model made them."""
     rows = [np.full(length % 5, length, dtype=np.float32) for length in range(230)]
     x, key, raw = input("x", "float32[?]"), input("key", "string"), input("raw", "bytes")
@@ -220,7 +221,7 @@ def rows_that_differ_in_shape_are_answered(engine: str, folder: Path) -> None:
 
 
 @check
-def no_rows_make_an_output_without_rows(engine: str, folder: Path) -> None:
+def no_rows_make_an_output_without_rows(engine: str | Engine, folder: Path) -> None:
     """An empty source is no mistake."""
     graph = Graph("nothing", {"y": model(fake(Affine, "a"), input("x", "float32"))})
     bulk = run_in_bulk(engine, graph, {"x": np.zeros(0, dtype=np.float32)}, folder)
@@ -228,7 +229,7 @@ def no_rows_make_an_output_without_rows(engine: str, folder: Path) -> None:
 
 
 @check
-def rows_that_all_fail_leave_an_output_without_rows(engine: str, folder: Path) -> None:
+def rows_that_all_fail_leave_an_output_without_rows(engine: str | Engine, folder: Path) -> None:
     """Where no row can be answered the failures are still written."""
     graph = Graph("all_fail", {"y": model(fake(Affine, "a"), input("x", "float32"))})
     x_values: list[Any] = [None] * 20

@@ -1,5 +1,6 @@
-"""Apache Beam: graphs inside other people's pipelines.
+"""Apache Beam: graphs inside other people's pipelines, and whole jobs.
 
+engine.py       whole jobs, over splits
 transform.py    `Graph.as_ptransform()`: which types go in and out
 play.py         what workers do: rows are held until a batch is full or the bundle ends, and keep their windows, times and keys
 rows.py         rows of Python (dicts, named tuples, Beam rows) as batches and back

@@ -77,7 +77,7 @@ class FolderParts:
         self.path, self._work, self._format, self._added = path.rstrip("/"), work, format, added
         self.first = 0 if added is None else added.first
         self._files, self._folder = file_system(self.path)
-        self._names: list[str] = []
+        self._staged: dict[str, str] = {}
 
     def check(self, schema: pa.Schema) -> None:
         """See that the format holds columns, and that the folder has no files that no run wrote: parts would be lost among them.
@@ -118,11 +118,18 @@ class FolderParts:
 
     def open(self, folder: str, number: int, schema: pa.Schema) -> CountingWriter:
         """A writer of the part of this number, in a folder of the output, which ends with a slash where it is another one."""
-        name = f"{folder}part-{number:05d}.{self._format}"
+        name = self._name(folder, number)
         path, where = self._work.part(name), f"{self.path}/{name}"
         target = DiskTarget(path, where=where) if self._files is None else StoreTarget(where, self._files, path, None)
-        self._names.append(name)
+        self._staged[name] = path
         return open_writer(where, schema, format=self._format, target=target)
+
+    def take(self, number: int, path: str) -> None:
+        """Have a file of the output's file system, which somebody else has written, as the part of this number."""
+        self._staged[self._name("", number)] = path
+
+    def _name(self, folder: str, number: int) -> str:
+        return f"{folder}part-{number:05d}.{self._format}"
 
     def publish(self, rows: int, end: int) -> None:
         """Put all parts where they belong, in place of those of an earlier result or beside them.
@@ -136,7 +143,7 @@ class FolderParts:
         old = [name for name in there if self._is_old(name)]
         kept = sum(_PART.fullmatch(name) is not None for name in there) - len(old)
         before = 0 if self._added is None else self._added.rows
-        marks = {FINISHED: json.dumps({"parts": kept + len(self._names), "rows": before + rows}) + "\n"}
+        marks = {FINISHED: json.dumps({"parts": kept + len(self._staged), "rows": before + rows}) + "\n"}
         if self._added is not None:
             marks = {DONE: self._added.record(end), **marks}
         gone = [FINISHED] if self._added is not None else [FINISHED, DONE]
@@ -155,9 +162,9 @@ class FolderParts:
     def _publish(self, folder: Path, gone: Sequence[str], old: Sequence[str], marks: Mapping[str, str]) -> None:
         for name in (*gone, *old):
             (folder / name).unlink(missing_ok=True)
-        for name in self._names:
+        for name, path in self._staged.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(self._work.part(name), folder / name)
+            os.replace(path, folder / name)
         for name in sorted({os.path.dirname(name) for name in old}, key=len, reverse=True):
             while name:
                 with suppress(OSError):  # a folder that is not empty, or that is gone
@@ -170,17 +177,17 @@ class FolderParts:
             target.publish()
 
     def _publish_in_store(self, gone: Sequence[str], old: Sequence[str], marks: Mapping[str, str]) -> None:
-        staged = [self._work.part(name) for name in self._names]
+        staged = list(self._staged.values())
         for names in (gone, old):
             remove_files(self._files, [f"{self._folder}/{name}" for name in names])
-        self._files.copy(staged, [f"{self._folder}/{name}" for name in self._names])
+        self._files.copy(staged, [f"{self._folder}/{name}" for name in self._staged])
         for name, text in marks.items():
             self._files.pipe_file(f"{self._folder}/{name}", text.encode())
         remove_files(self._files, staged)
 
     def discard(self) -> None:
         """Leave none."""
-        staged, self._names = [self._work.part(name) for name in self._names], []
+        staged, self._staged = list(self._staged.values()), {}
         with asking(self.path, self._files):
             if self._files is not None:
                 remove_files(self._files, staged)

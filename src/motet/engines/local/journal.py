@@ -19,9 +19,9 @@ from motet.engines.local.manifest import Manifest
 from motet.engines.local.work import WorkFolder
 from motet.errors import Failure, ResumeError
 
-__all__ = ["NOTE", "JournalPiece", "PieceJournal"]
+__all__ = ["MANIFEST", "NOTE", "JournalPiece", "PieceJournal"]
 
-_MANIFEST, NOTE = "_manifest.json", "_note.json"
+MANIFEST, NOTE = "_manifest.json", "_note.json"
 
 
 @dataclass(frozen=True)
@@ -70,14 +70,14 @@ class PieceJournal:
         except BaseException:
             folder.release(empty=False)
             raise
-        self.is_there = _MANIFEST in self._found
+        self.is_there = MANIFEST in self._found
         self._manifest: Callable[[], Manifest] | None = None
         self._written = ""
 
     def begin(self, manifest: Callable[[], Manifest]) -> None:
         """Begin anew: nothing of an earlier run counts from here on."""
         if self.is_there:
-            self.folder.remove([_MANIFEST])
+            self.folder.remove([MANIFEST])
         self.folder.remove(self._found)
         self._found, self.is_there = [], False
         self.keep(manifest)
@@ -89,7 +89,7 @@ class PieceJournal:
         """
         self._manifest = manifest
         counted = [piece.name for piece in self.pieces()]
-        self.folder.remove({*self._found} - {*counted, _MANIFEST, NOTE})
+        self.folder.remove({*self._found} - {*counted, MANIFEST, NOTE})
         self._found = counted
 
     def manifest(self) -> Manifest:
@@ -99,7 +99,7 @@ class PieceJournal:
             ResumeError: when the manifest cannot be read.
         """
         try:
-            with self.folder.reading(_MANIFEST) as file:
+            with self.folder.reading(MANIFEST) as file:
                 return Manifest.from_json(file.read().decode())
         except (OSError, ValueError, TypeError, KeyError) as error:
             raise ResumeError(
@@ -127,6 +127,13 @@ class PieceJournal:
                 found.append(piece)
         return found
 
+    def write_manifest(self) -> None:
+        """Write the manifest where it has changed."""
+        if self._manifest is not None and (text := self._manifest().to_json()) != self._written:
+            with self.folder.writing(MANIFEST) as file:
+                file.write(text.encode())
+            self._written, self.is_there = text, True
+
     def commit(self, piece: JournalPiece, answers: Sequence[pa.RecordBatch], failures: Sequence[Failure]) -> None:
         """Make a piece count.
 
@@ -134,10 +141,7 @@ class PieceJournal:
             RunError: when it cannot be written, or another run holds the folder now.
         """
         self.folder.check()
-        if self._manifest is not None and (text := self._manifest().to_json()) != self._written:
-            with self.folder.writing(_MANIFEST) as file:
-                file.write(text.encode())
-            self._written, self.is_there = text, True
+        self.write_manifest()
         with self.folder.writing(piece.name) as file:
             if failures:
                 self._write(file, [failures_table(failures)])
@@ -163,7 +167,7 @@ class PieceJournal:
     def remove(self) -> None:
         """The run is finished: nothing is left to go on with. The manifest goes first, so that no half of it counts."""
         if self.is_there:
-            self.folder.remove([_MANIFEST])
+            self.folder.remove([MANIFEST])
         self.is_there = False
         self.release()
 

@@ -34,6 +34,7 @@ class Manifest:
         row_ids: the column of the ids of rows; None for none.
         output: the format that is written.
         sizes: rows a call has, of the models whose answers depend on what shares the call.
+        split_bytes: what a part of the input has at most that a worker reads by itself; None where one process reads all.
     """
 
     graph: str
@@ -45,6 +46,7 @@ class Manifest:
     row_ids: str | None
     output: str
     sizes: Mapping[str, int]
+    split_bytes: int | None = None
 
     def to_json(self) -> str:
         """The manifest as a file holds it."""
@@ -80,6 +82,7 @@ _CHECKED = {
     "kept": "the columns that are kept",
     "row_ids": "--row-ids",
     "output": "the format of the output",
+    "split_bytes": "how the engine cuts the input",
 }
 
 

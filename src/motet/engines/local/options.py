@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from motet.engines.local.destination import Destination
 from motet.engines.local.selection import RowShard, Sample, Selection, count_or_part
@@ -18,6 +18,9 @@ from motet.io.target import is_stream
 from motet.system.limits import num_cores
 from motet.system.progress import Progress
 from motet.types import ColumnType
+
+if TYPE_CHECKING:
+    from motet.engines.engine import Engine
 
 __all__ = ["BulkOptions", "MaxFailures", "Progress", "RunOptions"]
 
@@ -219,9 +222,10 @@ class BulkOptions:
 
 
 class RunOptions(TypedDict, total=False):
-    """The keywords of `Graph.run`: the fields of `BulkOptions`, which says what they mean, and the engine that runs it."""
+    """The keywords of `Graph.run`: the fields of `BulkOptions`, which says what they mean; and what runs it, with its options."""
 
-    engine: str
+    engine: str | Engine
+    engine_options: Sequence[str]
     failed: str | None
     batch_rows: int | None
     skip: int

@@ -24,7 +24,7 @@ from motet.io.stream import Stream
 if TYPE_CHECKING:
     from motet.engines.local.folder_output import Added
 
-__all__ = ["ResultWriter", "RowCounts", "open_output"]
+__all__ = ["ResultWriter", "RowCounts", "check_failures", "failure_file", "open_output"]
 
 
 @dataclass
@@ -71,7 +71,7 @@ class ResultWriter:
         schema = self._run.layout.schema()
         if schema is not None:
             self._output.open(schema)
-        self._failures = _failure_file(self._run, self._journal)
+        self._failures = failure_file(self._run, self._journal)
 
     @property
     def failures(self) -> FailureFile:
@@ -183,14 +183,11 @@ class ResultWriter:
         yield from waiting
 
     def _check_failures(self, *, finished: bool) -> None:
-        allowed, counts = self._run.options.allowed, self.counts
-        if allowed and allowed.exceeded(counts.failed, counts.rows, self._run.total, finished=finished):
+        try:
+            check_failures(self._run, self.counts.rows, self.counts.failed, finished=finished)
+        except TooManyFailuresError:
             self._pending.commit(self._journal)
-            raise TooManyFailuresError(
-                f"{counts.failed:,} of {counts.rows:,} rows failed, more than {allowed} are too many",
-                where=self._run.output,
-                hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
-            )
+            raise
 
     def _tell(self) -> None:
         if self._run.options.progress:
@@ -237,6 +234,21 @@ class ResultWriter:
             self._failures.abort()
 
 
+def check_failures(run: PreparedRun, rows: int, failed: int, *, finished: bool) -> None:
+    """See that no more rows have failed than may.
+
+    Raises:
+        TooManyFailuresError: when more have.
+    """
+    allowed = run.options.allowed
+    if allowed and allowed.exceeded(failed, rows, run.total, finished=finished):
+        raise TooManyFailuresError(
+            f"{failed:,} of {rows:,} rows failed, more than {allowed} are too many",
+            where=run.output,
+            hint="the failures so far are in the unfinished run; look at one with motet explain, or allow more with --max-failures",
+        )
+
+
 def open_output(run: PreparedRun, journal: PieceJournal, beginning: Beginning, counts: RowCounts) -> Output:
     """What the answers of a run are written to.
 
@@ -274,7 +286,8 @@ def _added(run: PreparedRun, counts: RowCounts) -> Added | None:
     return Added(appending.first_part, appending.done.num_answered, appending.check, record)
 
 
-def _failure_file(run: PreparedRun, journal: PieceJournal) -> FailureFile:
+def failure_file(run: PreparedRun, journal: PieceJournal) -> FailureFile:
+    """The file that the failures of a run go to."""
     failed = run.options.failures_path or run.destination.failed
     return FailureFile(
         None if failed is None else place_of(failed).plain,

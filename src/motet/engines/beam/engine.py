@@ -1,0 +1,41 @@
+"""Beam, for whole jobs: a split is an element, which a runner may bundle, retry and speculate on as it likes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from motet.engines.splits.engine import EngineOptions, SplitEngine
+from motet.errors import MissingExtraError
+
+__all__ = ["BeamEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class BeamEngine(SplitEngine):
+    """Runs splits as a pipeline of Beam, on the runner that its options name.
+
+    Args:
+        arguments: Beam's pipeline options, such as `--runner FlinkRunner`; and `--split-bytes`.
+    """
+
+    name = "beam"
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        try:
+            import apache_beam
+        except ImportError as error:
+            raise MissingExtraError("apache-beam", "beam", "the engine beam") from error
+        found, self._arguments = EngineOptions(self.name).parse_known_args(arguments)
+        self.split_bytes = found.split_bytes
+        self._beam: Any = apache_beam
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """See `SplitEngine.map`; a pipeline brings no results back."""
+        beam = self._beam
+        options = beam.options.pipeline_options.PipelineOptions(self._arguments)
+        with beam.Pipeline(options=options) as pipeline:
+            _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | beam.Map(function)
+        return iter(())

@@ -1,0 +1,94 @@
+"""Ray: a split is a task. Ray plays tasks of workers and nodes that die again, and keeps processes, and what they loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from motet.engines.splits.engine import EngineOptions, SplitEngine
+from motet.errors import InputError, MissingExtraError
+
+__all__ = ["RayEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+RETRIES = 3
+"""Times that a task is played again whose process or node died, or that something kept from its data."""
+MOST_WAITING = 1000
+"""Tasks that Ray holds at a time."""
+
+
+class RayEngine(SplitEngine):
+    """Runs splits as tasks on Ray: the cluster that the program is connected to, that of an address, or one begun here.
+
+    Args:
+        arguments: `--address ADDRESS` of a cluster; `--num-cpus N` and `--num-gpus N`, what a task has to itself (1 and 0);
+            `--split-bytes`.
+    """
+
+    name = "ray"
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        try:
+            import ray
+        except ImportError as error:
+            raise MissingExtraError("ray", "ray", "the engine ray") from error
+        options = EngineOptions(self.name)
+        options.add_argument("--address")
+        options.add_argument("--num-cpus", type=float, default=1.0)
+        options.add_argument("--num-gpus", type=float, default=0.0)
+        self._options = options.parse_args(arguments)
+        self.split_bytes = self._options.split_bytes
+        self._ray: Any = ray
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """See `SplitEngine.map`."""
+        ray = self._ray
+        begun = not ray.is_initialized()
+        if begun:
+            path = os.environ.get("PYTHONPATH", "")
+            ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+        try:
+            self._check_room()
+            yield from self._mapped(function, items)
+        finally:
+            if begun:
+                ray.shutdown()
+
+    def _check_room(self) -> None:
+        """See that a node has what a task asks for: else all would wait for ever.
+
+        Raises:
+            InputError: when none has.
+        """
+        wanted = {"CPU": self._options.num_cpus, "GPU": self._options.num_gpus}
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        if not any(all(node.get(name, 0.0) >= count for name, count in wanted.items()) for node in nodes):
+            said = ", ".join(f"{count:g} {name}" for name, count in wanted.items())
+            hint = "ask for less with --num-cpus and --num-gpus, or start a node that has it"
+            raise InputError(f"no node has what a task asks for: {said}", where="engine ray", hint=hint)
+
+    def _mapped(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        ray, options = self._ray, self._options
+        call = ray.remote(_call).options(
+            num_cpus=options.num_cpus, num_gpus=options.num_gpus, max_retries=RETRIES, retry_exceptions=True
+        )
+        shared, left = ray.put(function), iter(items)
+        waiting: list[Any] = []
+        try:
+            while True:
+                waiting += [call.remote(shared, item) for item in islice(left, MOST_WAITING - len(waiting))]
+                if not waiting:
+                    return
+                done, waiting = ray.wait(waiting)
+                yield from ray.get(done)
+        finally:
+            for each in waiting:
+                ray.cancel(each, force=True)
+
+
+def _call(function: Callable[[T], R], item: T) -> R:
+    return function(item)

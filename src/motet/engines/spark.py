@@ -1,0 +1,124 @@
+"""Spark: a split is a partition of one element. Spark plays those of executors that die again."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from motet.engines.splits.engine import EngineOptions, SplitEngine
+from motet.errors import MissingExtraError
+
+__all__ = ["SparkEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+LOOK_S = 0.1
+"""How often the driver looks for what came back."""
+
+
+class SparkEngine(SplitEngine):
+    """Runs splits as a job of Spark: in the session that the program has, or in one that is begun.
+
+    Args:
+        arguments: `--master URL`, `--conf KEY=VALUE` (may be repeated), `--split-bytes`.
+    """
+
+    name = "spark"
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        try:
+            import pyspark
+        except ImportError as error:
+            raise MissingExtraError("pyspark", "spark", "the engine spark") from error
+        options = EngineOptions(self.name)
+        options.add_argument("--master")
+        options.add_argument("--conf", action="append", default=[], type=_pair)
+        self._options = options.parse_args(arguments)
+        self.split_bytes = self._options.split_bytes
+        self._spark: Any = pyspark
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """See `SplitEngine.map`."""
+        begun = self._spark.SparkContext._active_spark_context is None
+        context = self._context()
+        try:
+            yield from self._mapped(context, function, items)
+        finally:
+            if begun:
+                context.stop()
+
+    def _context(self) -> Any:
+        """The context that is there, or one that is begun, whose workers have this Python."""
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+        conf = self._spark.SparkConf().setAppName("motet").set("spark.ui.showConsoleProgress", "false")
+        if self._options.master:
+            conf.setMaster(self._options.master)
+        conf.set("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+        conf.setAll(self._options.conf)
+        return self._spark.SparkContext.getOrCreate(conf)
+
+    def _mapped(self, context: Any, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Results come back through an accumulator, as each task ends, and not when all have."""
+        results = context.accumulator([], _lists(self._spark))
+        job, group = _Job(context, function, items, results), f"motet-{id(results)}"
+        thread = self._spark.InheritableThread(target=job.run, args=(group,))
+        thread.start()
+        given = 0
+        try:
+            while True:
+                alive = thread.is_alive()
+                found = list(results.value)
+                yield from found[given:]
+                given = len(found)
+                if not alive:
+                    break
+                thread.join(LOOK_S)
+        finally:
+            if thread.is_alive():
+                context.cancelJobGroup(group)
+                thread.join()
+        if job.error is not None:
+            raise job.error
+
+
+class _Job:
+    """A job that a thread waits for."""
+
+    def __init__(self, context: Any, function: Callable[[T], R], items: Sequence[T], results: Any) -> None:
+        self._context, self._items = context, items
+        self._play = lambda item: results.add([function(item)])
+        self.error: Exception | None = None
+
+    def run(self, group: str) -> None:
+        """Play all items."""
+        try:
+            self._context.setJobGroup(group, "motet", interruptOnCancel=True)
+            self._context.parallelize(self._items, len(self._items)).foreach(self._play)
+        except Exception as error:  # noqa: BLE001 (told by whoever waits for it)
+            self.error = error
+
+
+def _lists(spark: Any) -> Any:
+    """How Spark adds up lists."""
+
+    class Lists(spark.AccumulatorParam):  # type: ignore[misc]
+        def zero(self, value: list[Any]) -> list[Any]:
+            return []
+
+        def addInPlace(  # noqa: N802 (the name that Spark calls)
+            self, one: list[Any], other: list[Any]
+        ) -> list[Any]:
+            one.extend(other)
+            return one
+
+    return Lists()
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise ValueError(text)
+    return key, value

@@ -1,0 +1,113 @@
+"""What an engine for a cluster is: it calls a function for every task, at least once; the rest is here."""
+
+from __future__ import annotations
+
+import argparse
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from motet.engines.local.prepared import prepared
+from motet.engines.splits.run import SplitRun, check_options
+from motet.errors import InputError
+from motet.graph.check import CheckedGraph
+from motet.graph.fields import read_bytes
+
+if TYPE_CHECKING:
+    from motet.engines.local.estimate import Estimate
+    from motet.engines.local.report import RunReport
+
+__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+SPLIT_BYTES = 16 << 20
+"""What a split has at most, where the source can be cut so."""
+
+
+class SplitEngine(ABC):
+    """An engine whose workers read, play and write splits of a source by themselves.
+
+    Its workers have the same packages as this process, and reach the input, the output and the models.
+
+    Args:
+        arguments: the engine's own options, as they stand behind `--` in `motet run`.
+
+    Attributes:
+        name: what people call it.
+        split_bytes: what a split has at most.
+    """
+
+    name = "splits"
+    split_bytes: int = SPLIT_BYTES
+
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
+        if arguments:
+            raise InputError(f"takes no options of its own; got {' '.join(arguments)}", where=f"engine {self.name}")
+
+    @abstractmethod
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """Call a function for each item in workers, and give what it returns, in any order.
+
+        It may be called again for an item, also while another call for it goes on; a worker that dies costs its call. An engine
+        that cannot bring results back gives none: then they are read where the function left them.
+
+        Args:
+            function: pickles, and keeps what it loads in its process, for the next call there.
+            items: pickle.
+        """
+
+    def run(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> RunReport:
+        """Play every row of a source and write the answers.
+
+        Args:
+            checked: the graph.
+            source: what `motet.io.open_source` takes, and workers can read by themselves.
+            output: a folder, which has a part for each split, or a file, which is put together last.
+            options: the fields of `BulkOptions`, but for what needs one process.
+
+        Raises:
+            InputError: when the source, the output or an option cannot be used.
+            RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
+        """
+        check_options(self.name, options)
+        with prepared(checked, source, output, options) as run:
+            return SplitRun(run, self.name, self.map, self.split_bytes).play()
+
+    def estimate(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> Estimate:
+        """Check what a run checks, and play its first rows in this process to tell what they would take here.
+
+        Args and errors are those of `run`.
+        """
+        from motet.engines.local.dry_run import dry_run  # few runs are dry
+
+        check_options(self.name, options)
+        with prepared(checked, source, output, options) as run:
+            return dry_run(run)
+
+
+class EngineOptions(argparse.ArgumentParser):
+    """Reads an engine's own options: `--split-bytes 16MiB`, and what the engine adds.
+
+    Args:
+        engine: the engine's name.
+    """
+
+    def __init__(self, engine: str) -> None:
+        super().__init__(prog=f"motet run --engine {engine} --", add_help=False, allow_abbrev=False)
+        self._engine = engine
+        self.add_argument("--split-bytes", type=_bytes, default=SPLIT_BYTES)
+
+    def error(self, message: str) -> Any:
+        """Tell of an option that is wrong.
+
+        Raises:
+            InputError: always.
+        """
+        known = " ".join(self.format_usage().partition("-- ")[2].split())
+        raise InputError(message, where=f"engine {self._engine}", hint=f"known: {known}")
+
+
+def _bytes(text: str) -> int:
+    return max(1, int(text) if text.isdecimal() else read_bytes(text, "--split-bytes"))

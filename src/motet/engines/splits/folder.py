@@ -1,0 +1,208 @@
+"""The folder beside an output that workers write to: parts, failures, and last a record of each split that is done.
+
+Every attempt at a split writes files of its own, and then the record under a name that the split alone decides. So an attempt
+that is repeated, doubled or killed changes nothing: one record counts, and what it names is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from motet.engines.local.journal import MANIFEST, PieceJournal
+from motet.engines.local.manifest import Manifest
+from motet.errors import MotetError, RunError
+from motet.io import open_writer
+from motet.io.files import FoundFile
+from motet.io.places import place_of
+from motet.io.sink import CountingWriter
+from motet.io.target import target_of, writing
+
+__all__ = ["SplitFolder", "SplitJournal", "SplitResult"]
+
+_RECORD = re.compile(r"_split-(\d+)\.json")
+_ARROW = "rows"
+"""Parts of a file that is put together later: Arrow's stream format, as a journal has it, which keeps every type."""
+
+
+@dataclass(frozen=True)
+class SplitResult:
+    """What became of a split.
+
+    Attributes:
+        number: of its task.
+        rows: rows that were played.
+        failed: those that failed.
+        part: the file of the answers, in the folder.
+        failures: that of the failures; empty where no row failed.
+        worker: the process that played it.
+        error: why it cannot be played, on which the run ends; None where it was.
+    """
+
+    number: int
+    rows: int = 0
+    failed: int = 0
+    part: str = ""
+    failures: str = ""
+    worker: str = ""
+    error: MotetError | None = None
+
+    @property
+    def answered(self) -> int:
+        """Rows that were answered."""
+        return self.rows - self.failed
+
+
+class SplitFolder:
+    """The folder as a worker has it.
+
+    Args:
+        where: a path or a URL.
+
+    Raises:
+        RunError: when this process does not find it.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        if not self._holds(MANIFEST):
+            raise RunError(
+                "is not found in a worker",
+                where=where,
+                hint="write the output to a disk that all workers share, or to an object store",
+            )
+        self._attempt = uuid.uuid4().hex[:12]
+
+    def _holds(self, name: str) -> bool:
+        return place_of(f"{self.where}/{name}").exists()
+
+    def done(self, number: int) -> SplitResult | None:
+        """What an attempt has said of a split, if one has finished."""
+        name = _record_of(number)
+        if not self._holds(name):
+            return None
+        found = SplitResult(**_read(self.where, name))
+        return found if self._holds(found.part) else None
+
+    def open(self, kind: str, number: int, schema: pa.Schema, format: str | None) -> tuple[str, CountingWriter]:
+        """The name and the writer of a file of this attempt; of no format it is as `rows_of` reads it."""
+        name = f"_{kind}-{number:05d}-{self._attempt}.{format or _ARROW}"
+        where = f"{self.where}/{name}"
+        return name, _RowsWriter(where, schema) if format is None else open_writer(where, schema, format=format)
+
+    def commit(self, result: SplitResult) -> None:
+        """Make an attempt count."""
+        self._put(_record_of(result.number), {key: value for key, value in asdict(result).items() if key != "error"})
+
+    def give_up(self, number: int, error: MotetError) -> None:
+        """Say why a split cannot be played, for drivers that workers cannot tell."""
+        self._put(_error_of(number), {"what": error.what, "where": error.where, "hint": error.hint})
+
+    def _put(self, name: str, said: Mapping[str, Any]) -> None:
+        place = place_of(f"{self.where}/{name}")
+        target = target_of(place, f"{place.path.removesuffix(name)}.{name}-{self._attempt}")
+        try:
+            with writing(self.where), target.open() as file:
+                file.write(json.dumps(said).encode())
+            target.publish()
+        except BaseException:
+            target.discard()
+            raise
+
+
+class _RowsWriter:
+    """Writes record batches as they are; see `BatchWriter`."""
+
+    def __init__(self, where: str, schema: pa.Schema) -> None:
+        self._where, self._target, self.rows = where, target_of(where), 0
+        self._file = self._target.open()
+        self._out = pa.ipc.new_stream(self._file, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take a batch."""
+        with writing(self._where):
+            self._out.write_batch(batch)
+        self.rows += len(batch)
+
+    def close(self) -> None:
+        """Let the file appear."""
+        with writing(self._where):
+            self._out.close()
+            self._file.close()
+        self._target.publish()
+
+    def abort(self) -> None:
+        """Leave no file."""
+        self._file.close()
+        self._target.discard()
+
+
+class SplitJournal(PieceJournal):
+    """The folder as the driver has it, which alone holds it."""
+
+    def put_manifest(self, manifest: Manifest, *, goes_on: bool) -> None:
+        """Say what the run is, before any worker asks. Files that no record names go.
+
+        Args:
+            manifest: of the run.
+            goes_on: whether what is done counts.
+        """
+        if not goes_on:
+            self.begin(lambda: manifest)
+        self._manifest = lambda: manifest
+        self.write_manifest()
+        results = self.results()
+        named = {name for each in results for name in (_record_of(each.number), each.part, each.failures)}
+        self.folder.remove(name for name in self._found if name not in named and name[0] == "_" and name != MANIFEST)
+
+    def results(self) -> list[SplitResult]:
+        """What earlier parts of the run have finished."""
+        found = [SplitResult(**_read(self.folder.where, name)) for name in self._found if _RECORD.fullmatch(name)]
+        return [each for each in found if each.part in self._found]
+
+    def result(self, number: int) -> SplitResult | None:
+        """What a worker has said of a split; None where none has."""
+        for name in (_record_of(number), _error_of(number)):
+            if place_of(f"{self.folder.where}/{name}").exists():
+                said = _read(self.folder.where, name)
+                return SplitResult(number, error=RunError(**said)) if "what" in said else SplitResult(**said)
+        return None
+
+    def path(self, name: str) -> str:
+        """A file of the folder, in the output's file system."""
+        return place_of(f"{self.folder.where}/{name}").path
+
+    def rows_of(self, name: str) -> Iterator[pa.RecordBatch]:
+        """The record batches of a file that was opened without a format."""
+        with _opened(self.folder.where, name) as file:
+            yield from pa.ipc.open_stream(file)
+
+
+def _record_of(number: int) -> str:
+    return f"_split-{number:05d}.json"
+
+
+def _error_of(number: int) -> str:
+    return f"_error-{number:05d}.json"
+
+
+def _read(folder: str, name: str) -> dict[str, Any]:
+    with _opened(folder, name) as file:
+        return dict(json.loads(file.read()))
+
+
+@contextmanager
+def _opened(folder: str, name: str) -> Iterator[Any]:
+    place = place_of(f"{folder}/{name}")
+    file = FoundFile(place.path, place.fs).open()
+    try:
+        yield file
+    finally:
+        file.close()

@@ -1,0 +1,169 @@
+"""What a worker does with one split: reads it, plays it, and commits what came out."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+
+import numpy as np
+import pyarrow as pa
+
+from motet.batch import Indices
+from motet.engines.batch_worker import BatchWorker
+from motet.engines.job import Job
+from motet.engines.local.rows import MOST_BYTES
+from motet.engines.local.selection import Chosen
+from motet.engines.splits.folder import SplitFolder, SplitResult
+from motet.errors import MotetError
+from motet.io.sink import CountingWriter
+from motet.io.splits import Split
+from motet.io.stream import join
+
+__all__ = ["SplitPlan", "SplitTask", "play_split"]
+
+TRIED_ROWS = 4
+"""Rows of each split that others show to a model which fails on everything."""
+
+
+@dataclass(frozen=True)
+class SplitTask:
+    """A split, and which of its rows are played.
+
+    Attributes:
+        number: of the task; its part is named by it.
+        split: where its rows are read.
+        chosen: which rows of the source are played, those of other splits among them; None for all.
+    """
+
+    number: int
+    split: Split
+    chosen: Chosen | None = None
+
+    @property
+    def ids(self) -> Indices:
+        """The rows that are played."""
+        ids = np.arange(self.split.first, self.split.first + self.split.rows)
+        return ids if self.chosen is None else ids[self.chosen.has(ids)]
+
+    def read(self, rows: int, columns: Sequence[str]) -> Iterator[tuple[Indices, pa.RecordBatch]]:
+        """Batches of these rows, with their ids."""
+        if self.chosen is None:
+            return self.split.batches(rows, columns, MOST_BYTES)
+        return self.split.batches_at(self.ids, rows, columns, MOST_BYTES)
+
+
+@dataclass(frozen=True)
+class SplitPlan:
+    """What all splits of a run share.
+
+    Attributes:
+        pickled: the job, which is unpickled when modules can be found.
+        folder: where parts go until all are there.
+        format: of the parts, see `motet.io.open_writer`; None where they are put together to a file.
+        elsewhere: some splits from all over the source.
+        path: where modules are found.
+    """
+
+    pickled: bytes
+    folder: str
+    format: str | None
+    elsewhere: tuple[SplitTask, ...] = ()
+    path: tuple[str, ...] = ()
+
+    @cached_property
+    def job(self) -> Job:
+        """What plays."""
+        return _job_of(self.pickled)
+
+    def rows_elsewhere(self) -> tuple[pa.RecordBatch, Indices] | None:
+        """A few rows from all over the source, with their ids."""
+        found = []
+        for task in self.elsewhere:
+            ids = task.ids
+            ids = ids[:: max(1, len(ids) // TRIED_ROWS)][:TRIED_ROWS]
+            found += list(task.split.batches_at(ids, TRIED_ROWS, self.job.columns))
+        return (join([read for _, read in found]), np.concatenate([ids for ids, _ in found])) if found else None
+
+
+def play_split(plan: SplitPlan, task: SplitTask) -> SplitResult:
+    """Read a split, play it, and write its part and its failures; a split that is done stays so.
+
+    It may be called again for the same task, at the same time too, and killed at any moment.
+
+    Returns:
+        What became of it. What no other attempt would mend is an error in it.
+
+    Raises:
+        MotetError: which another attempt may mend, or another worker that finds the folder.
+    """
+    sys.path += [each for each in plan.path if each not in sys.path]
+    folder = SplitFolder(plan.folder)
+    try:
+        return folder.done(task.number) or _played(plan, task, folder)
+    except MotetError as error:
+        if error.retryable:
+            raise
+        folder.give_up(task.number, error)
+        return SplitResult(task.number, error=error)
+
+
+@lru_cache(maxsize=4)
+def _job_of(pickled: bytes) -> Job:
+    job: Job = pickle.loads(pickled)
+    return job
+
+
+def _played(plan: SplitPlan, task: SplitTask, folder: SplitFolder) -> SplitResult:
+    job = plan.job
+    worker = BatchWorker.shared(job, plan.rows_elsewhere)
+    writer = _PartWriter(plan, task.number, folder)
+    try:
+        for ids, read in task.read(job.batch_rows, job.columns):
+            writer.write(len(ids), *worker.play(read, ids))
+        return writer.commit()
+    except BaseException:
+        writer.abort()
+        raise
+
+
+class _PartWriter:
+    """Writes what a split gave."""
+
+    def __init__(self, plan: SplitPlan, number: int, folder: SplitFolder) -> None:
+        self._number, self._folder, self._rows = number, folder, 0
+        self._part, self._answers = folder.open("part", number, plan.job.answers_schema, plan.format)
+        self._open_failures = partial(folder.open, "failed", number, plan.job.failures_schema, None)
+        self._failures: tuple[str, CountingWriter] | None = None
+
+    def write(self, rows: int, answers: pa.RecordBatch, failures: pa.RecordBatch) -> None:
+        """Take what so many rows gave."""
+        self._rows += rows
+        if len(answers):
+            self._answers.write(answers)
+        if len(failures):
+            self._failures = self._failures or self._open_failures()
+            self._failures[1].write(failures)
+
+    def commit(self) -> SplitResult:
+        """Put it where the driver finds it."""
+        name, failures = self._failures or ("", None)
+        if failures is not None:
+            failures.close()
+        self._answers.close()
+        failed = 0 if failures is None else failures.rows
+        assert self._answers.rows + failed == self._rows, f"{self._rows} rows became {self._answers.rows} and {failed}"
+        worker = f"{socket.gethostname()}:{os.getpid()}"
+        result = SplitResult(self._number, self._rows, failed, self._part, name, worker)
+        self._folder.commit(result)
+        return result
+
+    def abort(self) -> None:
+        """Leave nothing half-written."""
+        self._answers.abort()
+        if self._failures is not None:
+            self._failures[1].abort()

@@ -1,0 +1,273 @@
+"""A run over splits, as its driver has it: cut into tasks, mapped, reconciled, and put where its output belongs."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import time
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import cloudpickle
+import numpy as np
+
+from motet.engines.job import Job
+from motet.engines.local.beginning import Beginning, check_output
+from motet.engines.local.manifest import Manifest
+from motet.engines.local.options import BulkOptions
+from motet.engines.local.prepared import PreparedRun, underway
+from motet.engines.local.report import RunReport, peak_memory_bytes
+from motet.engines.local.results import check_failures
+from motet.engines.local.selection import Chosen
+from motet.engines.splits.folder import SplitJournal, SplitResult
+from motet.engines.splits.output import SplitOutput
+from motet.engines.splits.play import SplitPlan, SplitTask, play_split
+from motet.errors import InputError, MotetError, RunError
+from motet.io.foreign import ForeignSource
+from motet.io.splits import Split
+from motet.io.stream import Stream
+from motet.tracebacks import summary
+
+__all__ = ["SplitRun", "check_options", "tasks_of"]
+
+Map = Callable[[Callable[[SplitTask], SplitResult], Sequence[SplitTask]], Iterator[SplitResult]]
+
+_LOCAL_ONLY = {
+    "append": "needs an order of parts that only one process keeps",
+    "into": "writes files anew, one after another",
+    "partition_by": "puts rows of all splits together",
+    "part_rows": "is how many rows a part has, and here a part is a split",
+    "workers": "is how many threads this process has; the engine has options of its own",
+    "pool": "is what works on this machine",
+}
+"""Options that such engines do not have, and why."""
+SAMPLE_ROWS = 256
+"""Rows that tell the types of outputs that nobody declared."""
+LOOKED_AT = 8
+"""Splits from all over the source whose rows are tried before a model is said to fail on everything."""
+
+
+def check_options(engine: str, options: Mapping[str, Any]) -> None:
+    """See that a run asks for nothing that only one process does.
+
+    Raises:
+        InputError: when it does.
+    """
+    for name, reason in _LOCAL_ONLY.items():
+        if name in options and options[name] and options[name] != getattr(BulkOptions, name):
+            raise InputError(f"{name} {reason}", where=f"engine {engine}", hint="leave it out, or use the engine local")
+
+
+def tasks_of(run: PreparedRun, target_bytes: int) -> list[SplitTask]:
+    """The splits of a run that have rows to play, numbered in the order of the source.
+
+    Raises:
+        InputError: when workers cannot read the source.
+    """
+    source = run.source if isinstance(run.source, Stream) else ForeignSource(run.source)
+    splits = source.splits(target_bytes)
+    chosen = _without_limit(run.options.selection.of(sum(split.rows for split in splits), run.failed_rows))
+    found: list[SplitTask] = []
+    for split in splits:
+        rows = int(np.count_nonzero(chosen.has(np.arange(split.first, split.first + split.rows))))
+        if rows:
+            found.append(SplitTask(len(found), split, None if rows == split.rows else _inside(chosen, split)))
+    return found
+
+
+def _without_limit(chosen: Chosen) -> Chosen:
+    """The same rows of a source whose rows are counted, each told by its id alone."""
+    if chosen.limit is None or chosen.positions is not None:
+        return chosen
+    last = chosen.at(np.array([chosen.total - 1])) if chosen.total else [chosen.start - 1]
+    return replace(chosen, stop=int(last[0]) + 1, limit=None)
+
+
+def _inside(chosen: Chosen, split: Split) -> Chosen:
+    """As much of a choice of rows as tells those of a split."""
+    if chosen.positions is None:
+        return chosen
+    places = np.searchsorted(chosen.positions, [split.first, split.first + split.rows])
+    return replace(chosen, positions=chosen.positions[slice(*places)])
+
+
+class SplitRun:
+    """One run over splits.
+
+    Args:
+        run: the run, prepared as every run is.
+        engine: what maps, for messages.
+        map: see `SplitEngine.map`.
+        split_bytes: what a split has at most.
+
+    Raises:
+        OutputExistsError: when the output, or an unfinished run, is there and nobody asked to replace it.
+        InputError: when workers cannot read the source, or cannot write the output.
+    """
+
+    def __init__(self, run: PreparedRun, engine: str, map: Map, split_bytes: int) -> None:
+        self._run, self._engine, self._map, self._split_bytes = run, engine, map, split_bytes
+        self._rows = 0
+        if run.destination.is_stream:
+            raise InputError(
+                "is a stream, which workers cannot write to", where=run.output, hint="name a file or a folder"
+            )
+        check_output(run)
+
+    def play(self) -> RunReport:
+        """Play it; what is finished is kept when it fails.
+
+        Raises:
+            RunError: when it could not go on, or rows were lost.
+            TooManyFailuresError: when more rows fail than may.
+        """
+        journal = SplitJournal(self._run.destination.work_folder())
+        try:
+            return self._played(journal)
+        finally:
+            journal.release()
+
+    def _played(self, journal: SplitJournal) -> RunReport:
+        run = self._run
+        earlier = journal.manifest() if Beginning(run, journal).goes_on else None
+        split_bytes = self._split_bytes if earlier is None else earlier.split_bytes or self._split_bytes
+        with underway(run.output):
+            tasks = tasks_of(run, split_bytes)
+        self._rows = sum(len(task.ids) for task in tasks)
+        job = self._job(tasks, earlier)
+        manifest = replace(run.manifest(job.batch_rows), split_bytes=split_bytes, sizes=dict(job.sizes))
+        if earlier is not None:
+            manifest.check_same(earlier, run.output)
+        output = SplitOutput(run, journal, job.answers_schema)
+        journal.put_manifest(manifest, goes_on=earlier is not None)
+        plan = SplitPlan(_pickled(job), journal.folder.where, output.part_format, _some(tasks), tuple(sys.path))
+        results = {result.number: result for result in journal.results()}
+        resumed = sum(result.rows for result in results.values())
+        with underway(run.output):
+            self._collect(plan, tasks, results, journal)
+            self._reconcile(tasks, results)
+            failed_path = output.publish([results[task.number] for task in tasks])
+        journal.remove()
+        return self._report(job, list(results.values()), resumed, failed_path, output.first_failures)
+
+    def _job(self, tasks: Sequence[SplitTask], earlier: Manifest | None) -> Job:
+        """What workers play: as the run that stopped did, where this one goes on."""
+        run, options = self._run, self._run.options
+        batch_rows = options.batch_rows if earlier is None else earlier.batch_rows
+        sample = None
+        if run.layout.undeclared and tasks:
+            sample = next(tasks[0].read(batch_rows or SAMPLE_ROWS, run.layout.read))[1]
+        job = Job.of(
+            run.checked, run.source.schema, keep=run.layout.kept, row_ids=options.row_ids, batch_rows=batch_rows,
+            num_rows=self._rows, goes_on=options.goes_on, sample=sample,
+            holds=run.destination.holds, where=run.source.description,
+        )  # fmt: skip
+        return job if earlier is None else replace(job, sizes=earlier.sizes)
+
+    def _collect(
+        self, plan: SplitPlan, tasks: Sequence[SplitTask], results: dict[int, SplitResult], journal: SplitJournal
+    ) -> None:
+        """Have what is not done yet played, until each task has a result."""
+        left = [task for task in tasks if task.number not in results]
+        self._tell(results)
+        if left:
+            with closing(self._mapped(partial(play_split, plan), left)) as found:
+                for result in found:
+                    self._take(result, results)
+        for number in [task.number for task in left if task.number not in results]:
+            said = journal.result(number)
+            if said is not None:
+                self._take(said, results)
+        self._check_failures(results, finished=True)
+
+    def _mapped(
+        self, function: Callable[[SplitTask], SplitResult], left: Sequence[SplitTask]
+    ) -> Generator[SplitResult]:
+        """What the engine gives.
+
+        Raises:
+            RunError: in place of an error that is the engine's own.
+        """
+        try:
+            yield from self._map(function, left)
+        except (MotetError, OSError):
+            raise
+        except Exception as error:
+            hint = "--resume goes on with what is finished"
+            raise RunError(summary(error), where=f"engine {self._engine}", hint=hint) from error
+
+    def _take(self, result: SplitResult, results: dict[int, SplitResult]) -> None:
+        if result.error is not None:
+            raise result.error
+        results.setdefault(result.number, result)
+        self._check_failures(results, finished=False)
+        self._tell(results)
+
+    def _tell(self, results: Mapping[int, SplitResult]) -> None:
+        if self._run.options.progress:
+            rows, failed = _counted(results.values())
+            self._run.options.progress(rows, self._rows, failed)
+
+    def _check_failures(self, results: Mapping[int, SplitResult], *, finished: bool) -> None:
+        rows, failed = _counted(results.values())
+        check_failures(self._run, rows, failed, finished=finished)
+
+    def _reconcile(self, tasks: Sequence[SplitTask], results: Mapping[int, SplitResult]) -> None:
+        """See that all rows of each split came back.
+
+        Raises:
+            RunError: when they did not, or the source is not what it was when the run began.
+        """
+        if isinstance(self._run.source, Stream):
+            self._run.source.check_unchanged()
+        for task in tasks:
+            result, rows = results.get(task.number), len(task.ids)
+            if result is None or result.rows != rows:
+                came = "nothing came back" if result is None else f"{result.rows:,} came back"
+                what = f"split {task.number} has {rows:,} rows from {task.split.first:,} on, and {came}"
+                raise RunError(what, where=f"engine {self._engine}", hint="--resume plays it again")
+
+    def _report(
+        self, job: Job, results: Sequence[SplitResult], resumed: int, failed_path: str, first: Sequence[str]
+    ) -> RunReport:
+        run = self._run
+        seconds = time.perf_counter() - run.started
+        rows, failed = _counted(results)
+        return RunReport(
+            graph=run.checked.graph.name, source=run.source.description, output=run.output, failed_output=failed_path,
+            first_failures=tuple(first), rows=rows, answered=rows - failed, failed=failed, resumed_rows=resumed,
+            seconds=seconds, rows_per_second=(rows - resumed) / seconds, seconds_reading=0.0, seconds_writing=0.0,
+            seconds_waiting=0.0, batch_rows=job.batch_rows, workers=len({result.worker for result in results}),
+            peak_memory_bytes=peak_memory_bytes(), sizes_file="", left_out=run.checked.left_out,
+            columns_left_out=run.layout.left_out, files_left_out=run.left_out,
+        )  # fmt: skip
+
+
+def _counted(results: Iterable[SplitResult]) -> tuple[int, int]:
+    """Rows that were played, and those that failed."""
+    return sum(result.rows for result in results), sum(result.failed for result in results)
+
+
+def _pickled(job: Job) -> bytes:
+    """A job as it is sent to workers; what only this program defines, such as a notebook's functions, by value.
+
+    Raises:
+        InputError: when it holds what cannot be sent.
+    """
+    try:
+        return bytes(cloudpickle.dumps(job))
+    except (pickle.PicklingError, TypeError, AttributeError) as error:
+        what = f"cannot be sent to workers: {error}"
+        hint = "a graph for a cluster holds data, and functions of modules"
+        raise InputError(what, where=f"graph {job.checked.graph.name!r}", hint=hint) from error
+
+
+def _some(tasks: Sequence[SplitTask]) -> tuple[SplitTask, ...]:
+    """A few splits from all over the source."""
+    if not tasks:
+        return ()
+    places = np.unique(np.linspace(0, len(tasks) - 1, min(len(tasks), LOOKED_AT)).astype(np.int64))
+    return tuple(tasks[place] for place in places.tolist())
