@@ -20,56 +20,54 @@ __all__ = ["STDERR", "LineFile", "LineWriter", "Lines"]
 _LOG = logging.getLogger("motet.serving")
 LINGER_S = 0.05
 """How long the thread lets lines come together after the first one."""
+STDERR = "stderr"
+"""The name of the standard error stream."""
 AT_ONCE = 1000
 """Lines of one write."""
-STDERR = "stderr"
-"""Stands for the standard error stream where a path would."""
 
 
 class LineFile(Protocol):
-    """A file of lines as it is configured: its path, and how long, how many and how far behind they may be."""
+    """A file of lines, and its bounds."""
 
     @property
-    def file(self) -> str: ...  # noqa: D102
+    def file(self) -> str:
+        """Its path; `stderr` for the standard error stream."""
+        ...
+
     @property
-    def file_bytes(self) -> int: ...  # noqa: D102
+    def file_bytes(self) -> int:
+        """When it is this long it is put aside."""
+        ...
+
     @property
-    def files(self) -> int: ...  # noqa: D102
+    def files(self) -> int:
+        """How many there are at most, the one that is written among them."""
+        ...
+
     @property
-    def waiting(self) -> int: ...  # noqa: D102
+    def waiting(self) -> int:
+        """Lines that may wait to be written; beyond it they are dropped, and counted."""
+        ...
 
 
 class Lines:
-    """One file of lines. Any thread may put.
+    """What waits to be written to one file of lines. Any thread may put.
 
     Args:
         config: the file and its bounds.
-        encode: makes the bytes of a line of what was put, in the writer's thread.
-        woken: is set when there is something to write.
-        where: what is configured, for messages.
-        notes: whether a line says how many were dropped before it.
+        encode: makes the bytes of a line of what was put, in the thread that writes.
+        where: the key that names the file, for messages.
 
     Attributes:
         num_written: lines of this process in the file.
         num_dropped: lines that were lost, because too many waited or the file could not be written.
-        error: why it could not be written the last time; empty where it could.
-        closed: whether nothing more is taken.
 
     Raises:
         GraphError: when the file cannot be written.
     """
 
-    def __init__(
-        self,
-        config: LineFile,
-        encode: Callable[[Any], bytes],
-        woken: threading.Event,
-        where: str = "observability.access_log",
-        *,
-        notes: bool = True,
-    ) -> None:
-        self._config, self._encode, self._woken, self._notes = config, encode, woken, notes
-        self.error, self.closed = "", False
+    def __init__(self, config: LineFile, encode: Callable[[Any], bytes], *, where: str) -> None:
+        self._config, self._encode, self._woken = config, encode, threading.Event()
         self._waiting: deque[Any] = deque()
         self._outage = Outage(_LOG, "lines", config.file, file=config.file)
         self._lost = 0
@@ -84,7 +82,7 @@ class Lines:
 
     def put(self, record: Any) -> bool:
         """Have a line written; False where it was dropped."""
-        if self.closed or len(self._waiting) >= self._config.waiting:
+        if len(self._waiting) >= self._config.waiting:
             self.num_dropped += 1
             return False
         self._waiting.append(record)
@@ -93,27 +91,26 @@ class Lines:
         return True
 
     def flush(self) -> bool:
-        """Write some of what waits, in the writer's thread; whether there may be more."""
+        """Write some of what waits; whether there may be more."""
         taken = [self._waiting.popleft() for _ in range(min(len(self._waiting), AT_ONCE))]
-        dropped = self.num_dropped - self._told if self._notes else 0
+        dropped = self.num_dropped - self._told
         if not taken and not dropped:
             return False
-        lines = [line for record in taken if (line := self._line(record))]
-        data, written = b"".join(lines), len(lines)
+        lines = [line for line in map(self._line, taken) if line]
+        data = b"".join(lines)
         if dropped:
             self._told += dropped
             data += msgspec.json.encode({"time": time.time(), "dropped": dropped}) + b"\n"
         try:
             self._append(data)
         except OSError as error:
-            self.num_dropped += written
-            self._lost += written
-            self.error = f"{self._config.file} cannot be written: {error.strerror}"
-            self._outage.out("%s; its lines are dropped", self.error)
+            self.num_dropped += len(lines)
+            self._lost += len(lines)
+            self._outage.out("%s cannot be written: %s; its lines are dropped", self._config.file, error.strerror)
         else:
             self._outage.back("%s can be written again; %d lines were dropped", self._config.file, self._lost)
-            self.error, self._lost = "", 0
-            self.num_written += written
+            self._lost = 0
+            self.num_written += len(lines)
         return bool(self._waiting) and not self._outage.is_out
 
     def close(self) -> None:
@@ -135,50 +132,35 @@ class Lines:
             self._file.append(data)
 
 
-class LineWriter:
-    """The thread that writes the logs of a process. It is started with the first file.
+class LineWriter(Lines):
+    """A file of lines, and the thread that writes it."""
 
-    Args:
-        linger_s: how long it lets lines come together after the first one.
-    """
+    def __init__(self, config: LineFile, encode: Callable[[Any], bytes] = msgspec.json.encode, *, where: str) -> None:
+        super().__init__(config, encode, where=where)
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="motet-log", daemon=True)
+        self._thread.start()
 
-    def __init__(self, linger_s: float = LINGER_S) -> None:
-        self._linger_s = linger_s
-        self._woken, self._closing = threading.Event(), threading.Event()
-        self._lines: list[Lines] = []
-        self._thread = threading.Thread(target=self._run, name="motet-logs", daemon=True)
-
-    def open(self, config: LineFile, encode: Callable[[Any], bytes] = msgspec.json.encode, **more: Any) -> Lines:
-        """A file of lines; `config.waiting` bounds its memory. `more` is `where` and `notes` of `Lines`.
-
-        Raises:
-            GraphError: when it cannot be written.
-        """
-        lines = Lines(config, encode, self._woken, **more)
-        self._lines.append(lines)
-        if not self._thread.is_alive():
-            self._thread.start()
-        return lines
+    def put(self, record: Any) -> bool:
+        """Have a line written, before it is closed; never waits for the file. False where it was dropped."""
+        if self._closing.is_set():
+            self.num_dropped += 1
+            return False
+        return super().put(record)
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """Write what waits, for at most this time; nothing is taken later."""
-        for lines in self._lines:
-            lines.closed = True
+        """Write what waits, for at most this time, and give the file back."""
         self._closing.set()
         self._woken.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        while not self._closing.is_set():
+        closing = False
+        while not closing:
             self._woken.wait()
-            self._closing.wait(self._linger_s)
+            self._closing.wait(LINGER_S)
             self._woken.clear()
-            self._flush()
-        self._flush()  # what came meanwhile
-        for lines in self._lines:
-            lines.close()
-
-    def _flush(self) -> None:
-        while any(lines.flush() for lines in self._lines):
-            continue
+            closing = self._closing.is_set()  # not before: what wakes for the end is cleared no more
+            while self.flush():
+                continue
+        super().close()

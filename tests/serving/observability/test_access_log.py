@@ -2,7 +2,6 @@
 
 import json
 import os
-import threading
 
 import pytest
 
@@ -23,11 +22,10 @@ def lines_of(path):
 
 
 def test_a_line_says_who_asked_what_and_how_long_it_took(tmp_path):
-    writer = LineWriter()
-    log = access_log(writer, LogConfig(str(tmp_path / "logs" / "access.jsonl")))
+    log = access_log(LogConfig(str(tmp_path / "logs" / "access.jsonl")))
     assert log.put(entry(1, rows=3, name="ann", sent_bytes=99, trace="ab"))
     assert log.put(entry(2, error="DeadlineError"))
-    writer.close()
+    log.close()
     first, second = lines_of(tmp_path / "logs" / "access.jsonl")
     assert first == {
         "time": "2026-11-18T11:06:40.250+00:00",
@@ -46,12 +44,11 @@ def test_a_line_says_who_asked_what_and_how_long_it_took(tmp_path):
 
 
 def test_a_path_cannot_break_a_line_and_is_cut(tmp_path):
-    writer = LineWriter()
-    log = access_log(writer, LogConfig(str(tmp_path / "a")))
+    log = access_log(LogConfig(str(tmp_path / "a")))
     log.put(Access(1.0, "GET", '/"\n{"status": 200}\r\n' + "x" * 5000, 404, 0.1))
     log.put(Access(1.0, "GET", "/half \ud800", 404, 0.1))  # cannot be written: counted, and the others are
     log.put(entry(1))
-    writer.close()
+    log.close()
     first, second = [line for line in lines_of(tmp_path / "a") if "dropped" not in line]
     assert first["path"].startswith('/"\n{"status": 200}\r\n')
     assert len(first["path"]) == 2048
@@ -60,7 +57,7 @@ def test_a_path_cannot_break_a_line_and_is_cut(tmp_path):
 
 
 def test_lines_beyond_the_bound_are_dropped_counted_and_said(tmp_path):
-    lines = Lines(LogConfig(str(tmp_path / "a"), waiting=3), json_line, threading.Event())
+    lines = Lines(LogConfig(str(tmp_path / "a"), waiting=3), json_line, where="log")
     assert [lines.put(number) for number in range(5)] == [True, True, True, False, False]
     assert lines.num_dropped == 2
     while lines.flush():
@@ -79,7 +76,7 @@ def json_line(record):
 
 
 def test_files_are_bounded_and_no_line_is_cut(tmp_path):
-    lines = Lines(LogConfig(str(tmp_path / "a"), file_bytes=4096, files=3), json_line, threading.Event())
+    lines = Lines(LogConfig(str(tmp_path / "a"), file_bytes=4096, files=3), json_line, where="log")
     for number in range(200):
         lines.put({"number": number, "text": "x" * 90})
         lines.flush()
@@ -91,7 +88,7 @@ def test_files_are_bounded_and_no_line_is_cut(tmp_path):
 
 
 def test_one_file_alone_begins_anew(tmp_path):
-    lines = Lines(LogConfig(str(tmp_path / "a"), file_bytes=4096, files=1), json_line, threading.Event())
+    lines = Lines(LogConfig(str(tmp_path / "a"), file_bytes=4096, files=1), json_line, where="log")
     for number in range(100):
         lines.put({"number": number, "text": "x" * 90})
         lines.flush()
@@ -101,7 +98,7 @@ def test_one_file_alone_begins_anew(tmp_path):
 
 
 def test_a_file_that_was_moved_away_is_made_anew(tmp_path):
-    lines = Lines(LogConfig(str(tmp_path / "a")), json_line, threading.Event())
+    lines = Lines(LogConfig(str(tmp_path / "a")), json_line, where="log")
     lines.put(1)
     lines.flush()
     (tmp_path / "a").rename(tmp_path / "moved")
@@ -113,7 +110,7 @@ def test_a_file_that_was_moved_away_is_made_anew(tmp_path):
 
 def test_processes_that_share_a_file_rotate_it_once(tmp_path):
     config = LogConfig(str(tmp_path / "a"), file_bytes=4096, files=9)
-    both = [Lines(config, json_line, threading.Event()) for _ in range(2)]
+    both = [Lines(config, json_line, where="log") for _ in range(2)]
     for number in range(100):
         for lines in both:
             lines.put({"number": number, "text": "x" * 90})
@@ -128,7 +125,7 @@ def test_a_disk_that_cannot_be_written_loses_lines_and_says_so_once(tmp_path, ca
     if not os.path.exists("/dev/full"):
         pytest.skip("there is no /dev/full")
     (tmp_path / "a").symlink_to("/dev/full")
-    lines = Lines(LogConfig(str(tmp_path / "a")), json_line, threading.Event())
+    lines = Lines(LogConfig(str(tmp_path / "a")), json_line, where="log")
     for number in range(3):
         lines.put(number)
         lines.flush()
@@ -139,28 +136,27 @@ def test_a_disk_that_cannot_be_written_loses_lines_and_says_so_once(tmp_path, ca
 
 def test_a_reader_that_does_not_read_does_not_stop_those_who_put(tmp_path):
     read, write = os.pipe()
-    writer = LineWriter()
-    lines = writer.open(LogConfig(str(tmp_path / "a"), waiting=50))
+    lines = LineWriter(LogConfig(str(tmp_path / "a"), waiting=50), where="log")
     os.dup2(write, lines._file._file)  # a pipe that nobody reads: the thread stands still once it is full
     text = "x" * 4096
     put = [lines.put(text) for _ in range(10_000)]
     assert not all(put)
     assert len(lines._waiting) <= 50
-    writer.close(timeout_s=0.2)
+    lines.close(timeout_s=0.2)
     os.close(read)
     os.close(write)
 
 
 def test_standard_error_takes_lines_too(capfd):
-    writer = LineWriter()
-    writer.open(LogConfig("stderr")).put({"a": 1})
-    writer.close()
+    lines = LineWriter(LogConfig("stderr"), where="log")
+    lines.put({"a": 1})
+    lines.close()
     assert capfd.readouterr().err == '{"a":1}\n'
 
 
 def test_a_file_that_cannot_be_opened_is_said_at_once(tmp_path):
     with pytest.raises(GraphError, match=r"observability.access_log: '.*' cannot be written: Is a directory"):
-        LineWriter().open(LogConfig(str(tmp_path)))
+        access_log(LogConfig(str(tmp_path)))
 
 
 def test_the_log_can_be_changed_while_the_server_runs(tmp_path):

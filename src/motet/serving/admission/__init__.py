@@ -23,7 +23,7 @@ audit.py      who asked what, when, and how much it cost
 """
 
 from motet.serving.admission.addresses import client_address
-from motet.serving.admission.audit import AuditEntry, AuditLog
+from motet.serving.admission.audit import AuditEntry, audit_log
 from motet.serving.admission.callers import Caller
 from motet.serving.admission.controller import Admission, Ticket, reason_of
 from motet.serving.config.admission import AdmissionConfig, AuditConfig, ClassLimits, Rate, TokenConfig
@@ -33,12 +33,12 @@ __all__ = [
     "AdmissionConfig",
     "AuditConfig",
     "AuditEntry",
-    "AuditLog",
     "Caller",
     "ClassLimits",
     "Rate",
     "Ticket",
     "TokenConfig",
+    "audit_log",
     "client_address",
     "reason_of",
 ]

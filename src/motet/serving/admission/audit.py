@@ -7,7 +7,7 @@ import msgspec
 from motet.serving.config.admission import AuditConfig
 from motet.system.line_writer import LineWriter
 
-__all__ = ["AuditEntry", "AuditLog"]
+__all__ = ["AuditEntry", "audit_log"]
 
 
 class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -16,7 +16,7 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     Attributes:
         at: when it came, in seconds since 1970.
         name: who asked; empty where no credential held.
-        kind: `anonymous`, `key` or `token`; empty where no credential held.
+        kind: `anonymous`, `key`, `token`, `certificate` or `owner`; empty where no credential held.
         klass: the caller's class, `class` in the file.
         address: of the client.
         credential: the id of the API key.
@@ -58,27 +58,10 @@ class AuditEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     compute_s: float = 0.0
 
 
-class AuditLog:
-    """Writes entries in a thread of its own. Processes may share the file, which rotates.
-
-    Args:
-        config: the file, and its bounds.
-
-    Attributes:
-        lines: what became of them.
+def audit_log(config: AuditConfig) -> LineWriter:
+    """The file that takes `AuditEntry`s.
 
     Raises:
-        GraphError: when the file cannot be written.
+        GraphError: when it cannot be written.
     """
-
-    def __init__(self, config: AuditConfig) -> None:
-        self._writer = LineWriter(linger_s=0.0)
-        self.lines = self._writer.open(config, where="admission.audit.file", notes=False)
-
-    def write(self, entry: AuditEntry) -> bool:
-        """Have an entry written; never waits for the file. Gives False where it had to be dropped."""
-        return self.lines.put(entry)
-
-    def close(self, timeout_s: float = 5.0) -> None:
-        """Write what waits, and close the file; what has not been written after `timeout_s` is lost."""
-        self._writer.close(timeout_s)
+    return LineWriter(config, where="admission.audit.file")

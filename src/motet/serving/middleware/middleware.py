@@ -21,9 +21,10 @@ from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.errors import grpc_code
 
 if TYPE_CHECKING:
-    from motet.serving.admission import Admission, AuditLog, Caller, Ticket
+    from motet.serving.admission import Admission, Caller, Ticket
     from motet.serving.observability.observability import Observability
     from motet.serving.observability.tracing import Tracing
+    from motet.system.line_writer import LineWriter
 
 __all__ = ["Middleware"]
 
@@ -53,7 +54,7 @@ class Middleware:
         self._served, self._observability = repository, observability
         self.use(config or ServeConfig(), None, None)
 
-    def use(self, config: ServeConfig, admission: Admission | None, audit: AuditLog | None) -> None:
+    def use(self, config: ServeConfig, admission: Admission | None, audit: LineWriter | None) -> None:
         """Go on with this from now on, for new requests."""
         self.config, self.admission, self._audit = config, admission, audit
         self.busy = self.logs or any(each is not None for each in (admission, audit, self.tracing))
@@ -206,4 +207,4 @@ class Middleware:
             if self.logs:
                 observability.wrote(context.access())
         if self._audit is not None:
-            self._audit.write(context.audit_entry())
+            self._audit.put(context.audit_entry())

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from motet.serving.config.observability import LogConfig
-from motet.system.line_writer import Lines, LineWriter
+from motet.system.line_writer import LineWriter
 
 __all__ = ["Access", "access_log"]
 
@@ -53,13 +53,13 @@ class Access(msgspec.Struct, omit_defaults=True):
     error: str = ""
 
 
-def access_log(writer: LineWriter, config: LogConfig) -> Lines:
+def access_log(config: LogConfig) -> LineWriter:
     """The file that takes `Access` entries.
 
     Raises:
         GraphError: when it cannot be written.
     """
-    return writer.open(config, _line)
+    return LineWriter(config, _line, where="observability.access_log")
 
 
 def _line(entry: Access) -> bytes:

@@ -27,7 +27,7 @@ from motet.serving.observability.status import Status, statistics
 from motet.serving.observability.totals import Totals
 from motet.serving.observability.tracing import Tracing
 from motet.system.incidents import INCIDENTS, KINDS, Outage
-from motet.system.line_writer import Lines, LineWriter
+from motet.system.line_writer import LineWriter
 
 __all__ = ["GraphHook", "Observability", "Watched"]
 
@@ -92,8 +92,7 @@ class Observability:
         self._grpc_bytes = [self._cells.at("counter", f"motet_grpc_{name}_bytes") for name in ("received", "sent")]
         self._config, self._ending, self._dropped = ObservabilityConfig(), list[threading.Thread](), 0
         self._watched: list[Callable[[], Iterable[Watched]]] = []
-        self._writer: LineWriter | None = None
-        self.access: Lines | None = None
+        self.access: LineWriter | None = None
         self.tracing: Tracing | None = None
         self.take(config)
 
@@ -104,18 +103,15 @@ class Observability:
             GraphError: when a log cannot be written; what there was stays.
             MissingExtraError: when tracing is configured and not installed; what there was stays.
         """
-        before, writer, access, tracing = self._config, self._writer, self.access, self.tracing
+        before, access, tracing = self._config, self.access, self.tracing
         if config.access_log != before.access_log:
-            writer = access = None
-            if config.access_log is not None:
-                writer = LineWriter()
-                access = access_log(writer, config.access_log)
+            access = None if config.access_log is None else access_log(config.access_log)
         if config.trace != before.trace:
             tracing = None if config.trace is None else Tracing(config.trace)
-        old = [each for each in (self._writer, self.tracing) if each is not None and each not in (writer, tracing)]
-        if self._writer is not writer:
+        old = [each for each in (self.access, self.tracing) if each is not None and each not in (access, tracing)]
+        if self.access is not access:
             self._dropped += self._num_dropped
-        self._config, self._writer, self.access, self.tracing = config, writer, access, tracing
+        self._config, self.access, self.tracing = config, access, tracing
         self._ending = [each for each in self._ending if each.is_alive()]
         for each in old:
             self._ending.append(threading.Thread(target=each.close, daemon=True))

@@ -27,9 +27,10 @@ from motet.serving.repository.repository import ModelRepository
 from motet.system.places import temporary_folder
 
 if TYPE_CHECKING:
-    from motet.serving.admission import Admission, AdmissionConfig, AuditLog
+    from motet.serving.admission import Admission, AdmissionConfig
     from motet.serving.http.asgi import App, Message
     from motet.serving.sinks import Sinks
+    from motet.system.line_writer import LineWriter
 
 __all__ = ["ServerParts"]
 
@@ -61,7 +62,9 @@ class ServerParts:
         self._folder = folder or tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
         self._app: App | None = None
         self._admission: Admission | None = None
-        self._audit: AuditLog | None = None
+        self._audit: LineWriter | None = None
+        self._audit_dropped = 0
+        """Entries that logs of earlier configurations have lost."""
         self._sinks: Sinks | None = None
         pool = PoolConfig.read(config.pool, "pool")
         self.repository = ModelRepository(
@@ -88,7 +91,7 @@ class ServerParts:
         self.front = Front(self._answer_rest, routes, config.limits, self.middleware)
         self.repository.changed.append(self.front.forget_routes)
 
-    def _made_admission(self, read: AdmissionConfig | None) -> tuple[Admission | None, AuditLog | None]:
+    def _made_admission(self, read: AdmissionConfig | None) -> tuple[Admission | None, LineWriter | None]:
         """What lets in, the one there is where there is one, and a log of its own; nothing is changed by it.
 
         Raises:
@@ -96,9 +99,9 @@ class ServerParts:
         """
         if read is None:
             return None, None
-        from motet.serving.admission import Admission, AuditLog
+        from motet.serving.admission import Admission, audit_log
 
-        audit = None if read.audit is None else AuditLog(read.audit)
+        audit = None if read.audit is None else audit_log(read.audit)
         try:
             return self._admission or Admission(read, folder=Path(self._folder) / "admission"), audit
         except BaseException:
@@ -106,7 +109,7 @@ class ServerParts:
                 audit.close()
             raise
 
-    def _use(self, config: ServeConfig, admission: Admission | None, audit: AuditLog | None) -> None:
+    def _use(self, config: ServeConfig, admission: Admission | None, audit: LineWriter | None) -> None:
         """Set up what can be set up anew while the server runs."""
         self._cache = None if config.cache is None else ResponseCacheConfig.read(config.cache, "cache")
         self._config, self._admission, self._audit = config, admission, audit
@@ -122,6 +125,8 @@ class ServerParts:
         return sinks
 
     def _admission_numbers(self) -> Iterator[Watched]:
+        if lost := self._audit_dropped + (0 if self._audit is None else self._audit.num_dropped):
+            yield "counter", "motet_log_lines_dropped", {"log": "audit"}, lost
         if self._admission is not None and self._admission.config.redis is not None:
             yield "counter", "motet_rates_uncounted", {}, self._admission.num_uncounted
 
@@ -205,6 +210,7 @@ class ServerParts:
             await before.close()
         if audit is not None:
             await asyncio.to_thread(audit.close)
+            self._audit_dropped += audit.num_dropped
 
     async def close(self) -> None:
         """Finish what works beside requests, within its own bounds, and give everything back."""
