@@ -346,6 +346,7 @@ class Graph(data.GraphSpec):
         schema: Any = None,
         batch_rows: int | None = None,
         goes_on: bool = False,
+        ship: bool = False,
     ) -> PlayGraph:
         """This graph as a transform of Apache Beam: `played = rows | graph.as_ptransform()`, then `played.answers`, `played.failures`.
 
@@ -360,6 +361,7 @@ class Graph(data.GraphSpec):
                 and what does not fit is refused here.
             batch_rows: how many rows are played together at most; None goes by their size.
             goes_on: go on, with a failure for each row, where a model fails on everything, instead of ending the job with its error.
+            ship: have the files of models at local paths go with the pipeline, to workers that do not have them.
 
         Raises:
             MissingExtraError: when Beam is not installed.
@@ -371,7 +373,9 @@ class Graph(data.GraphSpec):
             if (error.name or "").partition(".")[0] != "apache_beam":
                 raise
             raise MissingExtraError("apache-beam", "beam", "as_ptransform") from None
-        return PlayGraph(self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on)
+        return PlayGraph(
+            self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship
+        )
 
     def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.

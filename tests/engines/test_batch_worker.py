@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -13,11 +14,14 @@ from typing import Any
 
 import cloudpickle
 import numpy as np
+import onnx
 import pyarrow as pa
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 import motet as mt
 from helpers import functions, onnxes
+from motet.engines import shipping
 from motet.engines.batch_worker import MOST, BatchWorker
 from motet.engines.job import Job
 from motet.errors import InputError, ModelFailedError, ModelLoadError
@@ -87,6 +91,7 @@ def test_a_worker_gives_what_a_call_and_a_run_give(batch_rows: int) -> None:
 
 SPAWNED = """
 import pickle, sys, numpy as np, pyarrow as pa
+from motet.engines import shipping
 from motet.engines.batch_worker import BatchWorker
 job, batch = pickle.load(open(sys.argv[1], "rb"))
 worker = BatchWorker.shared(job)
@@ -119,6 +124,48 @@ def test_a_job_is_played_in_another_process_in_another_folder(tmp_path: Path, mo
     onnxes.classifier(tmp_path / "models" / "a.onnx", seed=1)
     with pytest.raises(ModelLoadError, match=r"model 'a': here it is version .*; the job was made with version"):
         BatchWorker(job).load()
+
+
+def with_files_beside(path: Path) -> Path:
+    """A model whose weights lie in a file of their own."""
+    model = onnx.load(onnxes.classifier(path, hidden=64))
+    path.unlink()
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    return path
+
+
+def test_the_files_of_local_models_go_with_a_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, parted = onnxes.classifier(tmp_path / "m" / "a.onnx"), with_files_beside(tmp_path / "n" / "b.onnx")
+    x = mt.input("x", "float32[4]")
+    estimator = mt.Model(LogisticRegression().fit(np.eye(4), [0, 1, 0, 1]), "fitted")
+    inner = mt.Graph("inner", {"p": mt.model(mt.Model(str(parted)), x)})
+    fitted = mt.model(estimator, mt.input("z", "float64[4]"), name="fitted")
+    graph = mt.Graph("g", {"a": mt.model(mt.Model(str(whole)), x), "b": mt.model(inner, x), "c": fitted.label})
+    rows = np.eye(4, dtype=np.float32)
+    table = pa.table(
+        {
+            name: pa.FixedShapeTensorArray.from_numpy_ndarray(rows.astype(kind))
+            for name, kind in (("x", "f4"), ("z", "f8"))
+        }
+    )
+    wanted = graph.run(table)
+    assert set(Job.of(graph.checked, table.schema).local_models) == {"a", "inner/b"}
+    job = Job.of(graph.checked, table.schema, ship=True)
+    assert job.local_models == {}
+    shutil.rmtree(tmp_path / "m")
+    shutil.rmtree(tmp_path / "n")
+    (tmp_path / "given").write_bytes(pickle.dumps((job, table.combine_chunks().to_batches()[0])))
+    subprocess.run([sys.executable, "-c", SPAWNED, str(tmp_path / "given"), str(tmp_path / "told")], check=True)
+    answers, failures = pickle.loads((tmp_path / "told").read_bytes())
+    assert pa.Table.from_batches([answers]).equals(wanted)
+    assert not len(failures)
+    again = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(job))))  # as engines do that hand it on
+    assert pa.Table.from_batches([BatchWorker(again).play(table.to_batches()[0], np.arange(4))[0]]).equals(wanted)
+    onnxes.classifier(whole)
+    onnxes.classifier(parted)
+    monkeypatch.setattr(shipping, "SHIPPED_BYTES", 1000)
+    with pytest.raises(InputError, match="its models hold 0 MiB; 0 MiB can be shipped"):
+        Job.of(graph.checked, table.schema, ship=True)
 
 
 def test_functions_of_the_program_itself_travel_by_cloudpickle() -> None:

@@ -10,7 +10,7 @@ import hashlib
 import os
 import pickle
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,13 +21,12 @@ import pyarrow as pa
 from motet.engines.batch_rows import BatchRows
 from motet.engines.layout import FAILURES, RunLayout
 from motet.engines.player import BatchPlayer
+from motet.engines.shipping import local_models, shipped
 from motet.engines.undeclared import Undeclared
 from motet.errors import InputError
 from motet.graph.check import CheckedGraph
 from motet.io import arrow_type
 from motet.io.fitted import decoded_schema
-from motet.models.locate import PINNED
-from motet.models.registry import find_handler
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
@@ -74,6 +73,7 @@ class Job:
         batch_rows: int | None = None,
         num_rows: int | None = None,
         goes_on: bool = False,
+        ship: bool = False,
         sample: pa.RecordBatch | None = None,
         holds: Callable[[pa.Field], bool] = lambda field: True,
         where: str = "the rows",
@@ -87,28 +87,32 @@ class Job:
             batch_rows: how many rows a batch should have; None goes by their size.
             num_rows: rows that there are, where that is known.
             goes_on: whether to go on where a model fails on everything.
+            ship: whether the files of models at local paths go with the job, to workers that do not have them.
             sample: some of the rows, which are played here to learn the types of outputs that nobody declared. Without such
                 outputs it is not looked at.
 
         Raises:
-            InputError: when the columns do not fit, or nobody declared the type of an output and there is no sample.
+            InputError: when the columns do not fit, or nobody declared the type of an output and there is no sample; or when
+                models are too large to be shipped.
             ModelLoadError: when a model is not there.
         """
-        checked = _absolute(checked)
+        checked = shipped(_absolute(checked)) if ship else _absolute(checked)
         layout = RunLayout.of(checked, decoded_schema(schema), keep, drop, where, holds, row_ids)
         return cls._made(checked, layout, batch_rows, num_rows, sample, goes_on=goes_on).declared()
 
     @classmethod
-    def of_values(cls, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False) -> Job:
+    def of_values(
+        cls, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
+    ) -> Job:
         """A job over rows that are Python's: its workers `answer` what is bound already. `over` gives one for record batches.
 
         Args:
-            checked, batch_rows, goes_on: as for `of`.
+            checked, batch_rows, goes_on, ship: as for `of`.
 
         Raises:
             ModelLoadError: when a model is not there.
         """
-        checked = _absolute(checked)
+        checked = shipped(_absolute(checked)) if ship else _absolute(checked)
         types = checked.graph.stored_types
         schema = pa.schema([(name, arrow_type(kind) or pa.null()) for name, kind in types.items()])
         return cls._made(
@@ -190,8 +194,8 @@ class Job:
 
     @property
     def local_models(self) -> dict[str, str]:
-        """The models that lie on disks of this machine, where workers on other machines do not find them: by name their URIs."""
-        return dict(_local_models(self.checked, ""))
+        """The models that lie on disks of this machine and do not go with the job: by name their URIs."""
+        return {name: model.uri for name, model in local_models(self.checked)}
 
     def undeclared(self) -> Undeclared:
         """Holds outputs that nobody declared to the types that they have in this job."""
@@ -237,16 +241,6 @@ def _learned(layout: RunLayout, executor: Executor, sample: pa.RecordBatch) -> d
         found.learn(layout.unbind(played, sample, ids))
     found.give_up()
     return found.kinds
-
-
-def _local_models(checked: CheckedGraph, path: str) -> Iterator[tuple[str, str]]:
-    for name, model in checked.graph.models.items():
-        place = model.uri.removeprefix(PINNED)
-        has_file = model.uri.startswith(PINNED) or find_handler(model.uri)[0].has_file
-        if has_file and "://" not in place and "://" not in checked.graph.folder:
-            yield f"{path}{name}", model.uri
-    for name, inner in checked.graphs.items():
-        yield from _local_models(inner, f"{path}{name}/")
 
 
 def _digest(job: Job) -> str:

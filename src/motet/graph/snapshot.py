@@ -8,6 +8,7 @@ import os
 import pickle
 import shutil
 import tempfile
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from motet.errors import GraphError
 from motet.system.places import temporary_folder
 from motet.system.whole_files import write_whole
 
-__all__ = ["STAND_IN", "check_written", "is_model", "sent", "snapshot"]
+__all__ = ["STAND_IN", "check_written", "is_model", "packed", "sent", "snapshot", "travels"]
 
 STAND_IN = "python:motet.graph.stand_in:StandIn"
 """The URI of a function of this program in the place of a model."""
@@ -46,7 +47,8 @@ def snapshot(model: Any, where: str) -> str:
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         hint = "put the functions and classes that it uses into a module"
         raise GraphError(f"the {kind.__name__} cannot be pickled: {error}", where=where, hint=hint) from error
-    return f"sklearn:{_placed(content, f'{kind.__name__.lower()}.pkl')}"
+    name = f"{kind.__name__.lower()}.pkl"
+    return f"sklearn:{_placed({name: content}, name)}"
 
 
 def check_written(uri: str, where: str) -> None:
@@ -57,7 +59,7 @@ def check_written(uri: str, where: str) -> None:
     """
     if uri == STAND_IN:
         raise GraphError("the model is a stand-in of this program, which no file can name", where=where)
-    if _is_snapshot(uri):
+    if travels(uri):
         hint = "write it to a file (joblib.dump(estimator, 'x.joblib')) and make the graph with motet.Model('x.joblib')"
         raise GraphError("the model is an object of this program, which no file can name", where=where, hint=hint)
 
@@ -67,19 +69,39 @@ class _Sent(str):
 
     def __reduce__(self) -> tuple[Any, ...]:
         scheme, _, path = self.partition(":")
-        return _arrived, (scheme, Path(path).name, Path(path).read_bytes())
+        folder = Path(_folder(), Path(path).relative_to(_folder()).parts[0])
+        return _arrived, (scheme, str(Path(path).relative_to(folder)), _contents(folder, [folder]))
 
 
 def sent(uri: str) -> str:
     """A model's URI, to be pickled: a snapshot goes with it."""
-    return _Sent(uri) if _is_snapshot(uri) else uri
+    return _Sent(uri) if travels(uri) else uri
 
 
-def _arrived(scheme: str, name: str, content: bytes) -> str:
-    return f"{scheme}:{_placed(content, name)}"
+def packed(scheme: str, location: str, files: Sequence[str]) -> str:
+    """The URI of a copy of a model's files, with which they travel.
+
+    Args:
+        scheme: of the model's handler.
+        location: the model's own file or folder.
+        files: all that it has, in the same folder or below it.
+    """
+    folder = Path(location).parent
+    return _arrived(scheme, Path(location).name, _contents(folder, [Path(each) for each in files]))
 
 
-def _is_snapshot(uri: str) -> bool:
+def _contents(folder: Path, places: Sequence[Path]) -> dict[str, bytes]:
+    """The files at these places, and in them, by their paths below a folder."""
+    files = [each for place in places for each in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    return {str(each.relative_to(folder)): each.read_bytes() for each in files if each.is_file()}
+
+
+def _arrived(scheme: str, name: str, contents: Mapping[str, bytes]) -> str:
+    return f"{scheme}:{_placed(contents, name)}"
+
+
+def travels(uri: str) -> bool:
+    """Whether the files of a model go with its pickle."""
     return bool(_folder.cache_info().currsize) and _folder().name in Path(uri).parts
 
 
@@ -87,15 +109,20 @@ def _written_by(booster: Any, suffix: str) -> Path:
     with tempfile.TemporaryDirectory(dir=_folder()) as folder:
         path = Path(folder, f"booster.{suffix}")
         booster.save_model(str(path))
-        return _placed(path.read_bytes(), path.name)
+        return _placed({path.name: path.read_bytes()}, path.name)
 
 
-def _placed(content: bytes, name: str) -> Path:
-    """A file of this content, in a folder that is named after it."""
-    path = Path(_folder(), hashlib.sha256(content).hexdigest()[:12], name)
-    if not path.exists():
-        write_whole(path, content, mode=0o600)
-    return path
+def _placed(contents: Mapping[str, bytes], name: str) -> Path:
+    """The file or folder of a name among files, which are put into a folder that is named after what they hold."""
+    digest = hashlib.sha256()
+    for place, content in sorted(contents.items()):
+        digest.update(f"{len(place.encode())}:{place} {len(content)}:".encode())
+        digest.update(content)
+    folder = Path(_folder(), digest.hexdigest()[:12])
+    for place, content in contents.items():
+        if not (folder / place).exists():
+            write_whole(folder / place, content, mode=0o600)
+    return folder / name
 
 
 @cache

@@ -30,6 +30,7 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         schema: of the tables that come, where that is known.
         batch_rows: how many rows are played together at most; None goes by their size.
         goes_on: whether to go on where a model fails on everything.
+        ship: whether the files of local models go with the pipeline.
     """
 
     def __init__(
@@ -41,11 +42,12 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         schema: pa.Schema | None = None,
         batch_rows: int | None = None,
         goes_on: bool = False,
+        ship: bool = False,
     ) -> None:
         super().__init__(f"Play {checked.graph.name}")
         self._kept = Kept(None if keep is None else tuple(keep), tuple(drop))
         self._schema = schema
-        job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on)
+        job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
         self._job = job if schema is None else job.over(schema, keep=keep, drop=drop)
 
     @property
