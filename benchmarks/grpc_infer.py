@@ -22,6 +22,7 @@ import uvloop
 import motet as mt
 from motet.oip.messages import SERVICE, ModelInferRequest
 from motet.ops.image import scale
+from motet.serving.config.server import ServeConfig
 from motet.serving.grpc import GrpcServer
 from motet.serving.repository.repository import ModelRepository
 
@@ -48,7 +49,7 @@ async def serve(pipe: Connection) -> None:
     repository = ModelRepository()
     repository.add(graph())
     await repository.load_all()
-    server = GrpcServer(repository, "127.0.0.1", 0)
+    server = GrpcServer(repository, ServeConfig(grpc_port=0))
     echoes = grpc.aio.server()
     echoes.add_generic_rpc_handlers(
         (grpc.method_handlers_generic_handler("bench", {"Echo": grpc.unary_unary_rpc_method_handler(echo)}),)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+from typing import Any
 
 import grpc
 import numpy as np
@@ -67,10 +68,14 @@ class Live:
         self.gateways.append(repository)
         return repository
 
-    def serve(self, repository, host="127.0.0.1", port=0, middleware=None, **options):
+    def serve(self, repository, middleware=None, numbers=None, reuse_port=False, **config):
+        """A server; `config` are fields of `ServeConfig`."""
+        fields: dict[str, Any] = {"admin": "open", "grpc_port": 0, **config}
+        settings = ServeConfig(**fields)
+
         async def started():
-            let_in = middleware or Middleware(repository, ServeConfig(admin="open"))
-            server = GrpcServer(repository, host, port, middleware=let_in, **options)
+            let_in = middleware or Middleware(repository, settings)
+            server = GrpcServer(repository, settings, let_in, numbers, reuse_port=reuse_port)
             await server.start()
             return server
 

@@ -19,7 +19,7 @@ from motet.oip.tensors import to_raw
 from motet.serving.config.limits import Limits
 from motet.serving.grpc import GrpcConfig, codec, infer
 from serving.grpc.grpc_functions import played, shut
-from serving.grpc.grpc_live import DTYPES, NUMPY, OIP, Door, as_sent, ask, contents, tensor, values
+from serving.grpc.grpc_live import DTYPES, NUMPY, OIP, Door, as_sent, ask, contents, echo, tensor, values
 
 TYPED = [dtype for dtype in DTYPES if dtype != "float16"]
 FLOAT = "echo_float32"
@@ -304,7 +304,8 @@ def test_a_request_with_changed_bytes_is_answered_or_refused(server, data):
 
 
 def test_more_rows_or_bytes_than_a_request_may_have_are_refused(live, server, repository):
-    small = live.serve(repository, limits=Limits(rows=10, body_bytes=1000))
+    few = live.repository(echo("float32"), echo("any"), limits=Limits(rows=10, body_bytes=1000))
+    small = live.serve(few)
     with triton.InferenceServerClient(f"127.0.0.1:{small.port}") as client:
         wanted = ("RESOURCE_EXHAUSTED", "input 'x': 11 rows; a request may have 10")
         assert refusal(client.infer, FLOAT, [tensor("x", np.ones(11, np.float32))]) == wanted
@@ -319,7 +320,7 @@ def test_more_rows_or_bytes_than_a_request_may_have_are_refused(live, server, re
 
 @pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
 def test_requests_and_answers_may_be_compressed(live, repository, algorithm):
-    server = live.serve(repository, config=GrpcConfig(compression=algorithm))
+    server = live.serve(repository, grpc=GrpcConfig(compression=algorithm))
     sent = np.zeros((3, 28, 28), np.uint8)
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client:
         got = client.infer("image", [tensor("image", sent)], compression_algorithm=algorithm)

@@ -22,7 +22,7 @@ import motet as mt
 from motet.errors import GraphError, InputError
 from motet.oip.messages import SERVICE, HealthCheckRequest, HealthCheckResponse, ModelInferRequest, ModelReadyRequest
 from motet.serving.config.server import ServeConfig, Tls
-from motet.serving.grpc import GrpcConfig, grpc_server
+from motet.serving.grpc import GrpcConfig, GrpcServer
 from serving.grpc.grpc_functions import gates, shut
 from serving.grpc.grpc_live import WATCH, ask, echo, tensor
 
@@ -165,7 +165,7 @@ def test_a_message_that_is_none_is_the_callers_mistake(server):
 
 def test_servers_share_a_port_where_that_is_wanted(live, repository):
     first = live.serve(repository, reuse_port=True)
-    second = live.serve(repository, port=first.port, reuse_port=True)
+    second = live.serve(repository, grpc_port=first.port, reuse_port=True)
     assert first.port == second.port
     live.run(first.stop(0))
     with triton.InferenceServerClient(f"127.0.0.1:{first.port}") as client:
@@ -174,7 +174,7 @@ def test_servers_share_a_port_where_that_is_wanted(live, repository):
 
 def test_a_port_that_is_taken_is_said(live, repository, server):
     with pytest.raises(InputError, match=f"cannot listen on 127.0.0.1:{server.port} for gRPC"):
-        live.serve(repository, port=server.port)
+        live.serve(repository, grpc_port=server.port)
 
 
 @pytest.mark.skipif(not socket.has_ipv6, reason="the machine has no IPv6")
@@ -238,7 +238,7 @@ def test_calls_that_have_come_and_not_begun_are_answered_when_the_server_stops(l
 
 
 def test_more_calls_than_may_be_under_way_are_refused(live, gated_gateway, door):
-    server = live.serve(gated_gateway, middleware=door, config=GrpcConfig(calls=1))
+    server = live.serve(gated_gateway, middleware=door, grpc=GrpcConfig(calls=1))
     with triton.InferenceServerClient(f"127.0.0.1:{server.port}") as client, shut("gate") as entered:
         client.async_infer("gated", [tensor("x", np.ones(1, np.float32))], lambda result, error: None)
         assert entered.wait(20)
@@ -298,7 +298,7 @@ def test_a_new_certificate_is_taken_over_by_new_connections(live, repository, tm
 
 def test_a_server_is_made_as_it_is_configured(live, repository, door):
     async def made():
-        server = grpc_server(repository, ServeConfig(grpc_port=0), door)
+        server = GrpcServer(repository, ServeConfig(grpc_port=0), door)
         await server.start()
         return server
 

@@ -83,7 +83,7 @@ def test_bytes_that_are_no_request_are_answered_too(server):
 
 
 def test_no_more_is_read_than_may_be_under_way(live, gated_gateway, door):
-    server = live.serve(gated_gateway, middleware=door, config=GrpcConfig(stream_requests=3))
+    server = live.serve(gated_gateway, middleware=door, grpc=GrpcConfig(stream_requests=3))
     with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel, shut("gate") as entered:
         call = channel.stream_stream(STREAM, response_deserializer=ModelStreamInferResponse.FromString)
         answers = call((written(each) for each in range(50)), timeout=20)

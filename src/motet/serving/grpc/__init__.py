@@ -21,6 +21,6 @@ except ImportError:
     raise MissingExtraError("grpcio", "grpc", "serving over gRPC") from None
 
 from motet.serving.config.grpc import GrpcConfig
-from motet.serving.grpc.server import GrpcServer, grpc_server
+from motet.serving.grpc.server import GrpcServer
 
-__all__ = ["GrpcConfig", "GrpcServer", "grpc_server"]
+__all__ = ["GrpcConfig", "GrpcServer"]

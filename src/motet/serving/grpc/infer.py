@@ -12,7 +12,6 @@ from motet.errors import InputError, MotetError, OverloadedError
 from motet.oip.messages import ModelInferRequest
 from motet.serving.batching.parameters import asked_times, failed_rows
 from motet.serving.batching.request_future import RequestFuture
-from motet.serving.config.limits import Limits
 from motet.serving.grpc.calls import Headers, begun, call_of, name_of
 from motet.serving.grpc.codec import (
     long_to_read,
@@ -42,19 +41,13 @@ class Inference:
     Args:
         repository: what is served.
         middleware: what every request passes.
-        limits: of requests; None for those of the repository, which may change.
     """
 
-    def __init__(self, repository: ModelRepository, middleware: Middleware, limits: Limits | None = None) -> None:
-        self.repository, self._middleware, self._limits = repository, middleware, limits
+    def __init__(self, repository: ModelRepository, middleware: Middleware) -> None:
+        self.repository, self._middleware = repository, middleware
         self._loop = asyncio.get_running_loop()
         self._held_bytes = self._begun = 0
         self._answers_may_go: asyncio.Event | None = None
-
-    @property
-    def limits(self) -> Limits:
-        """The bounds of requests now."""
-        return self._limits or self.repository.limits
 
     async def model_infer(self, data: bytes, context: Any) -> Any:
         """Answer one `ModelInferRequest`, given as its bytes."""
@@ -114,7 +107,7 @@ class Inference:
     def _hold(self, size: int) -> None:
         """Count the bytes of a request; the only one under way is always let in."""
         self._held_bytes += size
-        if self._held_bytes > self.limits.buffered_bytes and self._held_bytes > size:
+        if self._held_bytes > self.repository.limits.buffered_bytes and self._held_bytes > size:
             self._held_bytes -= size
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
@@ -123,7 +116,7 @@ class Inference:
         signature = served.signature
         wanted = wanted_outputs(message, signature)
         long = long_to_read(message, served.inputs, entered.call.received_bytes)
-        columns, rows = await self._in_thread(long, read_columns, message, served.inputs, self.limits.rows)
+        columns, rows = await self._in_thread(long, read_columns, message, served.inputs, self.repository.limits.rows)
         timeout_s, priority = _asked_times(message)
         request = RequestFuture(
             columns,

@@ -15,7 +15,6 @@ from motet.errors import InputError, MotetError
 from motet.oip import messages
 from motet.serving.batching.parameters import no_shared_memory
 from motet.serving.config.grpc import GrpcConfig
-from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig, Tls
 from motet.serving.grpc.about import MetadataService
 from motet.serving.grpc.calls import begun, call_of
@@ -29,7 +28,7 @@ from motet.serving.repository.entry import Numbers
 from motet.serving.repository.repository import ModelRepository
 from motet.system.addresses import in_url
 
-__all__ = ["GrpcServer", "grpc_server"]
+__all__ = ["GrpcServer"]
 
 _LOG = logging.getLogger("motet.serving")
 _COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
@@ -42,40 +41,33 @@ class GrpcServer:
 
     Args:
         repository: what is served.
-        host: the address to listen on, for example `127.0.0.1`, `0.0.0.0` or `::`.
-        port: to listen on; 0 for one that is free.
-        limits: of requests; those of the repository where not given, also when they change.
-        tls: what to speak TLS with; None for plain text. Another one that asks clients for certificates likewise may take its
-            place while the server runs.
-        config: how the port behaves.
-        reuse_port: whether other processes listen on the same port too.
+        config: how the server is set up.
         middleware: what every request passes; None lets everybody in.
         numbers: the statistics of a served graph; None where nobody counts.
+        reuse_port: whether other processes may listen on the same port too.
 
     Attributes:
         port: that is listened on, once it is started.
+        tls: what it speaks TLS with; None for plain text. Another one that asks clients for certificates likewise may take its
+            place while the server runs.
         stopping: whether it takes no more calls.
     """
 
     def __init__(
         self,
         repository: ModelRepository,
-        host: str,
-        port: int,
-        limits: Limits | None = None,
-        tls: Tls | None = None,
-        *,
-        config: GrpcConfig | None = None,
-        reuse_port: bool = False,
+        config: ServeConfig,
         middleware: Middleware | None = None,
         numbers: Numbers | None = None,
+        *,
+        reuse_port: bool = True,
     ) -> None:
-        self.host, self.port, self.stopping = host, port, False
-        self._limits, self._config = limits or repository.limits, config or GrpcConfig()
-        self._middleware, self.tls, self._loop = middleware or Middleware(repository), tls, asyncio.get_running_loop()
+        self.host, self.port, self.tls, self.stopping = config.host, config.grpc_port or 0, config.tls, False
+        self._limits, self._config = repository.limits, GrpcConfig.read(config.grpc, "grpc")
+        self._middleware, self._loop = middleware or Middleware(repository), asyncio.get_running_loop()
         self._about = MetadataService(repository, self._limits.rows, numbers)
         self._health, self._reflection = HealthService(repository), Reflection()
-        self._inference = Inference(repository, self._middleware, limits)
+        self._inference = Inference(repository, self._middleware)
         self._streams = Streams(self._inference, self._config.stream_requests)
         self._server = grpc.aio.server(
             options=self._options(reuse_port=reuse_port),
@@ -269,22 +261,3 @@ def _stamp(tls: Tls) -> tuple[tuple[str, int], ...]:
     """What is another one when a file has changed, or is another file."""
     files = (tls.certificate, tls.key, *((tls.client_ca,) if tls.client_ca else ()))
     return tuple((each, Path(each).stat().st_mtime_ns if Path(each).exists() else 0) for each in files)
-
-
-def grpc_server(
-    repository: ModelRepository,
-    config: ServeConfig,
-    middleware: Middleware | None = None,
-    numbers: Numbers | None = None,
-) -> GrpcServer:
-    """The gRPC port of a server that is set up so; other processes of the same server may share it."""
-    return GrpcServer(
-        repository,
-        config.host,
-        config.grpc_port or 0,
-        tls=config.tls,
-        config=GrpcConfig.read(config.grpc, "grpc"),
-        reuse_port=True,
-        middleware=middleware,
-        numbers=numbers,
-    )

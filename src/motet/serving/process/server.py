@@ -96,9 +96,9 @@ class Server:
         self.port = self._socket.getsockname()[1]
         self._listening.append(await self._accepting(self._socket, config))
         if config.grpc_port is not None and config.grpc_port >= 0:
-            from motet.serving.grpc import grpc_server
+            from motet.serving.grpc import GrpcServer
 
-            self._grpc = grpc_server(self.repository, config, self.parts.middleware, self.parts.numbers)
+            self._grpc = GrpcServer(self.repository, config, self.parts.middleware, self.parts.numbers)
             await self._grpc.start()
             self.grpc_port = self._grpc.port
         if self._owner is None:  # only where nothing can fail any more, which would leave its file
