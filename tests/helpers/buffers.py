@@ -12,6 +12,7 @@ buffer = np.zeros(1 << 16, "f4")
 exact = {}
 held = {"o": buffer}
 kept = []
+rows_kept = {}
 TABLE = np.arange(10, dtype="f4")
 TABLE.flags.writeable = False
 
@@ -136,6 +137,26 @@ def rows_of(x: Any) -> Iterator[Any]:
     for value in x:
         buffer[:2] = value * 2
         yield buffer[:2]
+
+
+def given_one_by_one(x: Any) -> Iterator[Any]:
+    """Rows that are one buffer, the same one for all calls."""
+    for value in x:
+        with lock:
+            buffer[:1] = value * 2
+        yield buffer[:1]
+
+
+def named_one_by_one(x: Any) -> Any:
+    return {"o": given_one_by_one(x)}
+
+
+def values_kept(x: Any) -> Any:
+    """A view of what is kept, with other rows at the next call."""
+    with lock:
+        rows_kept.clear()
+        rows_kept.update(enumerate((x * 2).tolist()))
+        return rows_kept.values()
 
 
 def fresh(x: Any) -> Any:

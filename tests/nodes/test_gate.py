@@ -33,12 +33,12 @@ def test_a_row_that_is_tried_again_alone_may_call_what_it_is_part_of(most):
 
     def outer():
         calls.append("outer")
-        gate(inner, (), {}, lone=True)
+        gate(inner, (), {}, rows=1)
         raise KeyError("no")
 
-    assert type(_error_of(lambda: gate(outer, (), {}, lone=True))) is KeyError
+    assert type(_error_of(lambda: gate(outer, (), {}, rows=1))) is KeyError
     assert calls == ["outer", "inner"] * 2
-    assert _error_of(lambda: gate(inner, (), {}, lone=True)) is None
+    assert _error_of(lambda: gate(inner, (), {}, rows=1)) is None
 
 
 def _filling(inner=None):
@@ -49,7 +49,7 @@ def _filling(inner=None):
         buffer[0] += 1
         return buffer if inner is None else [buffer, inner()]
 
-    return lambda: gate(fill, (), {}, lone=True)
+    return lambda: gate(fill, (), {}, rows=1)
 
 
 @pytest.mark.parametrize("most", [1, 2])
@@ -58,13 +58,13 @@ def test_a_call_that_those_it_waits_for_wait_for_says_so(most, monkeypatch):
     monkeypatch.setattr(gates, "MOST_WAIT_S", 0.05)
     gate = Gate(most)
 
-    call = partial(gate, list, (), {}, lone=True)
+    call = partial(gate, list, (), {}, rows=1)
     for _ in range(most):
-        call = partial(gate, partial(_raised, call), (), {}, lone=False)
+        call = partial(gate, partial(_raised, call), (), {}, rows=2)
     error = _error_of(call)
     assert type(error) is GraphError
     assert "none did" in str(error)
-    assert _error_of(lambda: gate(list, (), {}, lone=True)) is None
+    assert _error_of(lambda: gate(list, (), {}, rows=1)) is None
 
 
 def _raised(call):
@@ -85,7 +85,7 @@ def test_so_does_one_of_functions_that_fill_buffers_again(monkeypatch):
 def _known(gate):
     """A gate that has seen a buffer that is filled again."""
     buffer = np.zeros(1)
-    gate(lambda: buffer, (), {}, lone=True)
+    gate(lambda: buffer, (), {}, rows=1)
     return gate
 
 
@@ -99,36 +99,36 @@ def test_a_function_may_call_one_that_fills_a_buffer_through_threads_of_its_own(
         return buffer
 
     def outer(gives):
-        _raised(lambda: np.testing.assert_array_equal(filling(fill, (7,), {}, lone=True), [7]))
+        _raised(lambda: np.testing.assert_array_equal(filling(fill, (7,), {}, rows=1), [7]))
         return buffer if gives else 5
 
-    assert Gate()(outer, (False,), {}, lone=True) == 5
+    assert Gate()(outer, (False,), {}, rows=1) == 5
     gate = Gate()
     with pytest.raises(GraphError, match="did not end before it began"):
-        gate(outer, (True,), {}, lone=True)
+        gate(outer, (True,), {}, rows=1)
     assert gate.filled
 
 
 def test_a_forked_process_waits_for_no_thread_that_it_has_not():
     gate, clean, entered, leave = _known(Gate()), Gate(1), threading.Event(), threading.Event()
-    clean(int, (), {}, lone=True)
+    clean(int, (), {}, rows=1)
 
     def stays():
         entered.set()
         assert leave.wait(WAIT_S)
 
-    other = threading.Thread(target=gate, args=(stays, (), {}), kwargs={"lone": True})
+    other = threading.Thread(target=gate, args=(stays, (), {}), kwargs={"rows": 1})
     other.start()
     assert entered.wait(WAIT_S)
 
     def forks():
         """Within a call of which there is a copy in the forked process, too."""
         made = os.fork()
-        return made or _known(Gate())(lambda: 42, (), {}, lone=True)
+        return made or _known(Gate())(lambda: 42, (), {}, rows=1)
 
-    child = clean(forks, (), {}, lone=False)
+    child = clean(forks, (), {}, rows=2)
     if child == 42:
-        os._exit(Gate(1)(lambda: 43, (), {}, lone=True))
+        os._exit(Gate(1)(lambda: 43, (), {}, rows=1))
     leave.set()
     other.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 43

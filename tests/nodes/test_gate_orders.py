@@ -117,7 +117,7 @@ class Calls:
         return Late(self.turns, self.buffer)
 
     def call(self, name, value, kind):
-        return self.gates[name](partial(self.function, float(value)), (kind,), {}, lone=False)[0]
+        return self.gates[name](partial(self.function, float(value)), (kind,), {}, rows=2)[0]
 
     def work(self, place, calls):
         for number, (name, kind) in enumerate(calls):

@@ -21,13 +21,13 @@ ROWS = 6000
 X = np.arange(ROWS, dtype="f4")
 x = mt.input("x", "float32")
 REUSED = ["view", "view_of_view", "owned", "out_of", "named", "listed", "memory", "frame", "masked", "tensor", "fresh"]
-REUSED += ["numbers", "ordered", "nested", "index", "shown"]
+REUSED += ["numbers", "ordered", "nested", "index", "shown", "given_one_by_one", "named_one_by_one", "values_kept"]
 
 
 def map_of(name, column=x):
     if name == "tensor":
         pytest.importorskip("torch")
-    by_name = name in ("named", "ordered", "nested")
+    by_name = name in ("named", "ordered", "nested", "named_one_by_one")
     made = mt.map(getattr(buffers, name), column, outputs={"o": "float32"} if by_name else "float32")
     return made.o if by_name else made
 
@@ -119,6 +119,18 @@ def test_every_kind_of_node_may_call_them(in_a_hurry):
         np.testing.assert_array_equal(np.asarray(answers[output], "f4"), X * by, err_msg=output)
 
 
+def test_pieces_given_one_by_one(in_a_hurry):
+    model = mt.Model("python:helpers.buffers:fresh", "m", inputs={"x": "float32"}, outputs={"o": "float32"})
+
+    @mt.returns("float32")
+    def apart(x):
+        return buffers.given_one_by_one(np.repeat(x, 2)), np.full(len(x), 2)
+
+    made = mt.shard(model, x, apart=apart, together=lambda o, counts: o[::2])
+    answers = mt.Graph("g", {"o": made}).run({"x": X[:2000]}, batch_rows=100, workers=3)
+    np.testing.assert_array_equal(answers["o"], X[:2000] * 4)
+
+
 @pytest.mark.parametrize("name", ["row", "rows_of"])
 def test_rows_one_by_one(name):
     pair = mt.input("p", "float32[2]")
@@ -153,7 +165,13 @@ def test_only_what_may_be_written_to_keeps_calls_apart():
     def of_table(x):
         return buffers.TABLE[: len(x)]
 
-    for function, apart in {buffers.fresh: False, of_table: False, buffers.owned: True}.items():
+    def made_one_by_one(x):
+        for value in x:
+            row = np.full(1, value)
+            yield row
+
+    given = {buffers.fresh: False, of_table: False, made_one_by_one: False, buffers.owned: True}
+    for function, apart in {**given, buffers.given_one_by_one: True}.items():
         mt.Graph("g", {"o": mt.map(function, x, outputs="float32")})({"x": X[:5]})
         assert gate_of(function).filled is apart, function
 

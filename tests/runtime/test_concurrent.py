@@ -56,7 +56,7 @@ def test_a_lone_row_is_called_again_when_no_other_call_runs():
         entered.set()
         assert leave.wait(30)
 
-    other = threading.Thread(target=gate, args=(slow, (), {}), kwargs={"lone": False})
+    other = threading.Thread(target=gate, args=(slow, (), {}), kwargs={"rows": 2})
     other.start()
     assert entered.wait(30)
     tries = []
@@ -68,7 +68,7 @@ def test_a_lone_row_is_called_again_when_no_other_call_runs():
             raise RuntimeError("busy")
         return 7
 
-    assert gate(fails_at_first, (), {}, lone=True) == 7
+    assert gate(fails_at_first, (), {}, rows=1) == 7
     other.join()
     assert len(tries) == 2
 
@@ -80,9 +80,9 @@ def test_what_raises_alone_is_called_once():
         tries.append(1)
         raise LookupError("odd")
 
-    for lone in (True, False):
+    for rows in (1, 2):
         with pytest.raises(LookupError):
-            gate(raises, (), {}, lone=lone)
+            gate(raises, (), {}, rows=rows)
     assert len(tries) == 2
 
 
@@ -98,7 +98,7 @@ def test_a_gate_lets_so_many_through():
         with lock:
             inside.pop()
 
-    threads = [threading.Thread(target=gate, args=(call, (), {}), kwargs={"lone": False}) for _ in range(9)]
+    threads = [threading.Thread(target=gate, args=(call, (), {}), kwargs={"rows": 2}) for _ in range(9)]
     for each in threads:
         each.start()
     for each in threads:

@@ -253,7 +253,7 @@ class Custom:
         """What the function returns."""
         columns = [as_given(part.column) for part in parts]
         rows, function = len(columns[0]), self.function.resolve()
-        combined = gate_of(function)(function, columns, self.function.keywords, lone=rows == 1)
+        combined = gate_of(function)(function, columns, self.function.keywords, rows=rows)
         if isinstance(combined, Mapping) or hasattr(combined, "_asdict"):
             raise AnswerError(f"a combiner returns one array; {self.function} returned columns by name")
         return whole(conform(combined, rows, self.function.declared, str(self.function)))[""]

@@ -120,7 +120,7 @@ class Gate:
         given: Sequence[Any],
         options: Mapping[str, Any],
         *,
-        lone: bool,
+        rows: int,
         fresh: bool = False,
         alone: bool = False,
     ) -> T:
@@ -130,9 +130,9 @@ class Gate:
             call: what is called.
             given: with these arguments.
             options: and these keywords.
-            lone: whether it is of one row, which is at fault if it raises.
+            rows: how many it is of, and is to give; a lone one is at fault if it raises.
             fresh: whether what it returns is nobody else's.
-            alone: whether it is to be made while no other call runs, and is lone no more.
+            alone: whether it is made again while no other call runs.
 
         Returns:
             What the call returned, which is ours (see `motet.nodes.owned`).
@@ -155,14 +155,14 @@ class Gate:
                 shared = self._running > 1
             _current.set(me)
             held = [call(*given, **options)]
-            if not fresh and own_result(held, given):
+            if not fresh and own_result(held, given, rows):
                 self.keep_apart()
             if not self.filled or me.apart or not me.beside:
                 ours = True
                 return held[0]
             raised = False
         except BaseException as error:
-            if not (lone and me.runs and me in _calls) or me.apart:
+            if rows != 1 or alone or me.apart or not (me.runs and me in _calls):
                 raise
             if not (shared or self._begun != begun) or ends_program(error):
                 raise
@@ -185,7 +185,7 @@ class Gate:
                 "a call gave memory that is filled again, and others that may have filled it did not end before it began",
                 hint=_HINT,
             )
-        return self(call, given, options, lone=lone and not raised, fresh=fresh, alone=raised)
+        return self(call, given, options, rows=rows, fresh=fresh, alone=raised)
 
     def _admit(self, me: _Call, alone: bool, fresh: bool) -> None:
         """Have a call wait until it may begin, within bounds."""
@@ -261,7 +261,7 @@ class _Open(Gate):
         given: Sequence[Any],
         options: Mapping[str, Any],
         *,
-        lone: bool,
+        rows: int,
         fresh: bool = False,
         alone: bool = False,
     ) -> T:

@@ -11,7 +11,7 @@ length, also where these happen not to.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence, ValuesView
+from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from motet.batch import Array, Column, Ragged, as_array, column_type, empty_column, fits, objects, unmasked
 from motet.errors import AnswerError, cut
-from motet.nodes.owned import own_objects, own_value
+from motet.nodes.owned import is_read_once, own_objects, own_value
 from motet.numbers import Converted, convert, from_objects, is_missing, may_convert
 from motet.types import ColumnType
 
@@ -96,7 +96,7 @@ def as_rows(value: Any, rows: int) -> Any:
         return value
     if isinstance(value, np.ma.MaskedArray):
         return unmasked(value).copy()
-    if isinstance(value, (Iterator, ValuesView)):
+    if is_read_once(type(value)):
         return [own_value(each) for each in islice(value, rows + 1)]  # it may give one buffer again and again
     if _has_zone(value):  # numpy's times have no zone
         return value.to_pylist() if hasattr(value, "to_pylist") else value.to_list()

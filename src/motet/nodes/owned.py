@@ -8,19 +8,21 @@ of anybody else, or cannot tell, costs a copy and nothing more.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
+from itertools import islice
+from types import GeneratorType
 from typing import Any
 
 import numpy as np
 
 from motet.batch import Array, Column, Ragged, as_array, objects
 
-__all__ = ["apart", "own_objects", "own_result", "own_value"]
+__all__ = ["apart", "is_read_once", "own_objects", "own_result", "own_value"]
 
 _CONTAINERS = frozenset((dict, list, set, bytearray, np.ndarray))
 
 
-def own_result(held: list[Any], given: Sequence[Any] = ()) -> bool:
+def own_result(held: list[Any], given: Sequence[Any] = (), rows: int = 0) -> bool:
     """Make what was returned ours: arrays, tensors of torch, columns and frames of pandas, and lists, tuples and dicts of them.
 
     What cannot be written to, such as columns of Arrow and polars, is left as it is, and so are numbers that were given.
@@ -28,6 +30,7 @@ def own_result(held: list[Any], given: Sequence[Any] = ()) -> bool:
     Args:
         held: a list whose only entry is what was returned, which nobody of ours holds besides; it is changed.
         given: what it was called with, of which the arrays are ours and read-only.
+        rows: iterators, alone or by name, are read one entry further than so many; 0 leaves them.
 
     Returns:
         whether somebody else may write to what was returned, so that it must not be returned twice at the same time.
@@ -43,22 +46,22 @@ def own_result(held: list[Any], given: Sequence[Any] = ()) -> bool:
         filled = sys.getrefcount(held[0]) > _ITEM
         if filled or kind is not dict:
             held[0] = dict(held[0])
-        return _own_items(held[0], held[0]) or filled
+        return _own_items(held[0], held[0], rows) or filled
     if issubclass(kind, (list, tuple)):
-        return _own_sequence(held, kind)
-    return _own_items(held, (0,))
+        return _own_sequence(held, kind, 0 if kind is list else rows)
+    return _own_items(held, (0,), rows)
 
 
-def _own_sequence(held: list[Any], kind: Any) -> bool:
+def _own_sequence(held: list[Any], kind: Any, rows: int) -> bool:
     if sys.getrefcount(held[0]) <= _ITEM and _are_alone(held[0]):
         return False
     filled = kind is list and sys.getrefcount(held[0]) > _ITEM
-    if not any(map(_may_be_held, {*map(type, held[0])})):
+    if not any(_may_be_held(each) or (rows and is_read_once(each)) for each in {*map(type, held[0])}):
         held[0] = list(held[0]) if filled else held[0]
         return filled
     items = list(held[0])
     held[0] = None  # which holds them too
-    written = _own_items(items, range(len(items))) or filled
+    written = _own_items(items, range(len(items)), rows) or filled
     held[0] = items if kind is list else kind._make(items) if hasattr(kind, "_make") else tuple(items)
     return written
 
@@ -90,7 +93,12 @@ def _gives_array(kind: type) -> bool:
     return not (issubclass(kind, (np.ndarray, np.generic)) or _is_tensor(kind) or _is_pandas(kind))
 
 
-def _own_items(items: Any, keys: Iterable[Any]) -> bool:
+def is_read_once(kind: type) -> bool:
+    """Whether values of this type give one entry after another, each of which may be the same buffer, filled again."""
+    return issubclass(kind, (Iterator, ValuesView))
+
+
+def _own_items(items: Any, keys: Iterable[Any], rows: int) -> bool:
     """Make entries of a list or dict ours, which nobody else holds; whether somebody else may write to one."""
     written = False
     for key in keys:
@@ -102,6 +110,13 @@ def _own_items(items: Any, keys: Iterable[Any]) -> bool:
             if sys.getrefcount(items[key]) > _ITEM or not _is_alone(items[key]):
                 written |= items[key].flags.writeable
                 items[key] = _copied(items[key])
+        elif rows and is_read_once(kind):
+            read, entries = list[Any](), [list[Any]()]
+            for entry in islice(items[key], rows + 1):
+                read.append(own_value(entry))
+                entries[0].append(entry)
+            entry, items[key] = None, read
+            written |= own_result(entries) or kind is not GeneratorType  # others may be of a list or dict that is kept
         elif not _may_be_held(kind):
             continue
         elif _is_tensor(kind):

@@ -19,6 +19,7 @@ from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, P
 from motet.nodes.contract import as_given, conform, whole
 from motet.nodes.gate import gate_of
 from motet.nodes.merge import kept_rows
+from motet.nodes.owned import own_result
 from motet.nodes.spread import SPREADS, Spread
 from motet.types import ANY, ColumnType
 
@@ -106,12 +107,21 @@ class Shard(Node):
     def _apart(
         self, columns: Sequence[Column], rows: int, player: Player
     ) -> tuple[dict[str, Column], Indices, list[Fault]]:
-        function = self.apart.resolve()
+        function, where = self.apart.resolve(), f"{self.apart}: pieces"
+        gate = gate_of(function)
 
         def run(first: int, end: int) -> tuple[dict[str, Column], Indices]:
+            def split(*columns: Any, **options: Any) -> tuple[Any, Indices]:
+                held = [function(*columns, **options)]
+                counts = _counts(held[0], end - first, self.apart)
+                held[0] = held[0][0]
+                if own_result(held, columns, int(counts.sum())):  # as many pieces as that, and not as many as rows
+                    gate.keep_apart()
+                return held[0], counts
+
             taken = [as_given(take_rows(column, slice(first, end))) for column in columns]
-            lone = end - first == 1
-            return _pieces(gate_of(function)(function, taken, self.apart.keywords, lone=lone), end - first, self.apart)
+            pieces, counts = gate(split, taken, self.apart.keywords, rows=end - first)
+            return whole(conform(pieces, int(counts.sum()), self.apart.declared, where)), counts
 
         segments, faults = player.isolate(run, rows, str(self.apart))
         if not segments:
@@ -130,7 +140,7 @@ class Shard(Node):
         def run(first: int, end: int) -> dict[str, Column]:
             chosen = slice(int(ends[first]), int(ends[end]))
             taken = [*(as_given(take_rows(column, chosen)) for column in columns), counts[first:end]]
-            result = gate_of(function)(function, taken, self.together.keywords, lone=end - first == 1)
+            result = gate_of(function)(function, taken, self.together.keywords, rows=end - first)
             return whole(conform(result, end - first, self.together.declared, str(self.together)))
 
         segments, faults = player.isolate(run, len(counts), str(self.together))
@@ -167,20 +177,18 @@ def _spread(value: str | None, where: str) -> str | None:
     return value
 
 
-def _pieces(result: Any, rows: int, apart: Function) -> tuple[dict[str, Column], Indices]:
-    """What `apart` returned, checked."""
+def _counts(result: Any, rows: int, apart: Function) -> Indices:
+    """How many pieces each row has, of what `apart` returned, checked."""
     if not isinstance(result, tuple) or len(result) != 2:
         raise AnswerError(f"{apart} must return (pieces, counts); got {type(result).__name__}")
-    pieces, counts = result
-    counts = np.asarray(counts)
+    counts = np.asarray(result[1])
     if counts.shape != (rows,):
         raise AnswerError(f"{apart} must return one count for each of the {rows} rows; got shape {list(counts.shape)}")
     if rows and (counts.dtype.kind not in "iu" or (counts < 0).any()):
         raise AnswerError(
             f"{apart} must return counts that are whole numbers of at least 0; got {show(counts.tolist())}"
         )
-    counts = counts.astype(np.int64)
-    return whole(conform(pieces, int(counts.sum()), apart.declared, f"{apart}: pieces")), counts
+    return counts.astype(np.int64)
 
 
 def _without_failed(answer: Answer, counts: Indices, alive: Indices) -> tuple[list[Column], Indices, list[Fault]]:

@@ -69,9 +69,9 @@ class FunctionRunner:
     def _run(self, columns: Sequence[Column], rows: int) -> Answer:
         given = [as_given(column) for column in columns]
         if self._each:
-            result = self._gate(self._by_row, (given, rows), {}, lone=rows == 1)
+            result = self._gate(self._by_row, (given, rows), {}, rows=rows)
         else:
-            result = self._gate(self._call, given, self._keywords, lone=rows == 1)
+            result = self._gate(self._call, given, self._keywords, rows=rows)
         return conform(result, rows, self._outputs, self.name)
 
     def _by_row(self, columns: Sequence[Any], rows: int) -> Any:

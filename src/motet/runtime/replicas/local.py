@@ -121,8 +121,8 @@ class _Lent:
     def _owned(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:
         """What the model gives, which is nobody's but the caller's then."""
         if self._gate is not None:
-            lone = len(next(iter(columns.values()), ())) == 1
-            return self._gate(self._model, (columns,), {}, lone=lone, fresh=self._fresh)
+            rows = len(next(iter(columns.values()), ()))
+            return self._gate(self._model, (columns,), {}, rows=rows, fresh=self._fresh)
         held = [self._model(columns)]
         own_result(held)
         return held[0]
