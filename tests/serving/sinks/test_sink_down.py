@@ -6,6 +6,7 @@ import json
 import pytest
 
 from helpers.until import until_async
+from motet.serving.sinks import writer
 from serving.sinks.sink_rows import Place, lines, offer, opened, with_place
 
 QUICK = {"to": "p.jsonl", "name": "p", "batch_s": 0.01, "retry_s": 0.1}
@@ -54,6 +55,21 @@ def test_a_short_failure_needs_no_spool(tmp_path):
             place.down = False
             await until_async(lambda: made.stats["p"].written == 3)
             assert (made.stats["p"].spooled, place.ids) == (0, ids(0, 3))
+
+    asyncio.run(go())
+
+
+def test_what_waits_to_be_tried_again_is_tried_when_the_server_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(writer, "FIRST_DELAY_S", 600.0)
+
+    async def go():
+        place = Place(down=True)
+        async with opened(tmp_path, QUICK, retry_s=3000.0) as made:
+            with_place(made, place)
+            offer_many(made, 0, 3)
+            await until_async(lambda: made.stats["p"].retried >= 1)
+            place.down = False
+        assert (made.stats["p"].spooled, place.ids) == (0, ids(0, 3))
 
     asyncio.run(go())
 

@@ -74,6 +74,7 @@ class SinkWriter:
         self._behind = False  # the spool holds records that are no longer in memory
         self._delay_s, self._probe_at = FIRST_DELAY_S, 0.0
         self._end_by: float | None = None
+        self._ending = threading.Event()
         self._number = 0
         self._said, self._say_at = 0, 0.0
         self._lost = False  # whether this turn lost records
@@ -94,6 +95,7 @@ class SinkWriter:
             self.target.close()
             return
         self._end_by = time.monotonic() + timeout_s * 0.8
+        self._ending.set()
         self.intake.close()
         done, _ = await asyncio.wait([self._ended], timeout=timeout_s)
         await asyncio.to_thread(self._thread.join if done else self._abandon)
@@ -287,7 +289,7 @@ class SinkWriter:
                 self._works()
                 return True
             self.stats.add("retried", 1)
-            time.sleep(delay)
+            (time.sleep if self._ending.is_set() else self._ending.wait)(delay)  # the end comes once, and is tried for
             delay = min(delay * 2, LAST_DELAY_S)
 
     def _write(self, batch: Sequence[Records], name: str) -> None:
