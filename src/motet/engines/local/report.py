@@ -181,10 +181,12 @@ class RunReport:
     def _foot(self) -> list[str]:
         if not self.workers:  # there was nothing to play
             return []
-        lines = [
+        times = (
             f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s, writer waited {self.seconds_waiting:.3f} s; "
-            f"{self.workers} workers, {self.batch_rows:,} rows a batch"
-        ]
+            if self.nodes  # workers elsewhere read and write by themselves
+            else ""
+        )
+        lines = [f"{times}{self.workers} workers, {self.batch_rows:,} rows a batch"]
         if self.failed_output:
             lines.append(f"failures: {self.failed_output}")
         return lines
