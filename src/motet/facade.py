@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import copy
 from functools import cache, partial
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from typing import IO
 
     from motet.batch import Batch
+    from motet.engines.beam.handler import GraphHandler
     from motet.engines.beam.transform import PlayGraph
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.options import RunOptions
@@ -367,15 +369,29 @@ class Graph(data.GraphSpec):
             MissingExtraError: when Beam is not installed.
             InputError: when the columns do not fit.
         """
-        try:
+        with _needing_beam("as_ptransform"):
             from motet.engines.beam.transform import PlayGraph
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] != "apache_beam":
-                raise
-            raise MissingExtraError("apache-beam", "beam", "as_ptransform") from None
         return PlayGraph(
             self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship
         )
+
+    def as_model_handler(
+        self, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
+    ) -> GraphHandler:
+        """This graph as a model handler of Apache Beam, for `RunInference` and what takes such a one (`KeyedModelHandler`).
+
+        Examples are rows as `as_ptransform` takes them, but for tables. The `inference` of a result has the outputs; of a row that
+        failed `row`, `node`, `model`, `version`, `error` and `message`.
+
+        Args:
+            batch_rows, goes_on, ship: as for `as_ptransform`.
+
+        Raises:
+            MissingExtraError: when Beam is not installed.
+        """
+        with _needing_beam("as_model_handler"):
+            from motet.engines.beam.handler import GraphHandler
+        return GraphHandler(self.checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 
     def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.
@@ -442,6 +458,17 @@ class Graph(data.GraphSpec):
     def _repr_svg_(self) -> str:
         """The drawing, which a notebook shows."""
         return self.draw("svg")
+
+
+@contextmanager
+def _needing_beam(what: str) -> Iterator[None]:
+    """Tell who imports what needs Beam meanwhile that it is not installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "apache_beam":
+            raise
+        raise MissingExtraError("apache-beam", "beam", what) from None
 
 
 def _opened(graph: data.GraphSpec) -> Graph:

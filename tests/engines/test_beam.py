@@ -7,6 +7,7 @@ import decimal
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
@@ -23,6 +24,7 @@ from apache_beam.io.parquetio import (
     WriteToParquet,
     WriteToParquetBatched,
 )
+from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing import test_stream
 from apache_beam.testing.util import assert_that, equal_to
@@ -456,3 +458,27 @@ def test_files_go_through_row_by_row(tmp_path: Path) -> None:
     assert written["id"].equals(wanted["id"])
     assert written["y"].to_pylist() == wanted["y"].to_pylist()
     assert written["p"].to_pylist() == [list(row) for row in wanted["p"].to_pylist()]
+
+
+@dataclass
+class Call:
+    id: int
+    x: float
+
+
+def test_data_classes_are_rows() -> None:
+    answers, failures = run([Call(1, 2.0), Call(2, -2.0)], graph().as_ptransform())
+    assert [(each["id"], each["y"]) for each in answers] == [(1, 4.0)]
+    assert [each["row"] for each in failures] == [Call(2, -2.0)]
+
+
+def test_a_graph_is_a_model_of_run_inference() -> None:
+    examples = [(row["id"], {"x": row["x"], "note": row["note"]}) for row in ROWS]
+    with beam.Pipeline() as pipeline:
+        results = (
+            pipeline | beam.Create(examples) | RunInference(KeyedModelHandler(graph().as_model_handler(batch_rows=7)))
+        )
+        told = results | beam.MapTuple(lambda key, each: (key, each.inference.get("y"), each.inference.get("node")))
+        assert_that(
+            told, equal_to([(r["id"], *((2 * r["x"], None) if r["x"] >= 0 else (None, "checked"))) for r in ROWS])
+        )

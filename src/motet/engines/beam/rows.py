@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import apache_beam as beam
@@ -119,8 +119,10 @@ def _fields(value: Any) -> tuple[str, ...]:
     names = getattr(value, "_fields", None)
     if names is None and isinstance(value, beam.Row):
         names = tuple(value.as_dict())
+    if names is None and is_dataclass(value):
+        names = [each.name for each in fields(value)]
     if names is None:
-        hint = "make dicts, named tuples, beam.Row or Arrow tables of them with beam.Map"
+        hint = "make dicts, named tuples, data classes, beam.Row or Arrow tables of them with beam.Map"
         raise InputError(f"expected rows; got {type(value).__name__}", where="the graph's elements", hint=hint)
     return tuple(names)
 

@@ -1,0 +1,56 @@
+"""A graph where `RunInference` wants a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from apache_beam.ml.inference.base import ModelHandler, PredictionResult
+
+from motet.engines.batch_worker import BatchWorker
+from motet.engines.beam.rows import Kept, play_values
+from motet.engines.job import Job
+from motet.graph.check import CheckedGraph
+
+__all__ = ["GraphHandler"]
+
+
+class GraphHandler(ModelHandler):  # type: ignore[misc]
+    """A graph as a model handler of Beam; see `motet.Graph.as_model_handler`.
+
+    Args:
+        checked: the graph.
+        batch_rows: how many rows are played together at most; None goes by their size.
+        goes_on: whether to go on where a model fails on everything.
+        ship: whether the files of local models go with the pipeline.
+    """
+
+    def __init__(
+        self, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
+    ) -> None:
+        super().__init__()
+        self._job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
+
+    def load_model(self) -> BatchWorker:
+        """What plays the graph, its models loaded, once a process."""
+        worker = BatchWorker.shared(self._job)
+        worker.load()
+        return worker
+
+    def run_inference(
+        self, batch: Sequence[Any], model: BatchWorker, inference_args: Mapping[str, Any] | None = None
+    ) -> Iterable[Any]:
+        """For each row its outputs, or why it failed."""
+        played = play_values(model, Kept(keep=()), batch)
+        found = list(played.answers)
+        for place, failure in played.failures:
+            found[place] = failure
+        return [PredictionResult(row, answer) for row, answer in zip(batch, found, strict=True)]
+
+    def batch_elements_kwargs(self) -> Mapping[str, Any]:
+        """How many rows a batch has at most."""
+        return {"max_batch_size": self._job.batch_rows}
+
+    def get_metrics_namespace(self) -> str:
+        """Where Beam counts what it measures."""
+        return f"motet.{self._job.checked.graph.name}"
