@@ -113,6 +113,8 @@ def test_a_failed_run_says_where_and_can_be_looked_at(run: Any, tmp_path: Path) 
         (["run", "commanded.py", "--every", "soon"], "'soon' is no time"),
         (["run", "commanded.py", "--cron", "* *"], "has 2 fields"),
         (["run", "commanded.py", "--resume", "x"], "unknown run 'x'"),
+        (["run", "commanded.py", "--page", "nowhere/page.html"], "nowhere/page.html: there is no folder"),
+        (["run", "commanded.py", "--page", os.curdir], "is a folder"),
         (["show", "x"], "unknown run 'x'; there are none"),
         (["logs", "last"], "unknown run 'last'"),
     ],

@@ -11,6 +11,7 @@ import pytest
 
 import motet as mt
 from motet.errors import InputError, ModelLoadError, UnknownNameError
+from motet.models.digest import digest
 from motet.models.registry import find_handler
 from motet.system.limits import num_cores
 
@@ -142,8 +143,15 @@ def test_a_saved_model_is_published_as_a_folder(tmp_path: Path) -> None:
     (folder / "saved_model.pb").write_bytes(b"\x08\x01")
     (folder / "fingerprint.pb").write_bytes(b"\x08\x02")
     (folder / "variables" / "variables.index").write_bytes(b"index")
-    version = mt.Store(tmp_path / "store").publish("k", folder)
+    store, whole = mt.Store(tmp_path / "store"), digest(folder)
+    version = store.publish("k", folder)
     assert [file.path for file in version.files] == ["saved_model.pb", "fingerprint.pb", "variables/variables.index"]
+    (folder / "variables").rename(tmp_path / "elsewhere")
+    (folder / "variables").symlink_to(tmp_path / "elsewhere")
+    assert digest(folder) == whole
+    assert store.publish("linked", folder).files == version.files
+    (tmp_path / "elsewhere" / "variables.index").write_bytes(b"other")
+    assert digest(folder) != whole
     assert version.handler == "keras"
 
 

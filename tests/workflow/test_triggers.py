@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from motet.errors import InputError
 from motet.workflow.cron import read_cron
-from motet.workflow.triggers import At, Every, FileWatch, repeat
+from motet.workflow.triggers import At, Every, FileWatch, fingerprint, repeat
 
 
 @pytest.fixture
@@ -239,3 +239,22 @@ def test_a_run_comes_when_files_change_and_have_settled(tmp_path: Path) -> None:
     os.utime(folder / "a", (5, 5))
     trigger.wait_s(6)
     assert trigger.wait_s(7) == 0
+
+
+def test_what_links_in_a_folder_lead_to_is_watched_too(tmp_path: Path) -> None:
+    for each in ("data", "far/below"):
+        (tmp_path / each).mkdir(parents=True)
+    (tmp_path / "data" / "link").symlink_to("../far")
+    found = [fingerprint([str(tmp_path / "data")])]
+    for change in (
+        lambda: (tmp_path / "far" / "below" / "a").write_text("1"),
+        lambda: (tmp_path / "far" / "below" / "a").write_text("12"),
+        lambda: (tmp_path / "far" / "empty").mkdir(),
+        lambda: (tmp_path / "data" / "link").unlink(),
+    ):
+        change()
+        found.append(fingerprint([str(tmp_path / "data")]))
+    assert len({*found}) == len(found)
+    (tmp_path / "data" / "round").symlink_to("../data")
+    with pytest.raises(OSError, match="symbolic links"):
+        fingerprint([str(tmp_path / "data")])

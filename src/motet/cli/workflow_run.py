@@ -91,6 +91,10 @@ def command(
     fresh = settings.pop("fresh")
     settings["resume"] = settings["resume"] or not fresh
     settings["overlap"] = settings["overlap"] or ("forbid" if triggers else "allow")
+    if page is not None:
+        from motet.io.target import target_of
+
+        target_of(page).probe()
     if not triggers:
         run = _once(ctx, plan_of(), settings, explain, page, quiet)
         ctx.exit(OK if run.state == "done" else INTERRUPTED if run.state == "cancelled" else FAILED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 
+from motet.system.folders import files_below
 from motet.system.recent import LruCache
 
 __all__ = ["Change", "change_of", "digest", "digest_all"]
@@ -23,7 +24,7 @@ def digest(path: str | os.PathLike[str]) -> str:
     """The SHA-256 of a file or folder, 64 hex digits.
 
     A file is read in pieces, and once a process as long as `change_of` stays the same. A folder's
-    digest is that of the sorted relative paths of its files with their digests; links to folders are not followed.
+    digest is that of the sorted relative paths of its files with their digests, also of those that links lead to.
 
     Raises:
         OSError: when it cannot be read.
@@ -49,8 +50,7 @@ def _of_file(path: str) -> str:
 
 
 def _of_folder(folder: str) -> str:
-    files = [os.path.join(at, name) for at, _, names in os.walk(folder) for name in names]
-    return _of_pairs(sorted((os.path.relpath(path, folder).replace(os.sep, "/"), digest(path)) for path in files))
+    return _of_pairs([(name, digest(path)) for name, path in files_below(folder).items() if not name.endswith("/")])
 
 
 def _of_pairs(pairs: list[tuple[str, str]]) -> str:

@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 
 from motet.models.digest import Change, change_of
 from motet.models.handler import ModelSource
+from motet.system.folders import files_below
 from motet.system.recent import LruCache
 from motet.threads import new_lock
 
@@ -65,8 +66,8 @@ def file_change(path: str) -> Change:
         own = os.stat(path)
         if not stat.S_ISDIR(own.st_mode):
             return change_of(own)
-        files = [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
-        inode, size, changed, told = map(sum, zip(*(change_of(os.stat(each)) for each in (path, *files)), strict=True))
+        inside = (path, *files_below(path).values())
+        inode, size, changed, told = map(sum, zip(*(change_of(os.stat(each)) for each in inside), strict=True))
     except (OSError, ValueError):
         return -1, -1, -1, -1
     return inode, size, changed, told

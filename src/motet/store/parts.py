@@ -19,6 +19,7 @@ from motet.errors import InputError
 from motet.graph.function import Function, as_functions, write_functions
 from motet.models.handler import ModelSource
 from motet.models.registry import find_handler, known_suffixes
+from motet.system.folders import files_below
 from motet.types import Signature
 
 __all__ = ["Files", "as_json", "code_of", "files_of", "signature_of", "written"]
@@ -53,7 +54,10 @@ def files_of(files: Files, handler: str) -> dict[str, Path]:
 
 def _of_folder(folder: Path) -> dict[str, Path]:
     """The files of a folder by their paths in it; the model's own is the only one at its top that a handler knows."""
-    found = {each.relative_to(folder).as_posix(): each for each in sorted(folder.rglob("*")) if each.is_file()}
+    try:
+        found = {name: Path(path) for name, path in files_below(str(folder)).items() if not name.endswith("/")}
+    except OSError as error:  # links lead round in a circle
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
     top = [name for name in found if "/" not in name]
     own = [name for name in top if Path(name).suffix.lower() in known_suffixes()]
     own = ["saved_model.pb"] if "saved_model.pb" in own else own

@@ -8,9 +8,11 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
+from motet.system.folders import files_below
 from motet.workflow.cron import Cron
 
 __all__ = ["At", "Every", "FileWatch", "Trigger", "fingerprint", "repeat"]
@@ -131,19 +133,13 @@ def fingerprint(paths: Sequence[str]) -> str:
     """What tells whether files have changed: their names, sizes and times of change."""
     whole = hashlib.sha256()
     for path in paths:
-        for name in sorted(_files(path)):
-            try:
-                found = os.stat(name)
-                whole.update(f"{name}\0{found.st_size}\0{found.st_mtime_ns}\0".encode(errors="surrogateescape"))
-            except OSError:
-                continue
+        with suppress(FileNotFoundError, NotADirectoryError):  # what is not there yet, or any more
+            for name, at in files_below(path).items() if os.path.isdir(path) else [(path, path)]:
+                with suppress(OSError):
+                    found = os.stat(at)
+                    told = "" if name.endswith("/") else f"{found.st_size}\0{found.st_mtime_ns}"
+                    whole.update(f"{at}\0{told}\0".encode(errors="surrogateescape"))
     return whole.hexdigest()
-
-
-def _files(path: str) -> list[str]:
-    if not os.path.isdir(path):
-        return [path]
-    return [os.path.join(at, name) for at, _, names in os.walk(path) for name in names]
 
 
 def repeat(

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from motet.system.folders import files_below
 from motet.workflow.memo.trees import pack
 
-__all__ = ["Checkout", "FileState", "digest_file", "digest_folder", "files_of", "see"]
+__all__ = ["Checkout", "FileState", "digest_file", "digest_folder", "see"]
 
 _TICK_NS = 50_000_000
 """Clocks of file systems may go in steps; what was changed less than this before it was looked at may be changed again
@@ -47,7 +46,7 @@ def see(path: str) -> FileState:
     stamp = _stamp(path)
     if not os.path.isdir(path):
         return FileState(path, digest_file(Path(path)), stamp, now)
-    digests = {name: "" if name.endswith("/") else digest_file(Path(at)) for name, at in files_of(path).items()}
+    digests = {name: "" if name.endswith("/") else digest_file(Path(at)) for name, at in files_below(path).items()}
     return FileState(path, digest_folder(digests), stamp, now)
 
 
@@ -58,38 +57,12 @@ def digest_file(path: Path) -> str:
 
 
 def digest_folder(files: dict[str, str]) -> str:
-    """The digest of a folder, 64 hex digits: of the names and digests of what `files_of` finds in it."""
+    """The digest of a folder, 64 hex digits: of the names and digests of what `files_below` finds in it."""
     return hashlib.sha256(pack(sorted(files.items()))).hexdigest()
 
 
-def files_of(folder: str) -> dict[str, str]:
-    """The paths of all files in a folder and below, by their names in it with `/`, in order; what links lead to is in it, too.
-
-    A folder that is empty, or may not be read, has a name that ends with `/`. Raises OSError where links lead round in a circle.
-    """
-    found: dict[str, str] = {}
-    left: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(folder, "", frozenset())]
-    while left:
-        at, name, above = left.pop()
-        about = os.stat(at)
-        own = (about.st_dev, about.st_ino)
-        if own in above:
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), at)
-        inside: list[os.DirEntry[str]] = []
-        with suppress(PermissionError), os.scandir(at) as entries:
-            inside += entries
-        if name and not inside:
-            found[name] = at
-        for each in inside:
-            if each.is_dir():
-                left.append((each.path, f"{name}{each.name}/", above | {own}))
-            else:
-                found[name + each.name] = each.path
-    return dict(sorted(found.items()))
-
-
 def _stamp(path: str) -> _Stamp:
-    paths = files_of(path).values() if os.path.isdir(path) else (path,)
+    paths = files_below(path).values() if os.path.isdir(path) else (path,)
     found = [(each, os.stat(each)) for each in paths]
     return tuple((s.st_ctime_ns, s.st_mtime_ns, s.st_size, s.st_ino, s.st_dev, hash(name)) for name, s in found)
 

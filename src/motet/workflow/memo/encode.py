@@ -25,9 +25,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+from motet.system.folders import files_below
 from motet.workflow.files import File
 from motet.workflow.functions import attribute
-from motet.workflow.memo.checkout import files_of
 from motet.workflow.memo.codecs import codec_of, is_state, pickled
 from motet.workflow.memo.named import classes_named_in
 from motet.workflow.memo.trees import pack
@@ -140,7 +140,7 @@ class Encoder:
         self.paths.append(text)
         if not os.path.isdir(text):
             return {"$file": self.named(text), **self._file(text), "as": kind}
-        inside = files_of(text).items()
+        inside = files_below(text).items()
         files = {name: None if name.endswith("/") else self._file(path)["$leaf"] for name, path in inside}
         return {"$folder": self.named(text), "files": files, "as": kind}
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from motet.system.folders import files_below
 from motet.system.places import file_name
-from motet.workflow.memo.checkout import Checkout, files_of
+from motet.workflow.memo.checkout import Checkout
 
 if TYPE_CHECKING:
     from motet.workflow.play.state import StepState
@@ -99,7 +100,7 @@ class Files:
 def _written(path: str) -> float:
     """When a file, or the last one in a folder, was written, seconds since 1970; 0 where it is gone."""
     try:
-        paths = list(files_of(path).values()) if os.path.isdir(path) else [path]
+        paths = list(files_below(path).values()) if os.path.isdir(path) else [path]
         return max((os.stat(each).st_mtime for each in paths), default=0.0)
     except OSError:
         return 0.0
