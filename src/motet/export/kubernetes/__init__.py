@@ -7,9 +7,9 @@ configuration.py  how servers are set up there             secrets.py   keys, ce
 network.py     who may ask, and for metrics                readme.py    the page beside the manifests
 server.py      a graph's server as a pod                   needs.py     from hints to requests and limits
 deployment.py  kserve.py  two ways to run that pod         pods.py      what all pods have in common
-workflows.py   reading workflows                           steps.py     a step's command and its key
-argo.py        a workflow for Argo                         trainjob.py  a step of several workers for Kubeflow
-private.py     files that no image may have            files.py     YAML
+steps.py       workflows, a step's command and its key     argo.py      a workflow for Argo
+private.py     files that no image may have                trainjob.py  a step of several workers for Kubeflow
+files.py       YAML
 """
 
 from motet.export.kubernetes.export import SERVERS, Exported, export_kubernetes

@@ -24,9 +24,8 @@ from motet.export.kubernetes.secrets import secret_objects
 from motet.export.kubernetes.server import GraphServer, read_server, store_extras
 from motet.export.kubernetes.settings import ExportSettings, dns_name
 from motet.export.kubernetes.staging import digest_of, let_read, stage
-from motet.export.kubernetes.steps import ExportedWorkflow
+from motet.export.kubernetes.steps import ExportedWorkflow, read_workflow
 from motet.export.kubernetes.wheel import WHEEL, own_wheel
-from motet.export.kubernetes.workflows import read_workflow
 from motet.system.whole_files import write_whole
 
 __all__ = ["SERVERS", "Exported", "export_kubernetes"]

@@ -21,15 +21,16 @@ from typing import Any
 from motet.errors import GraphError, InputError
 from motet.export.kubernetes.needs import Needs
 from motet.export.kubernetes.pods import CACHE, environment
-from motet.export.kubernetes.project import Project
+from motet.export.kubernetes.project import Project, modules_imported
 from motet.export.kubernetes.settings import dns_name
 from motet.workflow.code.follow import follow
 from motet.workflow.deferred import Choice, Comparison, Deferred, Item, Result
+from motet.workflow.find import find_workflow, read_parameters
 from motet.workflow.plan import Plan
 from motet.workflow.run_step import ID_DIGITS
 from motet.workflow.steps import AsReady, PlannedStep
 
-__all__ = ["MOST_STEPS", "RESULT", "ExportedWorkflow", "Task"]
+__all__ = ["MOST_STEPS", "RESULT", "ExportedWorkflow", "Task", "read_workflow"]
 
 MOST_STEPS = 1000
 """An object of Kubernetes may have about 1.5 MB, and Argo writes every step's state into the same one."""
@@ -157,6 +158,22 @@ class ExportedWorkflow:
         """The variables of a step: what steps share is in the volume, all else is the pod's own."""
         shared = {"MOTET_CACHE_DIR": "/tmp/motet", "MOTET_WORKFLOW_CACHE": f"{CACHE}/workflow"}
         return environment(project) | shared | dict(store)
+
+
+def read_workflow(place: str, given: Sequence[str]) -> ExportedWorkflow:
+    """Load a workflow and wire it.
+
+    Args:
+        place: `FILE.py` or `FILE.py:NAME`.
+        given: its parameters, `key=value`.
+
+    Raises:
+        GraphError: when there is no such workflow, or it cannot be wired.
+        InputError: when a parameter is wrong.
+    """
+    workflow, path, name = find_workflow(place)
+    plan = workflow(**read_parameters(workflow, given))
+    return ExportedWorkflow(path.resolve(), name, plan, tuple(given), tuple(sorted(modules_imported(path))))
 
 
 def _with_defaults(node: PlannedStep) -> dict[str, Any]:

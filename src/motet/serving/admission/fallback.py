@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from motet.errors import OverloadedError
-from motet.serving.admission.rates import Busy, Rates, Wanted
+from motet.serving.admission.rates import AskedRates, Rates, Wanted
 from motet.system.incidents import Outage
 
 __all__ = ["Fallback"]
@@ -24,7 +24,7 @@ SAID = {
 """What is done by the name that a configuration has for it."""
 
 
-class Fallback:
+class Fallback(AskedRates):
     """Counts by Redis as long as it answers.
 
     Args:
@@ -47,18 +47,6 @@ class Fallback:
         self._away: OverloadedError | None = None
         self._outage = Outage(_LOG, "rates", "Redis", ticks=ticks)
         self._try_at = 0.0
-
-    def take_now(self, wanted: Wanted) -> float:
-        """Raises Busy: Redis is always waited for."""
-        raise Busy
-
-    async def take(self, wanted: Wanted) -> float:
-        """See `Rates`."""
-        return await self._ask("take", wanted)
-
-    async def look(self, wanted: Wanted) -> float:
-        """See `Rates`."""
-        return await self._ask("look", wanted)
 
     async def _ask(self, how: Literal["take", "look"], wanted: Wanted) -> float:
         if self._away is not None and self._ticks() < self._try_at:

@@ -14,15 +14,16 @@ import logging
 import random
 import sqlite3
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 from motet.errors import GraphError, MissingExtraError, OverloadedError
 from motet.serving.config.admission import Rate
 from motet.system.incidents import Outage
 
-__all__ = ["Busy", "Rates", "SqliteRates", "Wanted"]
+__all__ = ["AskedRates", "Busy", "Rates", "SqliteRates", "Wanted"]
 
 _LOG = logging.getLogger("motet.serving")
 Wanted = Sequence[tuple[bytes, Rate]]
@@ -58,6 +59,25 @@ class Rates(Protocol):
 
     async def close(self) -> None:
         """Give back what it holds."""
+
+
+class AskedRates(ABC):
+    """Rates that something else counts, and that are always waited for."""
+
+    def take_now(self, wanted: Wanted) -> float:
+        """Raises Busy: it is always waited for."""
+        raise Busy
+
+    async def take(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        return await self._ask("take", wanted)
+
+    async def look(self, wanted: Wanted) -> float:
+        """See `Rates`."""
+        return await self._ask("look", wanted)
+
+    @abstractmethod
+    async def _ask(self, how: Literal["take", "look"], wanted: Wanted) -> float: ...
 
 
 class SqliteRates:

@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 from motet.errors import MissingExtraError, OverloadedError
-from motet.serving.admission.rates import Busy, Wanted
+from motet.serving.admission.rates import AskedRates, Wanted
 
 __all__ = ["RedisRates"]
 
@@ -47,7 +47,7 @@ then amount and period of each in microseconds. A key is the list of the times w
 the clock of Redis. Where that was set back, what then lies ahead is moved, so that the newest is now."""
 
 
-class RedisRates:
+class RedisRates(AskedRates):
     """Rates of all machines that use the same Redis, on its clock: those of the machines may differ.
 
     Each rate is exact, and a request counts in all of its rates or in none, by a script that Redis runs (5 or newer).
@@ -73,18 +73,6 @@ class RedisRates:
         )
         self._script: Any = self._client.register_script(SCRIPT)
         self._at_once = asyncio.Semaphore(AT_ONCE)
-
-    def take_now(self, wanted: Wanted) -> float:
-        """Raises Busy: Redis is always waited for."""
-        raise Busy
-
-    async def take(self, wanted: Wanted) -> float:
-        """See `Rates`."""
-        return await self._ask("take", wanted)
-
-    async def look(self, wanted: Wanted) -> float:
-        """See `Rates`."""
-        return await self._ask("look", wanted)
 
     async def _ask(self, how: str, wanted: Wanted) -> float:
         keys = [f"motet/{key.hex()}/{rate.amount}/{rate.period_s}" for key, rate in wanted]

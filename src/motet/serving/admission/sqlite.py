@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from limits.storage import MovingWindowSupport, Storage
 
@@ -200,40 +201,17 @@ class SqliteStorage(Storage, MovingWindowSupport):
                 return
             self._base.execute("DELETE FROM keys WHERE name = ?", (name,))
 
-    # `Storage` has counts of windows that do not move as abstract methods; nothing here asks for them.
+    # `Storage` has counts of windows that do not move, and ways to manage them, as abstract methods; nothing here asks for them.
 
-    def incr(self, key: str, expiry: int, amount: int = 1) -> int:
-        """Not served: windows that do not move let twice the limit through at their borders."""
+    def _unserved(self, *_: object) -> Any:
         raise NotImplementedError("this storage serves the moving window alone")
 
-    def get(self, key: str) -> int:
-        """Not served, as `incr`."""
-        raise NotImplementedError("this storage serves the moving window alone")
-
-    def get_expiry(self, key: str) -> float:
-        """When a key is forgotten, on the clock of `now`; that for one that is not known."""
-        row = self._base.execute("SELECT ends FROM keys WHERE name = ?", (key,)).fetchone()
-        return float(row[0]) if row else self.now()
-
-    def check(self) -> bool:
-        """Whether the file can be read."""
-        try:
-            self._base.execute("SELECT 1 FROM keys LIMIT 1").fetchone()
-        except sqlite3.Error:
-            return False
-        return True
-
-    def reset(self) -> int | None:
-        """Forget everything; gives how many keys there were."""
-        with self.together():
-            self._base.execute("DELETE FROM hits")
-            return self._base.execute("DELETE FROM keys").rowcount
-
-    def clear(self, key: str) -> None:
-        """Forget a key."""
-        with self.together():
-            for table in ("keys", "hits"):
-                self._base.execute(f"DELETE FROM {table} WHERE name = ?", (key,))
+    incr: Any = _unserved
+    get: Any = _unserved
+    get_expiry: Any = _unserved
+    check: Any = _unserved
+    reset: Any = _unserved
+    clear: Any = _unserved
 
     def close(self) -> None:
         """Close the file."""
