@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import shutil
 import sys
 import types
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 
+from motet.cli import cli
 from motet.engines.engine import find_engine
+from motet.engines.splits.engine import kept_signals
 from motet.errors import InputError, UnknownNameError
 from motet.testing import engines
 
@@ -26,12 +35,48 @@ def documented_engine() -> Any:
     return module.PoolEngine
 
 
-@pytest.fixture(params=["pool", "beam"])
+def local_cluster() -> list[str]:
+    """Two executors of Spark in processes of their own."""
+    return ["--master", "local-cluster[2,1,1024]", "--conf", "spark.executor.memory=512m"]
+
+
+@pytest.fixture(scope="module")
+def ray_of_this_machine() -> Iterator[None]:
+    ray = pytest.importorskip("ray")
+    with warnings.catch_warnings(action="ignore"), kept_signals():
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    with warnings.catch_warnings(action="ignore"):  # of processes that it does not wait for
+        ray.shutdown()
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def spark_of_this_machine() -> Iterator[None]:
+    pyspark = pytest.importorskip("pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java, which is not here")
+    engine: Any = find_engine("spark", local_cluster())
+    context = engine._context()
+    yield
+    work, gateway = Path(pyspark.__file__).parent / "work" / context.applicationId, context._gateway
+    context.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+    pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None
+    shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture(params=["pool", "ray", "spark", "beam"])
 def engine(request: pytest.FixtureRequest) -> Any:
     if request.param == "pool":
         return documented_engine()()
-    pytest.importorskip("apache_beam")
-    return find_engine("beam")
+    if request.param == "beam":
+        pytest.importorskip("apache_beam")
+        return find_engine("beam")
+    request.getfixturevalue(f"{request.param}_of_this_machine")
+    return find_engine(request.param)
 
 
 @pytest.mark.timeout(600)
@@ -40,6 +85,24 @@ def test_the_engine_passes_the_suite(check: Any, engine: Any, tmp_path: Path) ->
     if engine.name == "beam" and "killed" in check.__name__:
         pytest.skip("Beam's runner in this process has no worker to kill")
     check(engine, tmp_path)
+
+
+def test_the_command_hands_on_an_engines_own_options(tmp_path: Path) -> None:
+    pytest.importorskip("apache_beam")
+    pq.write_table(pa.table({"a": [[0.0, 1.0]] * 90}), tmp_path / "in.parquet", row_group_size=30)
+    (tmp_path / "g.yaml").write_text(
+        "{motet: 1, name: g, inputs: {a: 'float64[2]'},"
+        " nodes: {top: {map: motet.ops.scores.top1, inputs: [a]}}, outputs: {y: top.index}}"
+    )
+    command = ["run", f"{tmp_path}/g.yaml", "--input", f"{tmp_path}/in.parquet", "--output", f"{tmp_path}/parts/"]
+    done = CliRunner().invoke(
+        cli, [*command, "--engine", "beam", "--", "--split-bytes", "1", "--runner", "DirectRunner"]
+    )
+    assert done.exit_code == 0, done.output
+    assert len(list((tmp_path / "parts").glob("part-*.parquet"))) == 3
+    assert pq.read_table(tmp_path / "parts")["y"].to_pylist() == [1] * 90
+    refused = CliRunner().invoke(cli, [*command, "--overwrite", "--", "--split-bytes", "1"])
+    assert (refused.exit_code, "engine local: takes no options of its own here" in refused.output) == (2, True)
 
 
 def test_engines_are_found_by_name_and_know_their_options() -> None:
@@ -62,4 +125,5 @@ def test_engines_of_packages_are_found_by_entry_points(tmp_path: Path, monkeypat
     (info / "entry_points.txt").write_text("[motet.engines]\npool = pools_of_tests:Engine\n")
     monkeypatch.setitem(sys.modules, "pools_of_tests", types.SimpleNamespace(Engine=documented_engine()))
     monkeypatch.syspath_prepend(tmp_path)
-    assert find_engine("pool", ["--processes", "5"]).processes == 5  # type: ignore[attr-defined]
+    found: Any = find_engine("pool", ["--processes", "5"])
+    assert found.processes == 5

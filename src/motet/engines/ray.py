@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine
+from motet.engines.splits.engine import EngineOptions, SplitEngine, kept_signals
 from motet.errors import InputError, MissingExtraError
 
 __all__ = ["RayEngine"]
@@ -50,7 +50,8 @@ class RayEngine(SplitEngine):
         begun = not ray.is_initialized()
         if begun:
             path = os.environ.get("PYTHONPATH", "")
-            ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+            with kept_signals():
+                ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
         try:
             self._check_room()
             yield from self._mapped(function, items)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine
+from motet.engines.splits.engine import EngineOptions, SplitEngine, kept_signals
 from motet.errors import MissingExtraError
 
 __all__ = ["SparkEngine"]
@@ -58,7 +58,8 @@ class SparkEngine(SplitEngine):
             conf.setMaster(self._options.master)
         conf.set("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))
         conf.setAll(self._options.conf)
-        return self._spark.SparkContext.getOrCreate(conf)
+        with kept_signals():
+            return self._spark.SparkContext.getOrCreate(conf)
 
     def _mapped(self, context: Any, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results come back through an accumulator, as each task ends, and not when all have."""

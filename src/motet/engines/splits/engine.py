@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.engines.local.prepared import prepared
@@ -17,7 +20,7 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
-__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine"]
+__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "kept_signals"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -85,6 +88,18 @@ class SplitEngine(ABC):
         check_options(self.name, options)
         with prepared(checked, source, output, options) as run:
             return dry_run(run)
+
+
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """Keep what this program does on SIGINT and SIGTERM, which clients of clusters replace when they begin."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
 
 class EngineOptions(argparse.ArgumentParser):
