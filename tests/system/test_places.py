@@ -97,7 +97,7 @@ def test_where_nothing_can_be_written_sizes_are_not_kept_and_it_is_said_once(
         nobody(monkeypatch)
         no_temporary(monkeypatch)
         monkeypatch.setattr(
-            Path, "mkdir", lambda *_, **__: (_ for _ in ()).throw(OSError(30, "Read-only file system", "/.cache"))
+            os, "open", lambda *_, **__: (_ for _ in ()).throw(OSError(30, "Read-only file system", "/.cache"))
         )
     for _ in range(3):
         RememberedSizes().put({"model": 64})

@@ -17,8 +17,8 @@ from motet.errors import ModelLoadError, ReplicaLostError
 from motet.runtime.replicas.process.wire import MessageSocket
 from motet.system.lifeline import open_end
 
-SOON_S = 10.0
-"""The machine may be busy; without the fault looked for, nothing here takes a tenth of it."""
+SOON_S = 60.0
+"""The machine may be busy; without the fault looked for, nothing here takes a hundredth of it."""
 LARGE = np.zeros((3, 100_000), np.float32)
 
 
@@ -74,10 +74,9 @@ def when_under_way(replica, started, act):
     asking = threading.Thread(target=ask)
     asking.start()
     assert soon(started.exists)
-    began = time.monotonic()
     act()
     asking.join(SOON_S)
-    assert time.monotonic() - began < SOON_S / 2
+    assert not asking.is_alive()
     return raised[0]
 
 
@@ -178,10 +177,8 @@ def test_a_copy_of_the_parent_neither_holds_nor_ends_the_process():
 def test_a_process_that_stands_still_is_killed_after_its_time():
     with started() as replica:
         os.kill(replica.pid, signal.SIGSTOP)
-        began = time.monotonic()
         with pytest.raises(ReplicaLostError, match=r"did not answer within 0.2 s; it was killed"):
             do(replica, "echo", LARGE, timeout_s=0.2)
-        assert 0.2 <= time.monotonic() - began < SOON_S
         assert gone(replica.pid)
 
 

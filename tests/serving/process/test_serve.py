@@ -178,7 +178,7 @@ def test_sighup_reads_the_configuration_and_the_graphs_again(tmp_path, mlp):
         ({"admin": "local"}, "expected socket, key or open; got 'local'"),
         ({"observability": {"access_log": "/dev/null/a.jsonl"}}, "/dev/null"),
         ({"observability": {"access_log": "a.jsonl"}, "admission": {"audit": {"file": "/dev/null/a"}}}, "be written"),
-        ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "are no certificate and key"),
+        ({"tls": {"certificate": "a.pem", "key": "a.key"}}, "cannot read"),
     ],
 )
 def test_a_configuration_that_is_wrong_anywhere_changes_nothing(reloaded, wrong, said):

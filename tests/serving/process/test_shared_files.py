@@ -37,9 +37,12 @@ def _repository(load) -> Any:
 def test_a_graph_is_served_though_the_others_cannot_be_told(tmp_path, caplog):
     entry = SimpleNamespace(name="graph", kind="graph", reason="", batcher=None)
     repository: Any = SimpleNamespace(things=[entry], changed=[], stopping=False)
-    asyncio.run(SameFiles(tmp_path, repository).agree())
+    folder = tmp_path / "told"
+    folder.mkdir()
+    asyncio.run(SameFiles(folder, repository).agree())
     (note,) = repository.changed
     repository.things = [SimpleNamespace(**{**vars(entry), "name": "other"})]
-    tmp_path.rename(tmp_path.with_name("elsewhere"))
+    folder.rename(tmp_path / "elsewhere")
+    folder.touch()
     note()
     assert "are not told what was loaded" in caplog.text
