@@ -293,9 +293,9 @@ def _column_of_list(values: Sequence[Any]) -> Column:
             raise InputError(
                 "lists are nested unevenly", hint="give each row as an array, all with the same number of axes"
             ) from None
-    return (
-        np.asarray(values, object) if array.dtype.kind in "SU" else array
-    )  # as they were: "3" beside 3, bytes that end in 0
+    if array.dtype.kind in "SU":  # as they were: "3" beside 3, bytes that end in 0
+        return np.asarray(values, object)
+    return array
 
 
 def unmasked(array: Any) -> Array:
@@ -325,11 +325,9 @@ def fits(column: Column, kind: ColumnType) -> bool:
         return True
     if isinstance(column, Ragged):
         axes = column.shapes.shape[1]
-        return (
-            _dtype_name(column.values) in (kind.dtype, "any")
-            and axes == len(kind.shape)
-            and all(want is None or (column.shapes[:, axis] == want).all() for axis, want in enumerate(kind.shape))
-        )
+        if _dtype_name(column.values) not in (kind.dtype, "any") or axes != len(kind.shape):
+            return False
+        return all(want is None or (column.shapes[:, axis] == want).all() for axis, want in enumerate(kind.shape))
     got = column_type(column)
     return got.dtype == "any" if kind.is_object and got.dtype == "any" else kind.accepts(got) and got.dtype != "any"
 
@@ -349,9 +347,8 @@ def column_type(column: Column) -> ColumnType:
     """The type that a column shows."""
     if isinstance(column, Ragged):
         return ColumnType(_dtype_name(column.values), (None,) * column.shapes.shape[1])
-    return (
-        ColumnType(_dtype_name(column), tuple(column.shape[1:])) if _dtype_name(column) != "any" else ColumnType("any")
-    )
+    name = _dtype_name(column)
+    return ColumnType(name, () if name == "any" else tuple(column.shape[1:]))
 
 
 def is_exactly(array: Any, kind: ColumnType, rows: int) -> bool:
@@ -361,12 +358,9 @@ def is_exactly(array: Any, kind: ColumnType, rows: int) -> bool:
     dtype = array.dtype
     if dtype != kind.numpy_dtype or array.shape != (rows, *kind.shape):
         return False
-    return dtype.kind != "O" or (kind.dtype == "string" and _all_text(array))
-
-
-def _all_text(array: Array) -> bool:
-    """Whether every value looked at, as `_dtype_name` does, is text, and none is missing."""
-    return {*map(type, array.reshape(-1)[:1000].tolist())} == {str}
+    if dtype.kind != "O":
+        return True
+    return kind.dtype == "string" and {*map(type, array.reshape(-1)[:1000].tolist())} == {str}
 
 
 _NAMES: dict[np.dtype[Any], str] = {}
@@ -376,8 +370,7 @@ _NAMES: dict[np.dtype[Any], str] = {}
 def _dtype_name(array: Array) -> str:
     dtype = array.dtype
     if dtype.kind != "O":
-        name = _NAMES.get(dtype)
-        if name is None:
+        if (name := _NAMES.get(dtype)) is None:
             name = _NAMES[dtype] = dtype.name
             if len(_NAMES) > 1000:
                 _NAMES.clear()
@@ -401,7 +394,5 @@ def equal_shapes(shapes: Indices) -> list[Indices]:
     Args:
         shapes: the axes of each row, shape `[rows, axes]`.
     """
-    if not len(shapes):
-        return []
     _, first, inverse = np.unique(shapes, axis=0, return_index=True, return_inverse=True)
     return [np.flatnonzero(inverse.reshape(-1) == group) for group in np.argsort(first)]

@@ -125,9 +125,9 @@ def _write_member(member: Member) -> Any:
     return written
 
 
-def check_member(name: object, members: Sequence[Member], what: str, where: str) -> str:
+def check_member(name: object, members: Sequence[Member], where: str) -> str:
     """`name`, which must be one of the members."""
     names = [member.name for member in members]
     if name not in names:
-        raise UnknownNameError(what, str(name), names, where=where)
+        raise UnknownNameError("member", str(name), names, where=where)
     return str(name)

@@ -13,7 +13,7 @@ from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark_all
 from motet.io.places import place_of
-from motet.io.stream import Stream, fixed_row_bytes, rows_to_read
+from motet.io.stream import Stream, rows_to_read, type_bytes
 
 __all__ = ["DatasetSource"]
 
@@ -28,11 +28,6 @@ class DatasetSource(Stream):
         self._dataset, self.schema = dataset, decoded_schema(dataset.schema)
         self.reads = tuple(_files_of(dataset))
         self.description = f"a dataset of {len(self._files())} files" if self._files() else "a dataset"
-
-    @property
-    def num_rows(self) -> None:
-        """Not known without reading."""
-        return None
 
     def count(self) -> int | None:
         """See `Stream.count`: by the footers of Parquet and Arrow files; None of formats that have none."""
@@ -60,7 +55,7 @@ class DatasetSource(Stream):
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`; reads two pieces ahead, of one file at a time and one after."""
-        size = rows_to_read(rows, fixed_row_bytes(self.schema, columns))
+        size = rows_to_read(rows, sum(type_bytes(self.schema.field(name).type) for name in columns))
         batches = self._dataset.to_batches(
             columns=list(columns), batch_size=size, batch_readahead=2, fragment_readahead=1
         )

@@ -61,13 +61,7 @@ class GroupedSource(Stream):
         self.in_memory = isinstance(source, Stream) and source.in_memory
         self.left_out, self.reads = (source.left_out, source.reads) if isinstance(source, Stream) else ("", ())
         self.schema = pa.schema([_grouped_field(field, field.name in keys) for field in source.schema])
-        self._counted: int | None = None
         self._sorted = source.reads_again and self._is_sorted()
-
-    @property
-    def num_rows(self) -> None:
-        """The number of keys is not known without reading."""
-        return None
 
     def fingerprint(self) -> str:
         """The source's own, and the keys."""
@@ -78,10 +72,6 @@ class GroupedSource(Stream):
         names = [*self._keys, *(name for name in columns if name not in self._keys)]
         ordered = self._read(names) if self._sorted else self._sort(names)
         yield from drop_rows((piece.select(list(columns)) for piece in self._gathered(ordered)), skip)
-
-    def count(self) -> int | None:
-        """See `Stream.count`: the keys that were met."""
-        return self._counted
 
     def row_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.row_bytes`; how large groups are only reading them tells."""

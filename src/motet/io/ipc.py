@@ -24,7 +24,6 @@ class ArrowSource(FileStream):
 
     def __init__(self, file: FoundFile) -> None:
         super().__init__(file)
-        self._counted: int | None = None
         with _open(file) as reader:
             self.schema = decoded_schema(reader.schema)
             self._random = isinstance(reader, pa.RecordBatchFileReader)
@@ -35,10 +34,6 @@ class ArrowSource(FileStream):
     def num_rows(self) -> int | None:
         """Rows in a file on this machine; None for streams and for files elsewhere, which would have to be read."""
         return int(self._ends[-1]) if self._random and self._file.is_local else None
-
-    def count(self) -> int | None:
-        """See `Stream.count`: by the batches themselves, where they are not counted before."""
-        return self._counted if self.num_rows is None else self.num_rows
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""

@@ -95,10 +95,6 @@ class JsonLinesSource(TextSource):
         """See `Stream.row_bytes`; by the lines, all of which were looked at."""
         return self._bytes / max(self._counted or 0, 1)
 
-    def count(self) -> int | None:
-        """See `Stream.count`: the lines that are not blank, by the bytes alone."""
-        return self._counted
-
     def set_keys(self, keys: Keys) -> None:
         """Have the columns that several files have together; what this one lacks is null."""
         fields = {field.name: field for field in keys.fields()}

@@ -84,7 +84,6 @@ class IterableSource(Stream):
         self._items = items
         self._iterator: Iterator[Any] | None = iter(items)
         self.reads_again = self._iterator is not items
-        self._counted: int | None = None
         self._ahead: list[Any] = []
         self._types = types or {}
         schema: pa.Schema | None = None
@@ -104,15 +103,6 @@ class IterableSource(Stream):
             fields = (found.field(old.name) if _is_empty(old) and old.name in found.names else old for old in known)
             found = pa.schema(fields, known.metadata)
         return pa.schema([_declared(field, self._types.get(field.name)) for field in found], found.metadata)
-
-    @property
-    def num_rows(self) -> None:
-        """Not known."""
-        return None
-
-    def count(self) -> int | None:
-        """See `Stream.count`: rows of the items, None before the last one was taken."""
-        return self._counted
 
     def fingerprint(self) -> str:
         """Raises InputError: what an iterable gives next time, nobody knows."""

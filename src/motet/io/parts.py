@@ -63,7 +63,7 @@ class PartsSource(Stream):
     def num_rows(self) -> int | None:
         """The rows of all parts, None where one does not know."""
         counts = [part.num_rows for part in self._parts]
-        return None if None in counts else sum(count for count in counts if count is not None)
+        return None if None in counts else sum(filter(None, counts))
 
     def fingerprint(self) -> str:
         """A digest of the parts' own, and of what their folders say."""
@@ -74,7 +74,7 @@ class PartsSource(Stream):
     def count(self) -> int | None:
         """See `Stream.count`."""
         counts = [part.count() for part in self._parts]
-        return None if None in counts else sum(count for count in counts if count is not None)
+        return None if None in counts else sum(filter(None, counts))
 
     def _splits(self, target_bytes: int) -> list[Split]:
         """See `Stream.splits`; those of large parts, and several small parts together."""

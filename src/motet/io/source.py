@@ -129,8 +129,8 @@ def open_source(
     options = ReadOptions(encoding, delimiter, declared, empty, keys_of_files)
     keys = [group_by] if isinstance(group_by, str) else list(group_by or ())
     kinds = dict(wanted or {})
-    if group_by is not None:
-        kinds = {name: kind if name in keys else _of_one(kind) for name, kind in kinds.items()}
+    if group_by is not None:  # what is wanted is of a group, and read are its rows
+        kinds = {name: kind if name in keys else ColumnType(kind.dtype, kind.shape[1:]) for name, kind in kinds.items()}
     source = _open(what, format, options, options.with_wanted(kinds), choose)
     if not isinstance(source, Stream) and source.schema != decoded_schema(source.schema):
         source = ForeignSource(source)
@@ -139,11 +139,6 @@ def open_source(
     from motet.io.groups import GroupedSource
 
     return GroupedSource(source, keys)
-
-
-def _of_one(kind: ColumnType) -> ColumnType:
-    """The type of one row of what is wanted of a group."""
-    return ColumnType(kind.dtype, kind.shape[1:])
 
 
 def _open(

@@ -62,11 +62,13 @@ class Stream(ABC):
     was_read: bool = False
     text_bytes: int | None = None
     in_memory: bool = False
+    _counted: int | None = None
+    """Rows that were met while all of it was read; see `count`."""
 
     @property
-    @abstractmethod
     def num_rows(self) -> int | None:
         """Rows in the source, None where only reading it all would tell."""
+        return None
 
     @abstractmethod
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
@@ -93,7 +95,7 @@ class Stream(ABC):
 
         None where nothing else than `pieces` tells.
         """
-        return self.num_rows
+        return self._counted if self.num_rows is None else self.num_rows
 
     def splits(self, target_bytes: int) -> list[Split]:
         """All rows in parts that workers read by themselves, in order; together they give what `batches` gives.
@@ -369,11 +371,6 @@ def rows_to_read(rows: int, row_bytes: float) -> int:
     is larger than 16 MiB a part."""
     fit = int(_READ_BYTES / max(row_bytes, 1.0))
     return rows * (fit // rows) if fit >= rows else max(1, min(rows, int(_MOST_READ_BYTES / row_bytes)))
-
-
-def fixed_row_bytes(schema: pa.Schema, names: Iterable[str], unknown: int = 256) -> float:
-    """Bytes a row by the types alone; `unknown` for each column whose rows differ."""
-    return sum(type_bytes(schema.field(name).type, unknown) for name in names)
 
 
 def type_bytes(data_type: Any, unknown: int = 256) -> float:

@@ -50,13 +50,7 @@ class TextSource(FileStream):
         if self._state is not None and codec_of(file.name) is None:
             self.text_bytes = self._state[0] or None  # not every store says it
         self._options = options
-        self._counted: int | None = None
         self._anchor: Anchor | None = None
-
-    @property
-    def num_rows(self) -> None:
-        """Not known without reading."""
-        return None
 
     def _splits(self, target_bytes: int) -> list[Split]:
         """See `Stream.splits`; from row to row of text whose bytes are those of the file, which is read once for it."""

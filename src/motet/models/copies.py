@@ -21,18 +21,12 @@ __all__ = ["cached_copy"]
 _ANY_CHANGES = 3
 
 
-def cached_copy(
-    uri: str,
-    storage: Mapping[str, Any],
-    cache_dir: str | os.PathLike[str] | None,
-    companions: Companions | None,
-) -> Path:
+def cached_copy(uri: str, storage: Mapping[str, Any], companions: Companions | None) -> Path:
     """The path of a model's file in the cache, fetched where the remote's state is not there yet.
 
     Args:
         uri: the remote file.
         storage: options of the remote file system.
-        cache_dir: the folder of the cache; None is that of `cache_root`.
         companions: names the other files of a model once its own is local; they are fetched beside it.
 
     Raises:
@@ -40,7 +34,7 @@ def cached_copy(
             kept in the cache.
         MissingExtraError: when the package for the remote's protocol is not installed.
     """
-    cache = FileCache(cache_root(cache_dir), cache_bound())
+    cache = FileCache(cache_root(), cache_bound())
     try:
         return _cached(RemoteModelFile(uri, storage), cache, companions)
     except OSError as error:

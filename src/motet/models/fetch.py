@@ -34,7 +34,6 @@ def local_path(
     base: str | Path | None,
     allow_unpickle: bool = False,
     runs_code: bool,
-    cache_dir: str | os.PathLike[str] | None = None,
     storage: Mapping[str, Any] | None = None,
     companions: Companions | None = None,
 ) -> str:
@@ -45,7 +44,6 @@ def local_path(
         base: the folder of the graph file, local or remote; None is the current folder.
         allow_unpickle: whether a remote file may be loaded although loading it runs code that it carries.
         runs_code: whether loading it does (`Handler.runs_code`).
-        cache_dir: the folder of the cache; None is `$MOTET_CACHE_DIR/models`, else `~/.cache/motet/models`.
         storage: options of the remote file system, for example `{"endpoint_url": ...}` for s3.
         companions: names the other files of a model once its own is local; they are fetched beside it.
 
@@ -69,7 +67,7 @@ def local_path(
         )
     from motet.models.copies import cached_copy  # what copies need is slow to import, and most models lie here
 
-    return str(cached_copy(found, storage or {}, cache_dir, companions))
+    return str(cached_copy(found, storage or {}, companions))
 
 
 def resolve(uri: str, base: str | Path | None) -> str:

@@ -96,7 +96,7 @@ class JaxModel:
         """
         shape = self._shape
         rows = len(columns[shape.inputs[0]])
-        filled = rows if shape.signature.fixed_rows else _filled(rows)
+        filled = rows if shape.signature.fixed_rows else 1 << max(0, rows - 1).bit_length()  # a power of two
         try:
             with self._precise():
                 given = [self._jax.device_put(_longer(columns[name], filled), self._device) for name in shape.inputs]
@@ -206,11 +206,6 @@ def _types(avals: Mapping[str, Any], kind: str, source: ModelSource) -> dict[str
     hints = axis_hint, "export a function that converts it, to float32 for example"
     named = {name: (aval.shape, np.dtype(aval.dtype).name) for name, aval in avals.items()}
     return {name: row_type(f"{kind} {name!r}", *each, source, *hints) for name, each in named.items()}
-
-
-def _filled(rows: int) -> int:
-    """The next power of two."""
-    return 1 << max(0, rows - 1).bit_length()
 
 
 def _longer(column: Array, rows: int) -> Array:

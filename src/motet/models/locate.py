@@ -54,9 +54,7 @@ def locate(
     *,
     base: str | Path | None,
     allow_unpickle: bool = False,
-    cache_dir: str | os.PathLike[str] | None = None,
     storage: Mapping[str, Any] | None = None,
-    where: str = "",
 ) -> LocatedModel:
     """Find the handler of a URI and make the model's files local.
 
@@ -64,15 +62,13 @@ def locate(
         uri: as `registry.find_handler` takes it.
         base: the folder of the graph file, local or remote; None is the current folder.
         allow_unpickle: whether remote files that run code when they are loaded may be loaded.
-        cache_dir: as for `fetch.local_path`.
         storage: options of the remote file system.
-        where: where the URI was written, for messages.
 
     Raises:
         UnknownNameError: when no handler has the scheme or suffix.
         ModelLoadError: when the file is missing, cannot be fetched, or may not run code.
     """
-    handler, location = find_handler(uri, where)
+    handler, location = find_handler(uri)
     if not handler.has_file:
         return LocatedModel(handler, location)
     path = local_path(
@@ -80,7 +76,6 @@ def locate(
         base=base,
         allow_unpickle=allow_unpickle,
         runs_code=runs_code(handler, location),
-        cache_dir=cache_dir,
         storage=storage,
         companions=_companions(handler),
     )

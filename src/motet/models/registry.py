@@ -62,12 +62,11 @@ _SUFFIXES = {
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)
 
 
-def find_handler(uri: str, where: str = "") -> tuple[Handler, str]:
+def find_handler(uri: str) -> tuple[Handler, str]:
     """The handler of a model URI, and the location behind the scheme (the whole URI where there is none).
 
     Args:
         uri: `SCHEME:LOCATION`, or a path or remote URI whose suffix decides.
-        where: where the URI was written, for messages.
 
     Raises:
         UnknownNameError: when no handler has the scheme or the suffix; lists those that exist.
@@ -77,10 +76,10 @@ def find_handler(uri: str, where: str = "") -> tuple[Handler, str]:
     if match is not None:
         scheme, location = match.groups()
         if scheme in _CLASSES or scheme in _installed():
-            return _checked(handler_by_name(scheme), location, uri, where)
+            return _checked(handler_by_name(scheme), location, uri)
         if not location.startswith(("//", ":")):
-            raise _unknown("model scheme", scheme, known_schemes(), uri, where)
-    return _by_suffix(uri, where), uri
+            raise _unknown("model scheme", scheme, known_schemes(), uri)
+    return _by_suffix(uri), uri
 
 
 def handler_by_name(name: str) -> Handler:
@@ -105,13 +104,13 @@ def known_suffixes() -> tuple[str, ...]:
     return tuple(sorted({*_SUFFIXES, *_other_suffixes()}))
 
 
-def _by_suffix(uri: str, where: str) -> Handler:
+def _by_suffix(uri: str) -> Handler:
     suffix = posixpath.splitext(_path_of(uri))[1].lower()
     if suffix in _SUFFIXES:
         return _instance(_SUFFIXES[suffix])
     if suffix and suffix in _other_suffixes():
         return _instance(_other_suffixes()[suffix])
-    raise _unknown("model suffix", suffix, known_suffixes(), uri, where)
+    raise _unknown("model suffix", suffix, known_suffixes(), uri)
 
 
 def _path_of(uri: str) -> str:
@@ -120,18 +119,17 @@ def _path_of(uri: str) -> str:
     return re.split(r"[?#]", part, maxsplit=1)[0] if part.startswith(("http://", "https://")) else part
 
 
-def _unknown(kind: str, name: str, known: tuple[str, ...], uri: str, where: str) -> UnknownNameError:
-    place = f"{where}: {uri}" if where else uri
+def _unknown(kind: str, name: str, known: tuple[str, ...], uri: str) -> UnknownNameError:
     hint = f"say which framework it is: write SCHEME:{uri if kind == 'model suffix' else 'path'}"
     frameworks = (scheme for scheme in known_schemes() if "+" not in scheme)  # the others take addresses
-    return UnknownNameError(kind, name, known, where=place, hint=f"{hint}, SCHEME one of {', '.join(frameworks)}")
+    return UnknownNameError(kind, name, known, where=uri, hint=f"{hint}, SCHEME one of {', '.join(frameworks)}")
 
 
-def _checked(handler: Handler, location: str, uri: str, where: str) -> tuple[Handler, str]:
+def _checked(handler: Handler, location: str, uri: str) -> tuple[Handler, str]:
     if location:
         return handler, location
     hint = f"write {handler.name}:path" if handler.has_file else f"write what is to be loaded behind {handler.name}:"
-    raise ModelLoadError(f"the model URI {uri!r} names nothing", where=where, hint=hint)
+    raise ModelLoadError(f"the model URI {uri!r} names nothing", hint=hint)
 
 
 @functools.cache

@@ -327,7 +327,7 @@ def _checked(said: Route, where: str) -> Route:
     if said.max_swap_wait_ms is not None and said.max_loaded is None:
         raise GraphError("max_swap_wait_ms has no meaning without max_loaded", where=where)
     if said.missing is not None:
-        check_member(said.missing, said.players, "member", f"{where}.missing")
+        check_member(said.missing, said.players, f"{where}.missing")
     if way == "key":
         check_patterns(said.players, where)
     when = conditions_of(said.when, said.otherwise, said.players, where) if said.when else {}

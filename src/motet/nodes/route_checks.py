@@ -133,7 +133,7 @@ def split_of(value: Mapping[str, Any], arms: Sequence[Member], where: str) -> di
         GraphError: when an arm has none, or they cannot be weights.
     """
     split = {
-        check_member(arm, arms, "member", f"{where}.split"): float(of_kind(weight, float, f"{where}.split.{arm}"))
+        check_member(arm, arms, f"{where}.split"): float(of_kind(weight, float, f"{where}.split.{arm}"))
         for arm, weight in value.items()
     }
     if absent := [arm.name for arm in arms if arm.name not in split]:
@@ -159,10 +159,10 @@ def conditions_of(
         raise GraphError(
             "a route by conditions must say who takes the other rows", where=where, hint="write otherwise: ARM"
         )
-    check_member(otherwise, arms, "member", f"{where}.otherwise")
+    check_member(otherwise, arms, f"{where}.otherwise")
     conditions: dict[str, Condition] = {}
     for arm, text in value.items():
-        check_member(arm, arms, "member", f"{where}.when")
+        check_member(arm, arms, f"{where}.when")
         conditions[arm] = (
             text
             if isinstance(text, Condition)

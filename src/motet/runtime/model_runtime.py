@@ -20,11 +20,10 @@ from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
 from motet.runtime.deadline import go_on, going_on
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import CallHealth, Tolerance, any_succeeds, is_of_rows, isolate
-from motet.runtime.padding import Padding
+from motet.runtime.padding import Padding, groups
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import ResolvedModel, is_elsewhere, is_remote, model_key
-from motet.runtime.shape_groups import groups
 from motet.runtime.signature import SignatureCheck, check_names
 from motet.runtime.sizes import BatchSize, CallTime
 from motet.runtime.stats import ModelStats

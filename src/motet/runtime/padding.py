@@ -11,20 +11,19 @@ Rows are padded with those that are about as large: sorted by size, and put into
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Array, Column, Indices, Ragged, take_rows
+from motet.batch import Array, Column, Indices, Ragged, equal_shapes, take_rows
 from motet.errors import GraphError
 from motet.graph.node import Answer
 from motet.nodes.merge import merge
-from motet.runtime.shape_groups import groups, padded
 from motet.types import Signature
 
-__all__ = ["Padding"]
+__all__ = ["Padding", "groups"]
 
 Axis: TypeAlias = tuple[str, int]
 """An axis of the rows of a column."""
@@ -92,7 +91,7 @@ class Padding:
     def _padded(self, columns: Mapping[str, Column], rows: int, call: Call) -> Answer:
         """The answer of calls of padded rows."""
         filled = {
-            name: padded(column, self._pad[name]) if isinstance(column, Ragged) else column
+            name: _filled(column, self._pad[name]) if isinstance(column, Ragged) else column
             for name, column in columns.items()
         }
         return self._cut(call(filled, rows), columns, filled) or self._apart(columns, rows, call)
@@ -161,6 +160,23 @@ class _Tie:
             self.constant, self._hopeless = None, not self.follows
         elif not self.follows and self._cells and self._cells[1] >= SEVERAL * self._cells[0]:
             self.constant = length
+
+
+def groups(columns: Mapping[str, Column], ragged: Sequence[str]) -> Iterable[tuple[Indices, dict[str, Array]]]:
+    """Rows that have the same shape in every ragged column, groups in the order of their first row."""
+    shapes = np.concatenate([column.shapes for name in ragged if isinstance(column := columns[name], Ragged)], axis=1)
+    for chosen in equal_shapes(shapes):
+        taken = _taken(columns, chosen)
+        yield chosen, {name: column.dense() if isinstance(column, Ragged) else column for name, column in taken.items()}
+
+
+def _filled(column: Ragged, value: float) -> Array:
+    """Rows made equal: padded behind on every axis with a value."""
+    shape = tuple(int(axis) for axis in column.shapes.max(axis=0))
+    held = np.full((len(column), *shape), value, dtype=column.dtype)
+    for place, row in enumerate(column):
+        held[place][tuple(slice(0, axis) for axis in row.shape)] = row
+    return held
 
 
 def _taken(columns: Mapping[str, Column], places: Indices) -> dict[str, Column]:

@@ -104,14 +104,10 @@ def _kept(dtype: np.dtype[Any]) -> npt.DTypeLike:
     return dtype
 
 
-def _wide(dtype: np.dtype[Any]) -> npt.DTypeLike:
-    return np.float64 if dtype.kind == "f" else dtype
-
-
 _REDUCTIONS = {
     "max_of": _Reduction(np.max, _kept, needs_some=True),
     "min_of": _Reduction(np.min, _kept, needs_some=True),
-    "sum_of": _Reduction(total, _wide),
+    "sum_of": _Reduction(total, lambda dtype: np.float64 if dtype.kind == "f" else dtype),
     "mean_of": _Reduction(np.mean, lambda dtype: np.float64, needs_some=True),
     "any_of": _Reduction(_any, _kept, nothing=False, kind=BOOL),
     "all_of": _Reduction(_all, _kept, nothing=True, kind=BOOL),

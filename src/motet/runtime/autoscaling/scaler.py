@@ -140,11 +140,6 @@ class Scaler:
             model.give_back(0)
 
     @property
-    def keys(self) -> list[Hashable]:
-        """The models that are looked after."""
-        return list(self._models)
-
-    @property
     def waiting(self) -> bool:
         """Whether it stands in the pool's line, and should look again soon."""
         return any(model.claims for model in self._models.values())

@@ -213,7 +213,7 @@ class Lifecycle:
             wanted = slot.state is ReplicaState.STARTING
             if wanted:
                 slot.loading_s = self.loading_s = now - begun
-                slot.life, slot.error = Life(replica, limit, since=now), None
+                slot.life, slot.error = Life(replica, limit), None
                 self._answered |= answered
                 self._set(slot, ReplicaState.READY)
                 if not slot.address:

@@ -43,16 +43,12 @@ class Life:
         limit: finds how many calls it may have at the same time; None where that is known.
         in_flight: calls that are under way.
         answered: calls it has answered.
-        loading_s: how long it took to be ready.
-        since: when it was ready.
     """
 
     replica: Replica
     limit: ConcurrencyLimit | None
     in_flight: int = 0
     answered: int = 0
-    loading_s: float = 0.0
-    since: float = 0.0
 
 
 @dataclass(eq=False, slots=True)

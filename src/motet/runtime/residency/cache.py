@@ -195,20 +195,9 @@ class ResidencyCache(Generic[M]):
             return list({id(g): g for entry in self._policy.entries.values() for g in entry.groups}.values())
 
     @property
-    def evictions(self) -> int:
-        """How many models had to go for others."""
-        return self._policy.evictions
-
-    @property
     def swapping(self) -> bool:
         """Whether a model is being loaded."""
         return self._swapping > 0
-
-    @property
-    def waiting_rows(self) -> int:
-        """Rows that wait for a model to be loaded."""
-        with self._lock:
-            return self._policy.waiting_rows
 
     def close(self) -> None:
         """Drop all models that no call has; it may be used again."""

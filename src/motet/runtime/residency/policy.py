@@ -134,7 +134,6 @@ class ResidencyPolicy:
         self._calls = self._working = 0
         self._wanted: dict[Key, ResidentModel] = {}  # those whose rows began to wait first stand first
         self._closing: set[Key] = set()
-        self.evictions = 0
 
     def add(self, key: Key, group: ResidencyGroup, *, resident: bool = False, memory_bytes: int = 0) -> ResidentModel:
         """Make a model known, which takes a place of a group.
@@ -213,7 +212,6 @@ class ResidencyPolicy:
                 continue
             for victim in victims:
                 self._let_go(victim)
-                self.evictions += 1
             self._set(entry, "loading")
             self._working += 1
             return Swap(entry.key, tuple(victim.key for victim in victims))
@@ -275,11 +273,6 @@ class ResidencyPolicy:
         self._wanted.pop(key, None)
         for group in entry.groups:
             group.members.discard(key)
-
-    @property
-    def waiting_rows(self) -> int:
-        """Rows that wait for a model to be loaded."""
-        return sum(entry.waiting_rows for entry in self._wanted.values())
 
     def _demand(self, entry: ResidentModel) -> float:
         return float(entry.demand * 0.5 ** ((self._calls - entry.counted_at) / HALF_LIFE))

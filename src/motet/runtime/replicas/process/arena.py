@@ -74,11 +74,6 @@ class Arena:
         self._gone: list[int] = []
         self._next = 0
 
-    @property
-    def num_bytes(self) -> int:
-        """Bytes in all blocks."""
-        return sum(block.num_bytes for block in self._blocks)
-
     def room(self, num_bytes: int, besides: SharedBlock | None = None) -> SharedBlock:
         """A block that is free and large enough: the first there is, else a new one.
 
