@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 import motet as mt
 from motet.engines.layout import HELD_BYTES, choose_batch_rows, choose_window_rows
+from motet.engines.local import answer_bound
 from motet.engines.local import rows as rows_module
 from motet.io import open_source
 from motet.io.stream import Stream, rechunk, rows_to_read
@@ -184,3 +185,59 @@ def test_the_peak_is_of_the_process_alone() -> None:
     outer = f"import subprocess, sys; held = b'x' * (400 << 20); subprocess.run([sys.executable, '-c', {inner!r}])"
     done = subprocess.run([sys.executable, "-c", outer], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 200
+
+
+GROWING = """
+import json, sys
+import motet as mt
+import numpy as np
+text = lambda x: [f"{row} " + "a" * (200_000 if row > 1000 else 1) for row in x]
+given = mt.map(text, mt.input("x", "int64"), outputs=json.loads(sys.argv[1]))
+report = mt.Graph("g", {"y": given}).run({"x": np.arange(6000)}, sys.argv[2], workers=2)
+print(json.dumps([report.rows, report.failed, report.peak_memory_bytes >> 20]))
+"""
+
+
+@pytest.mark.parametrize("kind", ["string", None])
+def test_answers_that_grow_within_a_batch_are_fewer(tmp_path: Path, kind: str | None) -> None:
+    """1 GB, of rows whose first thousand answers are small."""
+    command = [sys.executable, "-c", GROWING, json.dumps(kind), str(tmp_path / "o.parquet")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows, failed, peak = json.loads(done.stdout)
+    assert (rows, failed) == (6000, 0)
+    assert peak < 1024, peak
+    assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 6000
+
+
+@pytest.mark.parametrize("outputs", ["string", None])
+@pytest.mark.parametrize("stop", [None, 300, 1000, 4000])
+def test_batches_that_are_cut_for_their_answers_lose_no_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outputs: str | None, stop: int | None
+) -> None:
+    monkeypatch.setattr(answer_bound, "FIRST_ROWS", 7)
+    monkeypatch.setattr(answer_bound, "held_rows", lambda row_bytes: max(1, int(20_000 / max(row_bytes, 1.0))))
+    texts = ["x" * (row * 37 % (20 + row // 4)) for row in range(5000)]
+    pq.write_table(pa.table({"x": np.arange(5000)}), tmp_path / "x.parquet", row_group_size=1100)
+    sizes = []
+
+    def answers(x: Any) -> Any:
+        sizes.append(len(x))
+        return [texts[row] if row != 17 else 1 / 0 for row in x]
+
+    graph = mt.Graph("g", {"y": mt.map(answers, mt.input("x", "int64"), outputs=outputs)})
+
+    def stopped(done: int, total: int | None, failed: int) -> None:
+        if stop is not None and done >= stop:
+            raise RuntimeError("stopped")
+
+    if stop is not None:
+        with pytest.raises(RuntimeError, match="stopped"):
+            graph.run(tmp_path / "x.parquet", tmp_path / "o.parquet", workers=2, progress=stopped)
+    report = graph.run(tmp_path / "x.parquet", tmp_path / "o.parquet", workers=2, resume=stop is not None)
+    assert (report.rows, report.failed) == (5000, 1)
+    assert report.resumed_rows >= (stop or 0)
+    written = pq.read_table(tmp_path / "o.parquet")
+    assert written["x"].to_pylist() == [row for row in range(5000) if row != 17]
+    assert written["y"].to_pylist() == [text for row, text in enumerate(texts) if row != 17]
+    assert max(sizes) < 1000

@@ -14,7 +14,7 @@ from motet.graph.forms import TRUTH
 from motet.graph.function import FUNCTION_PATH, GIVEN, KEYWORDS, Function, importable_path, read_outputs, write_outputs
 from motet.graph.members import BY_POSITION
 from motet.graph.node import Answer, AtOnce, Inputs, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
-from motet.types import ANY, ColumnType
+from motet.types import ANY, ColumnType, Outputs
 
 __all__ = ["Map", "map_"]
 
@@ -47,6 +47,17 @@ class Map(Node):
         if isinstance(outputs, ColumnType):
             return NodeOutputs({self.name: outputs}, open=outputs == ANY)
         return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()})
+
+    def declared(self, columns: Mapping[str, ColumnType]) -> Outputs:
+        """What `infer` found: the type of the column, or those of several by name.
+
+        Args:
+            columns: the types of the graph's columns, by full name.
+        """
+        if self.name in columns:
+            return columns[self.name]
+        own = f"{self.name}."
+        return {name.removeprefix(own): kind for name, kind in columns.items() if name.startswith(own)}
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call the function on whole columns."""

@@ -59,8 +59,7 @@ class _Turn:
         node = self._step.node
         if not isinstance(node, Map):
             return function.outputs
-        types, names = self._executor.checked.columns, dict(self._step.columns)
-        return function.infer([types[names[reference]] for reference in node.inputs.columns], node.where)
+        return node.declared(self._executor.checked.columns)
 
     def isolate(
         self, function: Callable[[int, int], T], rows: int, name: str

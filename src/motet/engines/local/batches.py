@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
 from motet.batch import Batch, take_rows
+from motet.engines.local.answer_bound import AnswerBound
 from motet.engines.local.head import Cost, Head
 from motet.engines.local.rows import ReadItem
 from motet.engines.local.selection import Ids
@@ -46,9 +47,11 @@ class Batches:
         player: plays them.
         sizing: learns how long batches take.
         turns: taken with what else works on this machine.
+        bound: bounds them by their answers.
     """
 
-    def __init__(self, player: BatchPlayer, sizing: Sizing, turns: BulkTurns) -> None:
+    def __init__(self, player: BatchPlayer, sizing: Sizing, turns: BulkTurns, bound: AnswerBound) -> None:
+        self._bound = bound
         self._player, self._layout, self._sizing, self._turns = player, player.layout, sizing, turns
         self._head = Head(self._play_rows, player.executor.num_keyed)
 
@@ -64,8 +67,39 @@ class Batches:
         """Bytes of the answers of a row, by the first rows; 0 where these were not played."""
         return self._head.row_bytes
 
+    @property
+    def answers_vary(self) -> bool:
+        """Whether later answers may be larger than those of the first rows, as far as these were played."""
+        return not self._head.is_fixed
+
     def play(self, batch_rows: int, item: ReadItem) -> list[BatchResult]:
         """Play what was read, one batch or several together, and give the answers batch by batch."""
+        results = self._played(batch_rows, item)
+        if self._bound.applies:
+            self._bound.took(len(item.ids), answered_bytes(results))
+        return results
+
+    def cut(self, batch_rows: int, items: Iterator[ReadItem]) -> Iterator[ReadItem]:
+        """What was read, in pieces whose answers are thought to be small enough; in the thread that hands on results."""
+        if not self._bound.applies:
+            yield from items
+            return
+        more = 0
+        for item in items:
+            start, stop = 0, len(item.ids)
+            while start < stop:
+                least = 0 if item.index or start else self._head.rows
+                rows = min(stop - start, max(least, self._bound.rows()))
+                yield item.part(item.index + more, slice(start, start + rows))
+                start += rows
+                more += -(-rows // batch_rows)
+            more -= -(-stop // batch_rows)
+
+    def expected_bytes(self, item: ReadItem) -> int:
+        """Bytes of what was read, and of its answers, as far as they are known."""
+        return item.num_bytes() + self._bound.expected_bytes(len(item.ids))
+
+    def _played(self, batch_rows: int, item: ReadItem) -> list[BatchResult]:
         batch, failures, _ = self._layout.bind(item.read, item.ids)
         with self._turns.take():
             played = self._head.join(batch, self._play_bound) if item.index == 0 else self._play_bound(batch)

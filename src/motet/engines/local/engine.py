@@ -108,7 +108,9 @@ def _pipeline(run: PreparedRun, beginning: Beginning) -> Pipeline[ReadItem, list
     pieces, batch_rows = beginning.pieces(), beginning.batch_rows
     first, skip = pieces[-1].end if pieces else 0, sum(piece.rows for piece in pieces)
     items = run.input.read(batch_rows, run.sizes.together(batch_rows), first=first, skip=skip)
-    return Pipeline(items, partial(run.batches.play, batch_rows), run.workers, (ReadItem.num_bytes, answered_bytes))
+    batches = run.batches
+    sizes = batches.expected_bytes, answered_bytes
+    return Pipeline(items, partial(batches.play, batch_rows), run.workers, sizes, partial(batches.cut, batch_rows))
 
 
 def _stop(run: PreparedRun) -> None:

@@ -57,6 +57,10 @@ class Head:
     Args:
         play: plays rows as they were read, with their ids.
         members: among how many models a key chooses. Few rows ask few of them, and many rows ask each once.
+
+    Attributes:
+        rows: how many were played.
+        is_fixed: whether all answers of the first rows are of types that hold as much for each row.
     """
 
     def __init__(self, play: Callable[[pa.RecordBatch, Indices], Played], members: int = 1) -> None:
@@ -64,6 +68,7 @@ class Head:
         self._parts: list[Played] = []
         self._last_id = -1
         self.rows = self._bytes = 0
+        self.is_fixed = False
 
     @property
     def row_bytes(self) -> float:
@@ -89,11 +94,13 @@ class Head:
             try:
                 self._parts.append(self._play(read.slice(self.rows, count), ids[self.rows : self.rows + count]))
             except ModelFailedError:  # the first rows may be bad and others good
-                self._parts, self._last_id, self.rows, self._bytes = [], -1, 0, 0
+                self._parts, self._last_id, self.rows, self._bytes, self.is_fixed = [], -1, 0, 0, False
                 return None
             found.append((count, begun.seconds()))
             self.rows += count
-            self._bytes += sum(column_bytes(column) for column in self._parts[-1].outputs.columns.values())
+            answered = self._parts[-1].outputs.columns.values()
+            self._bytes += sum(column_bytes(column) for column in answered)
+            self.is_fixed = all(isinstance(column, np.ndarray) and column.dtype != object for column in answered)
             self._last_id = int(ids[self.rows - 1])
             if known or found[-1][1] / count * batch_rows <= BATCH_SECONDS or self._bytes > HELD_BYTES:
                 break

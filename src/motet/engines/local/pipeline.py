@@ -56,6 +56,7 @@ class Pipeline(Generic[T, R]):
         play: answers one item; runs in several threads.
         workers: how many.
         sizes: bytes of what was read, and of what was answered.
+        cut: makes what was read smaller, just before it is played.
     """
 
     def __init__(
@@ -64,8 +65,9 @@ class Pipeline(Generic[T, R]):
         play: Callable[[T], R],
         workers: int,
         sizes: tuple[Callable[[T], int], Callable[[R], int]],
+        cut: Callable[[Iterator[T]], Iterator[T]] = iter,
     ) -> None:
-        self._items, self._play, self._workers = items, play, workers
+        self._items, self._play, self._workers, self._cut = items, play, workers, cut
         self._size, self._answered_size = sizes
         self._most_bytes = at_most(max(IN_FLIGHT_BYTES, workers * WORKER_BYTES), part=8)
         self._read: queue.Queue[object] = queue.Queue(READ_AHEAD)
@@ -98,10 +100,8 @@ class Pipeline(Generic[T, R]):
         window = 2 * self._workers + 1
         self._pool = pool = ThreadPool(self._workers, "motet-worker")
         try:
-            while (item := self._next()) is not _END:
-                if isinstance(item, _Failed):
-                    raise item.error
-                pending.append(self._submitted(pool, item))  # type: ignore[arg-type]
+            for item in self._cut(self._all_read()):
+                pending.append(self._submitted(pool, item))
                 del item
                 while len(pending) >= window or self._is_much(pending):
                     yield self._take(pending)
@@ -126,6 +126,13 @@ class Pipeline(Generic[T, R]):
     def _is_much(self, pending: Sequence[_InFlight[R]]) -> bool:
         """Whether no more should be played before the oldest is handed on."""
         return len(pending) > 1 and sum(batch.bytes for batch in pending) > self._most_bytes
+
+    def _all_read(self) -> Iterator[T]:
+        """What was read, piece by piece; nothing is held while it is played."""
+        while (item := [self._next()])[0] is not _END:
+            if isinstance(item[0], _Failed):
+                raise item[0].error
+            yield item.pop()  # type: ignore[misc]
 
     def _next(self) -> object:
         """What was read next."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet.engines.batch_rows import BatchRows, RowBytes
 from motet.engines.layout import RunLayout, held_rows
+from motet.engines.local.answer_bound import AnswerBound
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
 from motet.engines.local.manifest import Manifest, graph_digest
@@ -185,8 +186,8 @@ class PreparedRun:
         places = {name: checked.canonical[reference] for name, reference in checked.graph.outputs.items()}
         self.undeclared = Undeclared({name: places[name].partition(".")[0] for name in self.layout.undeclared})
         player = BatchPlayer(self.layout, self.executor, tolerance, partial(self.input.spread, SPREAD))
-        self.batches = Batches(player, self.sizing, self.turns)
         self.measured = RowBytes(source, self.layout)
+        self.batches = Batches(player, self.sizing, self.turns, AnswerBound(self._may_bound))
         self.sizes = BatchRows(
             self.executor, self.total, self.workers, options.batch_rows, self.measured, models=bool(self.versions)
         )
@@ -234,6 +235,13 @@ class PreparedRun:
             return self.source.fingerprint()[:32]
         except InputError:
             return None
+
+    def _may_bound(self) -> bool:
+        """Whether batches may have fewer rows for answers that vary in size: nobody said how many, and no answer depends on it."""
+        vary = self.measured.answers_vary and self.batches.answers_vary
+        if self.options.batch_rows or not vary or self.executor.lazy_keys:
+            return False
+        return all(model.batch_invariant for model in self.executor.models())
 
     def choose_batch_rows(self) -> int:
         """Rows of a batch, by their size, that of their answers, and the time that they take: some are played to see these."""

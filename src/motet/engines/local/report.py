@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from motet.system.html import paragraph, table
 
 __all__ = ["ModelReport", "NodeReport", "NothingNew", "RunReport", "node_reports", "peak_memory_bytes"]
 
-_HIGH_WATER = re.compile(r"^VmHWM:\s*(\d+) kB$", re.MULTILINE)
 _NODE = {
     "node": "name", "rows": "rows", "batches": "batches", "failed": "failed",
     "queue s": "seconds_queue", "compute s": "seconds_compute",
@@ -255,8 +253,9 @@ def peak_memory_bytes() -> int:
 
     Linux counts the program that began this one as well in `ru_maxrss`, which `VmHWM` leaves out.
     """
-    if (found := _HIGH_WATER.search(_own_status())) is not None:
-        return int(found[1]) * 1024
+    _, found, after = _own_status().partition("\nVmHWM:")
+    if found:
+        return int(after.split(maxsplit=1)[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

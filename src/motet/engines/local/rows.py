@@ -38,6 +38,10 @@ class ReadItem:
         """Bytes of what was read."""
         return int(self.read.nbytes)
 
+    def part(self, index: int, rows: slice) -> ReadItem:
+        """Some of its rows, as an item whose first batch has this number."""
+        return ReadItem(index, self.ids[rows], self.read.slice(rows.start, rows.stop - rows.start))
+
 
 class RunRows:
     """The rows of a run.
