@@ -9,8 +9,7 @@ before stay the same.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -39,8 +38,7 @@ Kind = Any
 """A `ColumnType`; a type of Arrow's for what we have none for, such as times."""
 
 
-@dataclass(frozen=True)
-class BatchAnswers:
+class BatchAnswers(NamedTuple):
     """The answers of a batch.
 
     Attributes:

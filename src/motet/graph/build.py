@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from motet.errors import GraphError
 from motet.graph.fields import show, text_of
@@ -164,8 +164,7 @@ class PartNames:
         return check_members(made, where, plain=plain)
 
 
-@dataclass(frozen=True)
-class PendingMember:
+class PendingMember(NamedTuple):
     """A member with inputs of its own.
 
     Attributes:

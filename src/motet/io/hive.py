@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
+from typing import NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -23,8 +23,7 @@ _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 """Whole numbers that are written in one way only, so that they come out as they were."""
 
 
-@dataclass(frozen=True)
-class FolderColumn:
+class FolderColumn(NamedTuple):
     """What a column is in all rows of a file.
 
     Attributes:

@@ -14,7 +14,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from motet.errors import InputError
 from motet.io.places import Place
@@ -26,8 +26,7 @@ _MAGIC = re.compile(r"[*?[]")
 _HTTP_MAGIC = re.compile(r"\*")
 
 
-@dataclass(frozen=True, slots=True)
-class FolderEntry:
+class FolderEntry(NamedTuple):
     """What a folder holds under a name.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,7 @@ __all__ = ["SPREADS", "Spread"]
 SPREADS = ("hash", "rendezvous")
 
 
-@dataclass(frozen=True)
-class Spread:
+class Spread(NamedTuple):
     """How pieces are given to replicas.
 
     Attributes:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -343,7 +342,7 @@ class _Within:
         return None if found is None else _Within(found, self._ids)
 
     def append(self, call: Call, /) -> None:
-        self._trace.append(replace(call, ids=None if call.ids is None else self._ids[call.ids]))
+        self._trace.append(call._replace(ids=None if call.ids is None else self._ids[call.ids]))
 
 
 def drive(coroutine: Coroutine[Any, Any, T]) -> T:

@@ -7,9 +7,9 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.check import CheckedGraph
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["ModelResolver", "ResolvedModel", "is_elsewhere", "is_remote", "model_key"]
 
 
-@dataclass(frozen=True)
-class ResolvedModel:
+class ResolvedModel(NamedTuple):
     """A model's handler and where it found the model.
 
     Attributes:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Collection, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -16,8 +15,7 @@ from motet.runtime.model_runtime import ModelRuntime
 __all__ = ["Call", "Calls", "NodeStep", "Trace"]
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """One call of a model or graph, for explanations.
 
     Attributes:
@@ -80,8 +78,7 @@ class Calls(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class NodeStep:
+class NodeStep(NamedTuple):
     """A node's turn: which columns it is given, by reference, which nobody needs after it, and which of its own are needed.
 
     Attributes:

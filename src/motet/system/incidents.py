@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["INCIDENTS", "KINDS", "Incidents", "Kind", "Outage"]
 
@@ -23,8 +23,7 @@ MOST_KNOWN = 1024
 """Things that are told apart; further ones of a kind are one."""
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(NamedTuple):
     """A kind of incident.
 
     Attributes:

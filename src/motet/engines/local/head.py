@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -22,8 +22,7 @@ ENDS = (4, 16, 64, 512, 4096)
 """Where the parts of the head end. Two tell the overhead from what a row takes; more are played where they do not take long."""
 
 
-@dataclass(frozen=True)
-class Cost:
+class Cost(NamedTuple):
     """What a batch takes.
 
     Attributes:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
@@ -24,8 +23,7 @@ __all__ = ["MANIFEST", "NOTE", "JournalPiece", "PieceJournal"]
 MANIFEST, NOTE = "_manifest.json", "_note.json"
 
 
-@dataclass(frozen=True)
-class JournalPiece:
+class JournalPiece(NamedTuple):
     """A stretch of batches that is done.
 
     Attributes:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -76,8 +76,7 @@ class RowShard:
         return f"{self.index}/{self.count}"
 
 
-@dataclass(frozen=True)
-class Sample:
+class Sample(NamedTuple):
     """Some of all rows, by chance, which a seed and the row's id decide.
 
     Attributes:
@@ -134,8 +133,7 @@ def _mixed(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
         return values ^ (values >> np.uint64(31))
 
 
-@dataclass(frozen=True)
-class Selection:
+class Selection(NamedTuple):
     """What is asked for.
 
     Attributes:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -81,8 +80,7 @@ def _true(values: Any) -> Any:
     return (values != 0) & (values == values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Reduction:
+class _Reduction(NamedTuple):
     """How a row's array becomes one value.
 
     Attributes:
@@ -114,8 +112,7 @@ _REDUCTIONS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Function:
+class _Function(NamedTuple):
     """A function of the language: what kinds it takes, the last for all that follow, how many, and what it gives."""
 
     wanted: tuple[tuple[str, ...], ...]

@@ -6,9 +6,8 @@ import ast
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
@@ -66,8 +65,7 @@ _Kinds = Callable[[Mapping[str, str]], str]
 _Run = Callable[[Columns], ConditionValue]
 
 
-@dataclass(frozen=True, slots=True)
-class CompiledTerm:
+class CompiledTerm(NamedTuple):
     """A compiled part: what kind it has for columns of given kinds, and how to compute it; `constant` where it is one."""
 
     spot: ast.AST

@@ -6,7 +6,6 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -87,7 +86,7 @@ class Lifecycle:
         self._slots: list[Slot] = []
         for _ in range(count):
             self._slots.append(self._slot(make))
-        patient = replace(restart_policy, tries=0)
+        patient = restart_policy._replace(tries=0)
         self._slots += [self._slot(each, address, patient) for address, each in addresses.items()]
 
     def _slot(self, make: Make, address: str = "", restart_policy: RestartPolicy | None = None) -> Slot:

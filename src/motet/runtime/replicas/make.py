@@ -93,7 +93,7 @@ def _loads(model: Model, located: ResolvedModel) -> Callable[[], LocalModel]:
     handler = located.handler
     users = handler.runs_code or not handler.has_file  # whose code may not bear what those of frameworks must
     gate = Gate(model.concurrent) if users or model.concurrent else None
-    nameless = replace(located, source=replace(located.source, name=located.source.location))  # for whoever shares it
+    nameless = located._replace(source=replace(located.source, name=located.source.location))  # for whoever shares it
     return lambda: LocalModel(_load(model.name, nameless), gate)
 
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import random
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 __all__ = ["RestartCounter", "RestartPolicy"]
 
 
-@dataclass(frozen=True)
-class RestartPolicy:
+class RestartPolicy(NamedTuple):
     """The rules by which a replica that ended is followed by another.
 
     Attributes:

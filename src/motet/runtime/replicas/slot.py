@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from motet.runtime.replicas.limits import ConcurrencyLimit
 from motet.runtime.replicas.replica import Replica
@@ -125,8 +126,7 @@ class Slot:
         )
 
 
-@dataclass(frozen=True)
-class ReplicaStatus:
+class ReplicaStatus(NamedTuple):
     """What a replica is doing.
 
     Attributes:

@@ -22,7 +22,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from itertools import takewhile
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 __all__ = ["ResidencyGroup", "ResidencyPolicy", "ResidentModel", "Swap", "Waiter"]
 
@@ -113,8 +113,7 @@ class ResidentModel:
     counted_at: int = 0
 
 
-@dataclass(frozen=True)
-class Swap:
+class Swap(NamedTuple):
     """What to do next: let some models go, then load one; `load` is None where only memory is given back."""
 
     load: Key | None
