@@ -17,6 +17,7 @@ QUIET: dict[str, Any] = {
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 }
 settings.register_profile("quick", max_examples=30, **QUIET)
+settings.register_profile("same", max_examples=30, derandomize=True, **QUIET)  # in every run, as CI takes it
 settings.register_profile("deep", max_examples=500, **QUIET)  # pytest --hypothesis-profile=deep
 settings.load_profile("quick")
 
