@@ -25,7 +25,9 @@ from motet.engines import shipping
 from motet.engines.batch_worker import MOST, BatchWorker
 from motet.engines.job import Job
 from motet.errors import InputError, ModelFailedError, ModelLoadError
+from motet.graph.snapshot import packed
 from motet.nodes import cascade, ensemble, map_, model, route, shard
+from motet.runtime.resources.memory import file_bytes
 from motet.testing import conformance
 from motet.testing.fakes import Affine, Counting, Failing, Scores, calls, fake
 
@@ -166,6 +168,17 @@ def test_the_files_of_local_models_go_with_a_job(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(shipping, "SHIPPED_BYTES", 1000)
     with pytest.raises(InputError, match="its models hold 0 MiB; 0 MiB can be shipped"):
         Job.of(graph.checked, table.schema, ship=True)
+
+
+def test_what_links_in_the_folder_of_a_model_lead_to_goes_with_it(tmp_path: Path) -> None:
+    for each in ("m/variables", "far/below"):
+        (tmp_path / each).mkdir(parents=True)
+    (tmp_path / "m" / "saved_model.pb").write_text("1")
+    (tmp_path / "far" / "below" / "words").write_text("23")
+    (tmp_path / "m" / "assets").symlink_to("../far")
+    folder = packed("keras", str(tmp_path / "m"), [str(tmp_path / "m")]).removeprefix("keras:")
+    assert Path(folder, "assets", "below", "words").read_text() == "23"
+    assert file_bytes(str(tmp_path / "m")) == file_bytes(folder) == 3
 
 
 def test_functions_of_the_program_itself_travel_by_cloudpickle() -> None:

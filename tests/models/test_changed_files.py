@@ -7,6 +7,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import motet as mt
+from motet.errors import ModelLoadError
 from motet.models.handler import ModelSource
 from motet.models.keep import LoadCache
 from motet.models.keras import KerasHandler
@@ -47,6 +48,12 @@ def test_what_was_loaded_to_learn_the_signature_is_not_kept_then(saved: Path, na
     assert kept.look(source) == b"old"
     change(saved / WEIGHTS)
     assert kept.take(source) == b"new"
+
+
+def test_a_folder_that_cannot_be_read_is_told_of_the_model(saved: Path) -> None:
+    (saved / "variables" / "round").symlink_to("../../saved")
+    with pytest.raises(ModelLoadError, match=r"model 'm': .*round cannot be read: Too many levels of symbolic links"):
+        ModelResolver().locate(mt.Model(f"keras:{saved}", "m"), "")
 
 
 def test_another_onnx_file_of_the_same_size_and_time_is_read(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
+from motet.system.folders import files_below
 from motet.system.places import temporary_folder
 from motet.system.whole_files import write_whole
 
@@ -91,8 +92,10 @@ def packed(scheme: str, location: str, files: Sequence[str]) -> str:
 
 
 def _contents(folder: Path, places: Sequence[Path]) -> dict[str, bytes]:
-    """The files at these places, and in them, by their paths below a folder."""
-    files = [each for place in places for each in (sorted(place.rglob("*")) if place.is_dir() else [place])]
+    """The files at these places, and in them, by their paths below a folder; see `files_below`."""
+    files = [
+        Path(each) for place in places for each in (files_below(str(place)).values() if place.is_dir() else [place])
+    ]
     return {str(each.relative_to(folder)): each.read_bytes() for each in files if each.is_file()}
 
 

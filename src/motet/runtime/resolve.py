@@ -162,7 +162,11 @@ class ModelResolver:
         files = tuple(found.files) or _code_files(model, handler, location)
         state = _state_of(files)  # before they are read: what changes meanwhile is looked at again
         named = getattr(handler, "version", None)
-        digest = digest_all(list(files)) if files else ""
+        try:
+            digest = digest_all(list(files)) if files else ""
+        except OSError as error:
+            what = f"{error.filename} cannot be read: {error.strerror}"
+            raise ModelLoadError(what, where=f"model {model.name!r}") from error
         by_file = digest[:12] if handler.has_file else ""
         version = model.version or label or by_file or (named(location) if named is not None else "")
         source = ModelSource(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
+from motet.runtime.resources.memory import file_bytes
 
 __all__ = ["Needs", "cores", "is_address", "local_file", "memory", "models_of", "needs_of_graph"]
 
@@ -104,7 +104,7 @@ def _memory_bytes(model: Model, folder: str) -> int:
     if model.resources.memory_bytes:
         return model.resources.memory_bytes
     path = local_file(model, folder)
-    return FILE_FACTOR * _size_bytes(path) if path is not None else UNKNOWN_BYTES
+    return FILE_FACTOR * file_bytes(path) if path is not None else UNKNOWN_BYTES
 
 
 def local_file(model: Model, folder: str) -> str | None:
@@ -126,9 +126,3 @@ def is_address(uri: str) -> bool:
     except MotetError:
         return False
     return bool(getattr(handler, "remote", False))
-
-
-def _size_bytes(path: str) -> int:
-    if not os.path.isdir(path):
-        return os.path.getsize(path) if os.path.exists(path) else 0
-    return sum(os.path.getsize(os.path.join(place, name)) for place, _, names in os.walk(path) for name in names)

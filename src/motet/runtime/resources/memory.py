@@ -8,7 +8,8 @@ import os
 import resource
 import sys
 from collections.abc import Callable
-from pathlib import Path
+
+from motet.system.folders import files_below
 
 __all__ = ["file_bytes", "resident_bytes", "trim"]
 
@@ -28,10 +29,8 @@ def resident_bytes() -> int:
 def file_bytes(location: str) -> int:
     """The size of a model's file, or of all files in its folder; 0 where it is no file."""
     try:
-        path = Path(location)
-        if path.is_dir():
-            return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
-        return path.stat().st_size
+        files = files_below(location) if os.path.isdir(location) else {location: location}
+        return sum(os.path.getsize(path) for name, path in files.items() if not name.endswith("/"))
     except (OSError, ValueError):
         return 0
 
