@@ -3,7 +3,7 @@
 import os
 import threading
 from concurrent.futures import Future
-from contextvars import Context
+from contextvars import Context, copy_context
 from functools import partial
 
 import numpy as np
@@ -72,6 +72,15 @@ def _raised(call):
     error = _error_of(partial(Context().run, call))
     if error is not None:
         raise error
+
+
+def test_a_thread_that_outlives_the_call_that_began_it_is_within_none(monkeypatch):
+    monkeypatch.setattr(gates, "MOST_WAIT_S", 0.05)
+    gate = Gate(1)
+    begun = gate(copy_context, (), {}, rows=1)
+    call = partial(begun.run, gate, list, (), {}, rows=1)
+    assert type(_error_of(partial(gate, partial(_raised, call), (), {}, rows=2))) is GraphError
+    assert _error_of(call) is None
 
 
 def test_so_does_one_of_functions_that_fill_buffers_again(monkeypatch):

@@ -52,10 +52,11 @@ class _Call:
     inner = 0
 
     def outers(self) -> list[_Call]:
-        """The calls that it is within."""
+        """The calls that it is within, without those that had ended when a thread that one of them began made it."""
         found, each = [], self.outer
         while each is not None:
-            found.append(each)
+            if each in _calls:
+                found.append(each)
             each = each.outer
         return found
 
@@ -276,7 +277,8 @@ _gates: WeakKeyDictionary[Any, Gate] = WeakKeyDictionary()
 
 def _forked() -> None:
     """Calls of threads that are not there in a forked process may be among them."""
-    _gates.clear()
+    for each in _calls:
+        each.gate._running = each.gate._alone = each.gate._waiting = 0
     _calls.clear()
 
 
