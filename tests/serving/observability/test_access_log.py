@@ -2,11 +2,13 @@
 
 import json
 import os
+import sys
+import threading
 
 import pytest
 
-from motet.errors import GraphError
-from motet.serving.config.observability import LogConfig, ObservabilityConfig
+from motet.errors import GraphError, MissingExtraError
+from motet.serving.config.observability import LogConfig, ObservabilityConfig, TraceConfig
 from motet.serving.observability.access_log import Access, access_log
 from motet.serving.observability.observability import Observability
 from motet.system.line_writer import Lines, LineWriter
@@ -173,6 +175,16 @@ def test_the_log_can_be_changed_while_the_server_runs(tmp_path):
     seen.close()
     assert [line["path"] for line in lines_of(tmp_path / "one")] == ["/v2/models/m1/infer"]
     assert [line["path"] for line in lines_of(tmp_path / "two")] == ["/v2/models/m2/infer", "/v2/models/m3/infer"]
+
+
+def test_a_log_that_is_not_taken_is_given_back(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    seen, before = Observability(ObservabilityConfig(), tmp_path / "seen"), threading.enumerate()
+    with pytest.raises(MissingExtraError):
+        seen.take(ObservabilityConfig(access_log=LogConfig(str(tmp_path / "one")), trace=TraceConfig()))
+    assert seen.access is None
+    assert {*threading.enumerate()} <= {*before}
+    seen.close()
 
 
 def test_lost_lines_are_shown_as_a_metric_also_when_the_log_has_changed(tmp_path):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motet.errors import DeadlineError, Failure, MotetError, OverloadedError, RequestError
+from motet.errors import DeadlineError, Failure, MissingExtraError, MotetError, OverloadedError, RequestError
 from motet.runtime.executor import Played, Trace
 from motet.serving.batching.request import Request
 from motet.serving.config.observability import ObservabilityConfig
@@ -106,8 +106,13 @@ class Observability:
         before, access, tracing = self._config, self.access, self.tracing
         if config.access_log != before.access_log:
             access = None if config.access_log is None else access_log(config.access_log)
-        if config.trace != before.trace:
-            tracing = None if config.trace is None else Tracing(config.trace)
+        try:
+            if config.trace != before.trace:
+                tracing = None if config.trace is None else Tracing(config.trace)
+        except MissingExtraError:
+            if access is not None and access is not self.access:
+                access.close()
+            raise
         old = [each for each in (self.access, self.tracing) if each is not None and each not in (access, tracing)]
         if self.access is not access:
             self._dropped += self._num_dropped
