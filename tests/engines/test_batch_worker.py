@@ -190,6 +190,16 @@ def test_functions_of_the_program_itself_travel_by_cloudpickle() -> None:
     assert answers.to_pydict() == {"x": [1, 2, 3], "y": [2, 3, 4]}
 
 
+def test_functions_that_the_program_defines_anew_are_played_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, program = pa.record_batch({"x": [1, 2, 3]}), {"__name__": "__main__"}
+    for factor in (10, 100):  # as a cell of a notebook that is run again
+        exec(f"def scaled(x): return x * {factor}", program)
+        monkeypatch.setattr(sys.modules["__main__"], "scaled", program["scaled"], raising=False)
+        graph = mt.Graph("g", {"y": mt.map(program["scaled"], mt.input("x", "int64"), outputs="int64")})
+        answers, _ = BatchWorker.shared(Job.of(graph.checked, batch.schema)).play(batch, np.arange(3))
+        assert answers["y"].to_pylist() == [factor, 2 * factor, 3 * factor]
+
+
 def test_outputs_that_nobody_declared_have_one_type_for_all_workers() -> None:
     graph = mt.Graph("g", {"y": mt.map(functions.undeclared, mt.input("x", "any"))})
     batch = pa.record_batch({"x": pa.array([1, 2, 3])})

@@ -466,6 +466,20 @@ class Call:
     x: float
 
 
+def test_what_a_job_holds_is_in_no_name_of_its_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    labels, run = set[str](), beam.Pipeline.run
+
+    def spied(pipeline: Any, *args: Any, **options: Any) -> Any:
+        labels.update(pipeline.applied_labels)
+        return run(pipeline, *args, **options)
+
+    monkeypatch.setattr(beam.Pipeline, "run", spied)
+    pq.write_table(pa.table({"x": [1.0, 2.0]}), tmp_path / "in.parquet")
+    mt.Graph("g", {"y": mt.input("x", "float64")}).run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine="beam")
+    assert "Play splits" in labels
+    assert not [label for label in labels if "SplitPlan" in label or len(label) > 100]
+
+
 def test_data_classes_are_rows() -> None:
     answers, failures = run([Call(1, 2.0), Call(2, -2.0)], graph().as_ptransform())
     assert [(each["id"], each["y"]) for each in answers] == [(1, 4.0)]

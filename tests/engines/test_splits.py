@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -237,6 +238,61 @@ def test_a_model_that_fails_on_everything_ends_the_run_with_its_own_error(tmp_pa
 
 def test_a_model_that_fails_on_all_of_a_split_is_tried_on_others(tmp_path: Path) -> None:
     assert check_same(Here(), tmp_path, "out.parquet", of=graph(off_at_first)).failed == 40
+
+
+class Camera:
+    """A function that is off where it is told so."""
+
+    def __init__(self, off: Callable[[np.ndarray], Any]) -> None:
+        self.off = off
+
+
+CAMERA = Camera(lambda n: False)
+
+
+@mt.returns("int64")
+def seen(n: np.ndarray) -> np.ndarray:
+    """The numbers, where the camera is on."""
+    if np.any(CAMERA.off(n)):
+        raise RuntimeError("camera off")
+    return n
+
+
+def test_what_one_run_has_seen_in_a_process_says_nothing_of_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither what it could play, nor where it found rows to try."""
+    (tmp_path / "first").mkdir()
+    first = write(tmp_path / "first")
+    monkeypatch.setattr(CAMERA, "off", lambda n: n < 0)
+    assert graph(seen).run(first, tmp_path / "out.parquet", engine=Here()).failed == 0
+    Path(first).unlink()
+    second = write(tmp_path)
+    monkeypatch.setattr(CAMERA, "off", lambda n: n >= 0)
+    with pytest.raises(ModelFailedError, match="camera off"):
+        graph(seen).run(second, tmp_path / "other.parquet", engine=Here())
+    monkeypatch.setattr(CAMERA, "off", lambda n: n >= 150)  # all of the splits that are played first
+    report = graph(seen).run(second, tmp_path / "other.parquet", engine=Here(), resume=True)
+    assert (report.rows, report.failed) == (ROWS, 50)
+
+
+class Foreign(Here):
+    """Says what became of a worker in words of its own, as Java does."""
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        try:
+            yield function(items[0])
+            raise InputError("is not there", where="worker", hint="start it")
+        except MotetError:
+            raise RuntimeError(
+                f"job 7 aborted:\n{traceback.format_exc()}\n\tat org.cluster.Job.run(Job.java:1)"
+            ) from None
+
+
+def test_of_an_engines_trace_the_error_alone_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RunError) as raised:
+        graph().run(write(tmp_path), tmp_path / "out.parquet", engine=Foreign())
+    assert str(raised.value) == "engine here: worker: is not there\n  hint: start it"
 
 
 def test_too_many_failures_end_a_run(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 import motet as mt
 from motet.errors import InputError
 from motet.io import open_source
+from motet.io.stream import Stream
 
 FOOTER, COLUMN = b"0123456789012345", b"1234567890123450"
 MASTERS = {"footer_key": FOOTER, "col_key": COLUMN}
@@ -172,6 +173,17 @@ def test_keys_are_written_nowhere(tmp_path: Path) -> None:
     for each in (FOOTER.decode(), COLUMN.decode(), base64.b64encode(FOOTER).decode()):
         assert not [text for text in said if each in text]
     assert FOOTER not in pickle.dumps(report)
+
+
+def test_keys_go_with_splits_to_workers_and_into_no_text(tmp_path: Path) -> None:
+    write(tmp_path / "x.parquet", as_arrow_shows)
+    source = open_source(tmp_path / "x.parquet", decrypt=MASTERS)
+    assert isinstance(source, Stream)
+    splits = source.splits(1)
+    there = pickle.loads(pickle.dumps(splits))
+    batches = [read for split in there for _, read in split.batches(7)]
+    assert pa.Table.from_batches(batches).equals(TABLE)
+    assert not [key for key in MASTERS.values() if key.decode() in repr((splits, vars(splits[0].source)))]
 
 
 def test_the_command_takes_keys(tmp_path: Path) -> None:

@@ -34,18 +34,25 @@ class BatchWorker:
     Args:
         job: the job.
         elsewhere: gives rows from all over what is played, to be tried before a model is said to fail on everything.
+        run: the run that its batches are of, where that is one.
     """
 
-    def __init__(self, job: Job, elsewhere: Elsewhere = lambda: None) -> None:
-        self.job = job
+    def __init__(self, job: Job, elsewhere: Elsewhere = lambda: None, run: str = "") -> None:
+        self.job, self._run = job, run
         self._session = CallSession(partial(_player, job, elsewhere))
         weakref.finalize(self, close_garbage, self._session.close).atexit = False
 
     @classmethod
-    def shared(cls, job: Job, elsewhere: Elsewhere = lambda: None) -> BatchWorker:
-        """The one of this process that plays the job: made by whoever asks first."""
+    def shared(cls, job: Job, elsewhere: Elsewhere = lambda: None, run: str = "") -> BatchWorker:
+        """The one of this process that plays the job: made by whoever asks first, in place of that of another run.
+
+        What has failed so far, and where rows of elsewhere are, is of one run alone.
+        """
         with _sharing:
-            return _shared.get(job.digest) or _shared.put(job.digest, cls(job, elsewhere))
+            found = _shared.get(job.digest)
+            if found is None or found._run != run:
+                found = _shared.put(job.digest, cls(job, elsewhere, run))
+            return found
 
     def load(self) -> None:
         """Load every model that stays.

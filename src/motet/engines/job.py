@@ -244,12 +244,9 @@ def _learned(layout: RunLayout, executor: Executor, sample: pa.RecordBatch) -> d
 
 
 def _digest(job: Job) -> str:
+    """Of a job with functions of the program itself one of its own: they may be defined anew under the same names."""
     try:
         content = pickle.dumps(job)
-    except (
-        AttributeError,
-        TypeError,
-        pickle.PicklingError,
-    ):  # functions that only cloudpickle takes are told apart by nothing
-        content = uuid.uuid4().bytes
-    return hashlib.sha256(content).hexdigest()[:32]
+    except (AttributeError, TypeError, pickle.PicklingError):  # functions that only cloudpickle takes
+        content = b"__main__"
+    return uuid.uuid4().hex if b"__main__" in content else hashlib.sha256(content).hexdigest()[:32]

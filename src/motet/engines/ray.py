@@ -85,7 +85,11 @@ class RayEngine(SplitEngine):
                 if not waiting:
                     return
                 done, waiting = ray.wait(waiting)
-                yield from ray.get(done)
+                try:
+                    found = ray.get(done)
+                except ray.exceptions.RayTaskError as error:
+                    raise error.cause from None
+                yield from found
         finally:
             for each in waiting:
                 ray.cancel(each, force=True)

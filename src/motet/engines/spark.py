@@ -78,9 +78,9 @@ class SparkEngine(SplitEngine):
                     break
                 thread.join(LOOK_S)
         finally:
-            if thread.is_alive():
+            while thread.is_alive():  # it may not have begun the job yet
                 context.cancelJobGroup(group)
-                thread.join()
+                thread.join(LOOK_S)
         if job.error is not None:
             raise job.error
 

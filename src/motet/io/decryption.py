@@ -40,6 +40,10 @@ class ParquetKeys:
     def __init__(self, key: bytes | None, unwrap: Callable[[bytes, str], bytes] | None) -> None:
         self._key, self._unwrap = key, unwrap
 
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what Arrow made of them in this process."""
+        return {name: value for name, value in self.__dict__.items() if name != "_factory"}
+
     @classmethod
     def of(cls, what: Decrypt) -> ParquetKeys:
         """Read keys.

@@ -37,5 +37,5 @@ class BeamEngine(SplitEngine):
         beam = self._beam
         options = beam.options.pipeline_options.PipelineOptions(self._arguments)
         with beam.Pipeline(options=options) as pipeline:
-            _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | beam.Map(function)
+            _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> beam.Map(function)
         return iter(())

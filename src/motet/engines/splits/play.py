@@ -64,6 +64,7 @@ class SplitPlan:
     Attributes:
         pickled: the job, which is unpickled when modules can be found.
         folder: where parts go until all are there.
+        run: what tells the run from others, also from one that it goes on with.
         format: of the parts, see `motet.io.open_writer`; None where they are put together to a file.
         elsewhere: some splits from all over the source.
         path: where modules are found.
@@ -71,6 +72,7 @@ class SplitPlan:
 
     pickled: bytes
     folder: str
+    run: str
     format: str | None
     elsewhere: tuple[SplitTask, ...] = ()
     path: tuple[str, ...] = ()
@@ -120,7 +122,7 @@ def _job_of(pickled: bytes) -> Job:
 
 def _played(plan: SplitPlan, task: SplitTask, folder: SplitFolder) -> SplitResult:
     job = plan.job
-    worker = BatchWorker.shared(job, plan.rows_elsewhere)
+    worker = BatchWorker.shared(job, plan.rows_elsewhere, plan.run)
     writer = _PartWriter(plan, task.number, folder)
     try:
         for ids, read in task.read(job.batch_rows, job.columns):

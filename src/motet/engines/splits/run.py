@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import pickle
+import re
 import sys
 import time
+import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -29,7 +31,7 @@ from motet.errors import InputError, MotetError, RunError
 from motet.io.foreign import ForeignSource
 from motet.io.splits import Split
 from motet.io.stream import Stream
-from motet.tracebacks import summary
+from motet.tracebacks import said, summary
 
 __all__ = ["SplitRun", "check_options", "tasks_of"]
 
@@ -48,6 +50,10 @@ SAMPLE_ROWS = 256
 """Rows that tell the types of outputs that nobody declared."""
 LOOKED_AT = 8
 """Splits from all over the source whose rows are tried before a model is said to fail on everything."""
+_TRACE = re.compile(
+    r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:motet\.errors\.\w+: )?(\S.*)(?:\n  hint: (.*))?"
+)
+"""A trace of a worker, as engines put it into what they say: its error, and its hint."""
 
 
 def check_options(engine: str, options: Mapping[str, Any]) -> None:
@@ -143,7 +149,9 @@ class SplitRun:
             manifest.check_same(earlier, run.output)
         output = SplitOutput(run, journal, job.answers_schema)
         journal.put_manifest(manifest, goes_on=earlier is not None)
-        plan = SplitPlan(_pickled(job), journal.folder.where, output.part_format, _some(tasks), tuple(sys.path))
+        plan = SplitPlan(
+            _pickled(job), journal.folder.where, uuid.uuid4().hex, output.part_format, _some(tasks), tuple(sys.path)
+        )
         results = {result.number: result for result in journal.results()}
         resumed = sum(result.rows for result in results.values())
         with underway(run.output):
@@ -178,9 +186,9 @@ class SplitRun:
                 for result in found:
                     self._take(result, results)
         for number in [task.number for task in left if task.number not in results]:
-            said = journal.result(number)
-            if said is not None:
-                self._take(said, results)
+            told = journal.result(number)
+            if told is not None:
+                self._take(told, results)
         self._check_failures(results, finished=True)
 
     def _mapped(
@@ -196,8 +204,10 @@ class SplitRun:
         except (MotetError, OSError):
             raise
         except Exception as error:
-            hint = "--resume goes on with what is finished"
-            raise RunError(summary(error), where=f"engine {self._engine}", hint=hint) from error
+            traces = _TRACE.findall(said(error))
+            what, hint = traces[-1] if traces else (summary(error), "")
+            hint = hint or "--resume goes on with what is finished"
+            raise RunError(what, where=f"engine {self._engine}", hint=hint) from error
 
     def _take(self, result: SplitResult, results: dict[int, SplitResult]) -> None:
         if result.error is not None:
