@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -184,12 +185,13 @@ def test_what_is_no_estimator_is_refused(save: Any, source: Any, tmp_path: Path)
         handler.signature(source(save(LogisticRegression()), inputs={"x": "float32[1]"}))
     with pytest.raises(ModelLoadError, match="a DBSCAN answers only the rows that it is fitted on, by fit_predict"):
         handler.signature(source(save(DBSCAN().fit(X))))
-    (tmp_path / "garbage.joblib").write_bytes(b"garbage")
-    with pytest.raises(
-        ModelLoadError,
-        match=r"model 'm' \(.*garbage\.joblib\): it cannot be unpickled: .*\n  hint: write it with joblib",
-    ):
-        handler.signature(source(tmp_path / "garbage.joblib"))
+    for content in (b"garbage", b"\x80\x04coperator\ntruediv\n(K\x01K\x00tR.", zlib.compress(b"garbage" * 99)[:-9]):
+        (tmp_path / "garbage.joblib").write_bytes(content)
+        with pytest.raises(
+            ModelLoadError,
+            match=r"model 'm' \(.*garbage\.joblib\): it cannot be unpickled: .*\n  hint: write it with joblib",
+        ):
+            handler.signature(source(tmp_path / "garbage.joblib"))
     (tmp_path / "gone.pkl").write_bytes(pickle.dumps(Opaque()).replace(b"test_sklearn_models", b"tst_sklearn_missing"))
     with pytest.raises(ModelLoadError, match="it needs the module 'tst_sklearn_missing', which cannot be imported"):
         handler.signature(source(tmp_path / "gone.pkl"))

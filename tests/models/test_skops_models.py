@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import joblib
 import numpy as np
@@ -74,6 +75,30 @@ def test_what_is_no_such_file_is_said(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "m.skops").write_bytes(data)
     with pytest.raises(ModelLoadError, match="skops cannot read it"):
         answers(str(tmp_path / "m.skops"), {"x": ("float64[3]", X)})
+
+
+@pytest.mark.parametrize("damage", ["empty", "encrypted", "compressed by none", "deep"])
+def test_a_damaged_file_is_said_whatever_reading_it_raises(written: Any, damage: str) -> None:
+    path = Path(written(LogisticRegression().fit(X, Y)))
+    with ZipFile(path) as whole:
+        parts = {name: whole.read(name) for name in whole.namelist()}
+    with ZipFile(path, "w") as other:
+        for name, content in parts.items():
+            deep = damage == "deep" and name == "schema.json"
+            other.writestr(
+                name, b"" if damage == "empty" and name.endswith(".npy") else b"[" * 200_000 if deep else content
+            )
+    data = bytearray(path.read_bytes())
+    for sign, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = -1
+        while damage in ("encrypted", "compressed by none") and (place := data.find(sign, place + 1)) >= 0:
+            if damage == "encrypted":
+                data[place + flags] |= 1
+            else:
+                data[place + flags + 2] = 99
+    path.write_bytes(data)
+    with pytest.raises(ModelLoadError, match="skops cannot read it"):
+        answers(str(path), {"x": ("float64[3]", X)})
 
 
 def test_options_are_checked(written: Any, tmp_path: Path) -> None:

@@ -205,6 +205,9 @@ def test_safetensors(source: Any, tmp_path: Path) -> None:
     safetensors.save_file(Linear().state_dict(), tmp_path / "m.safetensors")
     model = handler.load(source(tmp_path / "m.safetensors", options=LINEAR))
     assert model({"x": ONES})["output"].tolist() == [[3, 3], [3, 3]]
+    (tmp_path / "m.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:-1])
+    with pytest.raises(ModelLoadError, match="the weights cannot be read: SafetensorError: "):
+        handler.load(source(tmp_path / "m.safetensors", options=LINEAR))
 
 
 def test_weights_that_do_not_fit_are_refused(weights: Any, source: Any) -> None:

@@ -33,7 +33,6 @@ Options:
 from __future__ import annotations
 
 import importlib
-import pickle
 import warnings
 from collections.abc import Callable, Container, Mapping
 from typing import Any, ClassVar
@@ -206,7 +205,9 @@ def _unpickle(source: ModelSource) -> Any:
         except ModuleNotFoundError as error:
             hint = "install the package, or make the module importable, that the estimator was made with"
             raise load_error(source, f"it needs the module {error.name!r}, which cannot be imported", hint) from error
-        except (pickle.UnpicklingError, EOFError, ValueError, KeyError, IndexError, OSError, AttributeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:
             hint = "write it with joblib.dump or pickle.dump, with the same versions of the packages that it uses"
             if "__main__" in str(error):
                 hint = "the script that wrote it has what is missing: put that into a module, import it there, and write it again"

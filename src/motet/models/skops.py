@@ -10,7 +10,6 @@ The format: https://skops.readthedocs.io/en/stable/persistence.html
 from __future__ import annotations
 
 from typing import Any, ClassVar
-from zipfile import BadZipFile
 
 from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
@@ -55,6 +54,8 @@ def _read(source: ModelSource, name: str, given: dict[str, Any]) -> Any:
     skops = framework("skops.io", "skops", "skops", source)
     try:
         return getattr(skops, name)(**given)
-    except (BadZipFile, ValueError, TypeError, KeyError, OSError, AttributeError, ImportError) as error:
+    except MemoryError:
+        raise
+    except Exception as error:
         hint = "write it by skops.io.dump, with the same versions of the packages that it uses"
         raise load_error(source, f"skops cannot read it: {summary(error)}", hint) from error

@@ -8,6 +8,7 @@ import pickle
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from motet.models.common import framework, load_error
@@ -138,12 +139,15 @@ def _weights(torch: Any, source: ModelSource) -> Mapping[str, Any]:
 
 
 def _read_weights(torch: Any, source: ModelSource) -> Any:
+    load = partial(torch.load, map_location="cpu", weights_only=True)
+    if source.location.lower().endswith(".safetensors"):
+        load = framework("safetensors.torch", "safetensors", "torch", source).load_file
     try:
-        if source.location.lower().endswith(".safetensors"):
-            return framework("safetensors.torch", "safetensors", "torch", source).load_file(source.location)
-        return torch.load(source.location, map_location="cpu", weights_only=True)
+        return load(source.location)
+    except MemoryError:
+        raise
     except pickle.UnpicklingError as error:
         what = "the file holds more than weights (a whole pickled model runs code, which is not done)"
         raise load_error(source, what, "save the weights alone: torch.save(model.state_dict(), path)") from error
-    except (RuntimeError, ValueError, EOFError, OSError) as error:
-        raise load_error(source, f"the weights cannot be read: {error}", "save the weights again") from error
+    except Exception as error:
+        raise load_error(source, f"the weights cannot be read: {summary(error)}", "save the weights again") from error
