@@ -225,3 +225,25 @@ def test_rows_that_are_not_there_any_more_end_the_reading(tmp_path: Path) -> Non
 )
 def test_neighbours_are_put_together(sizes: list[int], target: int, expected: list[tuple[int, int]]) -> None:
     assert [(each.start, each.stop) for each in runs(sizes, target)] == expected
+
+
+def test_splits_of_parquet_read_each_row_group_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = pa.table({"n": range(100), "text": [str(row) for row in range(100)]})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=10)
+    sizes = [pq.read_metadata(tmp_path / "in.parquet").row_group(group).total_byte_size for group in range(10)]
+    source = open_source(tmp_path / "in.parquet")
+    assert isinstance(source, Stream)
+    read, iter_batches = list[int](), pq.ParquetFile.iter_batches
+
+    def spied(file: Any, rows: int, row_groups: list[int], **options: Any) -> Any:
+        read.extend(row_groups)
+        return iter_batches(file, rows, row_groups=row_groups, **options)
+
+    splits = pickle.loads(pickle.dumps(source.splits(3 * max(sizes))))
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spied)
+    rows = [row for split in splits for _, batch in split.batches(7) for row in batch.to_pylist()]
+    assert (len(splits) > 2, rows, read) == (True, table.to_pylist(), list(range(10)))
+    some = splits[1]
+    ids = np.array([some.first + 1, some.first + some.rows - 1])
+    found = [row["n"] for _, batch in some.batches_at(ids, 7) for row in batch.to_pylist()]
+    assert found == ids.tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from motet.io.decryption import ParquetKeys, is_encrypted, without_keys
 from motet.io.files import FoundFile
 from motet.io.fitted import decoded_schema
 from motet.io.marks import drop_rows, mark_all
-from motet.io.splits import Split, runs
+from motet.io.splits import Split, runs, whole
 from motet.io.stream import FileStream, rows_to_read
 from motet.io.take import take_batch
 
@@ -29,7 +30,7 @@ _BUFFERS_BYTES, _BUFFER_BYTES = 16 << 20, 256 << 10
 
 
 class ParquetSource(FileStream):
-    """One Parquet file.
+    """One Parquet file, or some row groups of it, one after another.
 
     Row groups are read in runs of some 32 MiB, so that little is held and small groups cost little; `skip` and
     `batches_at` leave whole groups unread.
@@ -50,6 +51,7 @@ class ParquetSource(FileStream):
         self.schema = decoded_schema(stored)
         pairs = zip(stored, self.schema, strict=True)
         self._alone = {one.name for one, plain in pairs if pa.types.is_nested(one.type) and one.type != plain.type}
+        self._first = 0  # of the file's row groups the first that is read
         self._ends = np.cumsum([0, *(group.num_rows for group in groups)], dtype=np.int64)
         self._bytes = [int(group.total_byte_size) for group in groups]
 
@@ -64,12 +66,14 @@ class ParquetSource(FileStream):
 
     def _splits(self, target_bytes: int) -> list[Split]:
         """See `Stream.splits`; row groups stay whole."""
-        ends, sizes = self._ends.tolist(), self._bytes
-        groups = (each for each in runs(sizes, target_bytes) if ends[each.stop] > ends[each.start])
-        return [
-            Split(self, ends[each.start], ends[each.stop] - ends[each.start], ends[each.start], sum(sizes[each]))
-            for each in groups
-        ]
+        found = []
+        for each in runs(self._bytes, target_bytes):
+            some = copy(self)
+            some._first, some._bytes, some.reads = self._first + each.start, self._bytes[each], ()
+            first = int(self._ends[each.start])
+            some._ends = self._ends[each.start : each.stop + 1] - first
+            found += whole(some, some.num_rows, sum(some._bytes), first)
+        return found
 
     def stored_row_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.stored_row_bytes`; by some row groups from all over the file."""
@@ -81,7 +85,7 @@ class ParquetSource(FileStream):
         paths = [self._metadata.schema.column(index).path for index in range(self._metadata.num_columns)]
         places = [index for index, path in enumerate(paths) if path in wanted or path.partition(".")[0] in wanted]
         for index in range(0, len(self._bytes), max(1, len(self._bytes) // _MEASURED_GROUPS)):
-            group = self._metadata.row_group(index)
+            group = self._metadata.row_group(self._first + index)
             if group.num_rows:
                 most = max(most, sum(group.column(place).total_uncompressed_size for place in places) / group.num_rows)
         return most
@@ -131,7 +135,8 @@ class ParquetSource(FileStream):
                 last += 1
             count = int(self._ends[last] - self._ends[first])
             size = rows_to_read(rows, stored or sum(self._bytes[first:last]) / max(count, 1))
-            for piece in parquet.iter_batches(size, row_groups=list(range(first, last)), columns=list(columns)):
+            groups = list(range(self._first + first, self._first + last))
+            for piece in parquet.iter_batches(size, row_groups=groups, columns=list(columns)):
                 yield piece.select(list(columns))
             first = last
 

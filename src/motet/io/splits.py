@@ -98,6 +98,6 @@ def runs(sizes: Sequence[float], target: float) -> Iterator[slice]:
         yield slice(start, len(sizes))
 
 
-def whole(source: Stream, rows: int, size: float = 0) -> list[Split]:
+def whole(source: Stream, rows: int, size: float = 0, first: int = 0) -> list[Split]:
     """A source as one split; none of no rows."""
-    return [Split(source, 0, rows, bytes=int(size))] if rows else []
+    return [Split(source, 0, rows, first, int(size))] if rows else []
