@@ -188,6 +188,14 @@ def test_a_cut_off_lightgbm_model_is_refused(train: Any, source: Any) -> None:
     Path(path).write_text(content[:80])
     with pytest.raises(ModelLoadError, match="the head of the file is broken: "):
         handler_by_name("lightgbm").signature(source(path))
+    trees = content.index("Tree=0"), content.index("end of trees")
+    for place in (*trees, *np.linspace(*trees, 9).astype(int)[1:-1]):
+        Path(path).write_text(content[:place])
+        with pytest.raises(ModelLoadError, match="the file ends before its last tree does"):
+            handler_by_name("lightgbm").load(source(path))
+    Path(path).write_text(content[: trees[0] - 9] + "\0" + content[trees[0] :])
+    with pytest.raises(ModelLoadError, match="it is no text"):
+        handler_by_name("lightgbm").load(source(path))
 
 
 @FRAMEWORKS

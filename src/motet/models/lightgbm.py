@@ -22,7 +22,8 @@ from motet.types import Signature
 __all__ = ["LightGBMHandler"]
 
 _OPTIONS = ("iterations", "categories")
-_HEAD_BYTES = 64 << 20
+_END = ("end of trees", "feature importances", "feature_importances")
+"""What follows the last tree, the latter ones in files of early versions."""
 _BINARY = ("binary",)
 _SEVERAL = ("multiclass", "multiclassova")
 
@@ -66,7 +67,7 @@ _HINT = "write it with Booster.save_model('x.lgb'); a pickled estimator is loade
 
 
 def _shape(source: ModelSource) -> TreeShape:
-    said = _read(source)
+    said, is_whole = _read(source)
     try:
         features, trees = int(said["max_feature_idx"]) + 1, int(said["num_tree_per_iteration"])
         objective = said.get("objective", "").split(" ")[0]
@@ -76,23 +77,32 @@ def _shape(source: ModelSource) -> TreeShape:
         categories = chosen_categories(categories_of_head(said, source), names, source)
     except (KeyError, ValueError) as error:
         raise load_error(source, f"the head of the file is broken: {error}", _HINT) from error
+    if not is_whole:  # LightGBM reads on beyond its end, which may end the program
+        raise load_error(source, "the file ends before its last tree does", "copy it again, or write it again")
     answer = (classes,) if classes else () if trees == 1 else (trees,)
     return TreeShape(features, () if unnamed else names, "probabilities" if classes else "value", answer, categories)
 
 
-def _read(source: ModelSource) -> dict[str, str]:
-    """The lines `key=value` before the first tree, and what the file says of categories behind the last."""
+def _read(source: ModelSource) -> tuple[dict[str, str], bool]:
+    """The lines `key=value` before the first tree, what is said of categories behind the last, and whether that is there."""
     found: dict[str, str] = {}
+    is_tree = is_whole = False
     try:
         with open(source.location, encoding="utf-8") as file:
             if file.readline(16).strip() != "tree":
                 raise load_error(source, "not a LightGBM text model: its first line is not `tree`", _HINT)
-            while (line := file.readline(_HEAD_BYTES)) and not line.startswith("Tree="):
-                key, _, value = line.strip().partition("=")
-                found[key] = value
+            for line in file:
+                if "\0" in line:  # LightGBM would look for the end of it for ever
+                    raise load_error(source, "not a LightGBM text model: it is no text", _HINT)
+                is_tree, is_whole = is_tree or line.startswith("Tree="), line.startswith(_END)
+                if is_whole:
+                    break
+                if not is_tree:
+                    key, _, value = line.strip().partition("=")
+                    found[key] = value
             found |= said_of_categories(file)
     except UnicodeDecodeError as error:
         raise load_error(source, "not a LightGBM text model: it is no text", _HINT) from error
     except OSError as error:
         raise load_error(source, f"the file cannot be read: {error}", "check the path and the rights") from error
-    return found
+    return found, is_whole
