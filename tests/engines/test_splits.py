@@ -173,6 +173,23 @@ def test_outputs_that_nobody_declared_have_one_type(tmp_path: Path) -> None:
     check_same(Here(), tmp_path, "out.parquet", of=graph(thirds))
 
 
+def late(n: np.ndarray) -> np.ndarray:
+    """Says nothing of its first rows."""
+    return np.array([None if row < 90 else row / 2 for row in n.tolist()], object)
+
+
+def finer(n: np.ndarray) -> np.ndarray:
+    """Fractions, behind whole numbers."""
+    return n if (n < 120).all() else n / 4
+
+
+@pytest.mark.parametrize("function", [late, finer])
+def test_types_of_outputs_are_told_by_rows_from_all_over(function: Any, tmp_path: Path) -> None:
+    report = check_same(Here(), tmp_path, "out.parquet", of=graph(function), batch_rows=30)
+    assert report.failed == 0
+    assert pq.read_schema(tmp_path / "one" / "out.parquet").field("y").type == pa.float64()
+
+
 def test_failures_of_pictures_name_their_files(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for name in "abcde":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from motet.engines.splits.engine import EngineOptions, SplitEngine
@@ -12,6 +14,17 @@ __all__ = ["BeamEngine"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Leave out what Beam says, as it begins, of clients of stores that are not installed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class BeamEngine(SplitEngine):
@@ -25,7 +38,8 @@ class BeamEngine(SplitEngine):
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         try:
-            import apache_beam
+            with _quiet():
+                import apache_beam
         except ImportError as error:
             raise MissingExtraError("apache-beam", "beam", "the engine beam") from error
         found, self._arguments = EngineOptions(self.name).parse_known_args(arguments)

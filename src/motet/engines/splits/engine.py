@@ -99,7 +99,8 @@ def kept_signals() -> Iterator[None]:
     finally:
         if threading.current_thread() is threading.main_thread():
             for each, handler in before.items():
-                signal.signal(each, handler)
+                if handler is not None:  # one that Python has not set, and cannot set again
+                    signal.signal(each, handler)
 
 
 class EngineOptions(argparse.ArgumentParser):

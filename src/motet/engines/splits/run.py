@@ -30,7 +30,7 @@ from motet.engines.splits.play import SplitPlan, SplitTask, play_split
 from motet.errors import InputError, MotetError, RunError
 from motet.io.foreign import ForeignSource
 from motet.io.splits import Split
-from motet.io.stream import Stream
+from motet.io.stream import Stream, join
 from motet.tracebacks import said, summary
 
 __all__ = ["SplitRun", "check_options", "tasks_of"]
@@ -46,10 +46,10 @@ _LOCAL_ONLY = {
     "pool": "is what works on this machine",
 }
 """Options that such engines do not have, and why."""
-SAMPLE_ROWS = 256
-"""Rows that tell the types of outputs that nobody declared."""
+SAMPLE_ROWS = 32
+"""Rows of each split that is looked at which tell the types of outputs that nobody declared."""
 LOOKED_AT = 8
-"""Splits from all over the source whose rows are tried before a model is said to fail on everything."""
+"""Splits from all over the source that are looked at for that, and before a model is said to fail on everything."""
 _TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:motet\.errors\.\w+: )?(\S.*)(?:\n  hint: (.*))?"
 )
@@ -167,7 +167,8 @@ class SplitRun:
         batch_rows = options.batch_rows if earlier is None else earlier.batch_rows
         sample = None
         if run.layout.undeclared and tasks:
-            sample = next(tasks[0].read(batch_rows or SAMPLE_ROWS, run.layout.read))[1]
+            rows = min(batch_rows or SAMPLE_ROWS, SAMPLE_ROWS)
+            sample = join([next(task.read(rows, run.layout.read))[1] for task in _some(tasks)])
         job = Job.of(
             run.checked, run.source.schema, keep=run.layout.kept, row_ids=options.row_ids, batch_rows=batch_rows,
             num_rows=self._rows, goes_on=options.goes_on, sample=sample,
