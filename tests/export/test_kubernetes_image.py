@@ -242,6 +242,22 @@ def test_a_key_of_a_model_is_refused_or_a_variable(project: Any, tmp_path: Path)
     )
 
 
+def test_a_certificate_of_a_model_whose_key_gets_into_no_image_is_refused(project: Any, tmp_path: Path) -> None:
+    text = SERVED.partition("nodes:")[0] + (
+        "models: {far: {uri: 'oip+https://far:8000/m', inputs: {x: 'float32[2]'}, outputs: {y: 'float32[2]'}, with: WITH}}\n"
+        "nodes: {y: {model: far, inputs: [x]}}\noutputs: {y: y}\n"
+    )
+    (project / "own.pem").write_text("-----BEGIN CERTIFICATE-----\nAAAA\n")
+    (project / "own.key").write_text("-----BEGIN PRIVATE KEY-----\nAAAA\n")
+    said = refused(project, tmp_path / "out", text.replace("WITH", "{certificate: own.pem, certificate_key: own.key}"))
+    assert "model 'far': with.certificate_key: own.key gets into no image: it has a private key" in said
+    (project / "kept.yaml").write_text(
+        text.replace("WITH", "{certificate: own.pem, certificate_key: /etc/own/tls.key}")
+    )
+    exported(project, tmp_path / "out")
+    assert (tmp_path / "out" / "image" / "app" / "own.pem").is_file()
+
+
 def test_other_graphs_of_one_server_are_refused(project: Any, tmp_path: Path) -> None:
     said = refused(project, tmp_path / "out", SERVED + "  graphs: [other.yaml]\n")
     assert "each exported graph has a server of its own" in said

@@ -33,11 +33,14 @@ from motet.export.kubernetes.pods import (
     store_env,
     store_volume,
 )
+from motet.export.kubernetes.private import why_private
 from motet.export.kubernetes.project import Project, modules_named
 from motet.export.kubernetes.secrets import secret_mounts, secret_variable
 from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings, dns_name
 from motet.graph.graph import GraphSpec
+from motet.graph.model import Model
 from motet.graph.yaml import load_graph, parse
+from motet.models.common import FILE_OPTIONS
 from motet.models.fetch import is_remote
 from motet.models.registry import find_handler
 from motet.serving.config.server import ServeConfig
@@ -247,10 +250,10 @@ def read_server(path: str | Path) -> GraphServer:
     graph = load_graph(whole, GraphSpec, read_text=read_text)
     models = []
     for model, folder in models_of(graph):
-        found = local_file(model, folder)
+        found, where = local_file(model, folder), f"{path}: model {model.name!r}"
         if found is None:
+            _refuse_private(model, folder, where)
             continue
-        where = f"{path}: model {model.name!r}"
         if Path(model.uri.removeprefix("file://").rpartition(":")[2]).expanduser().is_absolute():
             raise GraphError(
                 f"{model.uri} is a path of this machine", where=where, hint="write it relative to the graph's file"
@@ -277,6 +280,16 @@ def read_server(path: str | Path) -> GraphServer:
             hint="name them all in the command",
         )
     return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)), tuple(sorted(named)))
+
+
+def _refuse_private(model: Model, folder: str, where: str) -> None:
+    """Refuse files of certificates beside the graph that no image may have."""
+    for key in FILE_OPTIONS:
+        said = str(model.options.get(key) or "")
+        place = Path(folder, said)
+        if said and not Path(said).is_absolute() and place.is_file() and (why := why_private(place)):
+            hint = "mount a Secret that has it, and write its absolute path in the container"
+            raise GraphError(f"{said} gets into no image: {why}", where=f"{where}: with.{key}", hint=hint)
 
 
 def _key(place: str) -> str:
