@@ -326,6 +326,11 @@ def test_elements_that_are_no_rows_end_the_pipeline() -> None:
         run([{"x": 1.0, "y": 2}], graph().as_ptransform())
 
 
+def test_columns_that_tables_lack_end_the_pipeline_by_name() -> None:
+    with pytest.raises(RuntimeError, match="the rows: unknown column 'x'; known: z\n  hint: graph 'all' takes x"):
+        run([pa.table({"z": [1]})], every_kind().as_ptransform())
+
+
 def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error() -> None:
     broken = mt.Graph("g", {"y": model(fake(Failing, "broken"), mt.input("x", "float32"), name="asked")})
     rows = [{"x": float(row)} for row in range(40)]

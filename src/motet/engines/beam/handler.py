@@ -8,7 +8,7 @@ from typing import Any
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from motet.engines.batch_worker import BatchWorker
-from motet.engines.beam.rows import Kept, play_values
+from motet.engines.beam.rows import Kept, play_values, telling
 from motet.engines.job import Job
 from motet.graph.check import CheckedGraph
 
@@ -31,12 +31,14 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         super().__init__()
         self._job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 
+    @telling()
     def load_model(self) -> BatchWorker:
         """What plays the graph, its models loaded, once a process."""
         worker = BatchWorker.shared(self._job)
         worker.load()
         return worker
 
+    @telling()
     def run_inference(
         self, batch: Sequence[Any], model: BatchWorker, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[Any]:

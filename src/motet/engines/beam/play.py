@@ -19,7 +19,7 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from motet.engines.batch_worker import BatchWorker
-from motet.engines.beam.rows import Kept, PlayedElements, play_values
+from motet.engines.beam.rows import Kept, PlayedElements, play_values, telling
 from motet.engines.beam.tables import play_tables
 from motet.engines.job import Job
 from motet.system.recent import LruCache
@@ -70,6 +70,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         self._counted = {name: Metrics.counter(namespace, name) for name in ("rows", "failures", "batches")}
         self._seconds = Metrics.distribution(namespace, "batch_milliseconds")
 
+    @telling()
     def setup(self) -> None:
         """Load the models, once a process."""
         self._over: LruCache[bytes, BatchWorker] = LruCache(SCHEMAS)
@@ -119,6 +120,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
             self._counted["failures"].inc(_num_rows(failure) if kind.tables else 1)
             yield TaggedOutput(FAILURES, _in_place_of(each, (each.value[0], failure) if kind.keyed else failure))
 
+    @telling()
     def _play(self, values: Sequence[Any], kind: _Kind) -> PlayedElements:
         if kind.tables:
             return play_tables(self._worker_of, values)

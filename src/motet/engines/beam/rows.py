@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -14,12 +15,25 @@ from motet.batch import Column, Ragged, objects
 from motet.engines.batch_worker import BatchWorker
 from motet.engines.beam.types import FAILED
 from motet.engines.layout import check_names, is_bulky
-from motet.errors import Failure, InputError
+from motet.errors import Failure, InputError, MotetError
 from motet.graph.check import CheckedGraph
 from motet.runtime.bind import bind_columns
 from motet.types import ColumnType
 
-__all__ = ["Kept", "PlayedElements", "play_values"]
+__all__ = ["Kept", "PlayedElements", "play_values", "telling"]
+
+
+@contextmanager
+def telling() -> Iterator[None]:
+    """Have errors say what they say: Beam makes them anew of their `args`, which are not what each of ours is made with.
+
+    Raises:
+        RuntimeError: in place of them.
+    """
+    try:
+        yield
+    except MotetError as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error
 
 
 @dataclass
