@@ -1,7 +1,10 @@
 """Calls that may disturb each other are kept apart, and none waits for itself."""
 
+import ctypes
 import os
 import threading
+from array import array
+from collections import deque
 from concurrent.futures import Future
 from contextvars import Context, copy_context
 from functools import partial
@@ -9,9 +12,11 @@ from functools import partial
 import numpy as np
 import pytest
 
+from motet.batch import objects
 from motet.errors import GraphError
 from motet.nodes import gate as gates
 from motet.nodes.gate import Gate
+from motet.nodes.owned import own_result
 from motet.threads import beside, do
 
 WAIT_S = 60.0
@@ -141,3 +146,31 @@ def test_a_forked_process_waits_for_no_thread_that_it_has_not():
     leave.set()
     other.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 43
+
+
+@pytest.mark.parametrize("made", [np.zeros, lambda n: array("d", n * [0]), lambda n: (ctypes.c_double * n)()])
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda buffer: buffer,
+        lambda buffer: [buffer],
+        lambda buffer: (buffer, np.zeros(1)),
+        lambda buffer: deque([buffer]),
+        lambda buffer: objects([buffer, None]),
+        lambda buffer: {"a": objects([buffer])},
+        lambda buffer: (objects(["x"]), objects([[buffer]])),
+    ],
+)
+def test_a_buffer_is_copied_before_another_call_may_fill_it(made, give):
+    buffer = made(1)
+    held = [give(buffer)]
+    assert own_result(held, (), 2)
+    before = repr(held)
+    buffer[0] += 1
+    assert repr(held) == before
+    assert "c_double" not in before
+
+
+def test_objects_of_their_own_keep_no_calls_apart():
+    for make in (lambda: objects(["a", None]), lambda: {"a": objects([np.zeros(1), np.zeros(2)])}):
+        assert not own_result([make()], (), 2)

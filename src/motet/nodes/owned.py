@@ -7,7 +7,10 @@ of anybody else, or cannot tell, costs a copy and nothing more.
 
 from __future__ import annotations
 
+import array
+import ctypes
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, ValuesView
 from itertools import islice
 from types import GeneratorType
@@ -20,6 +23,8 @@ from motet.batch import Array, Column, Ragged, as_array, objects
 __all__ = ["apart", "is_read_once", "own_objects", "own_result", "own_value"]
 
 _CONTAINERS = frozenset((dict, list, set, bytearray, np.ndarray))
+_BUFFERS = (array.array, ctypes.Array)
+_PLAIN = frozenset((str, bytes, int, float, bool, type(None)))
 
 
 def own_result(held: list[Any], given: Sequence[Any] = (), rows: int = 0) -> bool:
@@ -89,13 +94,13 @@ def _is_pandas(kind: type) -> bool:
 def _gives_array(kind: type) -> bool:
     """Whether it shows its memory as an array and is none of the others, nor a column of Arrow or polars."""
     if not hasattr(kind, "__array__") or hasattr(kind, "__arrow_c_array__") or hasattr(kind, "__arrow_c_stream__"):
-        return False
+        return issubclass(kind, _BUFFERS)
     return not (issubclass(kind, (np.ndarray, np.generic)) or _is_tensor(kind) or _is_pandas(kind))
 
 
 def is_read_once(kind: type) -> bool:
     """Whether values of this type give one entry after another, each of which may be the same buffer, filled again."""
-    return issubclass(kind, (Iterator, ValuesView))
+    return issubclass(kind, (Iterator, ValuesView, deque))
 
 
 def _own_items(items: Any, keys: Iterable[Any], rows: int) -> bool:
@@ -110,6 +115,8 @@ def _own_items(items: Any, keys: Iterable[Any], rows: int) -> bool:
             if sys.getrefcount(items[key]) > _ITEM or not _is_alone(items[key]):
                 written |= items[key].flags.writeable
                 items[key] = _copied(items[key])
+            elif items[key].dtype == object:
+                written |= _own_entries(items, key)
         elif rows and is_read_once(kind):
             read, entries = list[Any](), [list[Any]()]
             for entry in islice(items[key], rows + 1):
@@ -139,6 +146,17 @@ def _own_items(items: Any, keys: Iterable[Any], rows: int) -> bool:
     return written
 
 
+def _own_entries(items: Any, key: Any) -> bool:
+    """The same of what an array of objects holds, which is ours itself."""
+    shape, entries = items[key].shape, [items[key].reshape(-1).tolist()]
+    if _PLAIN.issuperset(map(type, entries[0])):
+        return False
+    items[key] = None  # which holds them too
+    written = own_result(entries)
+    items[key] = objects(entries[0]).reshape(shape)
+    return written
+
+
 def own_value(value: Any) -> Any:
     """A value that nobody else can change: containers and arrays as copies, others as they are."""
     kind = type(value)
@@ -148,7 +166,8 @@ def own_value(value: Any) -> Any:
         return [own_value(each) for each in value]
     if kind in _CONTAINERS:
         return _copied(value) if kind is np.ndarray else kind(value)
-    return np.asarray(value).copy() if hasattr(kind, "__array__") and not isinstance(value, np.generic) else value
+    is_array = hasattr(kind, "__array__") or issubclass(kind, _BUFFERS)
+    return np.asarray(value).copy() if is_array and not isinstance(value, np.generic) else value
 
 
 def own_objects(array: Array) -> Array:
@@ -186,9 +205,11 @@ def _is_alone(array: Array) -> bool:
 
 
 def _are_alone(items: Sequence[Any]) -> bool:
-    """Whether entries are arrays that nobody but what holds them has, nor their memory."""
+    """Whether entries are arrays, but not of objects, that nobody but what holds them has, nor their memory."""
     for place in range(len(items)):
         if type(items[place]) is not np.ndarray or sys.getrefcount(items[place]) > _ITEM or not _is_alone(items[place]):
+            return False
+        if items[place].dtype == object:
             return False
     return True
 
