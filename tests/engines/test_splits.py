@@ -19,7 +19,7 @@ from PIL import Image
 import motet as mt
 from helpers.split_engines import Here, Silent, Threads
 from motet.engines.splits.engine import SplitEngine
-from motet.engines.splits.folder import SplitFolder
+from motet.engines.splits.folder import SplitFolder, SplitResult
 from motet.errors import (
     DataError,
     InputError,
@@ -291,6 +291,35 @@ def test_what_one_run_has_seen_in_a_process_says_nothing_of_the_next_one(
     monkeypatch.setattr(CAMERA, "off", lambda n: n >= 150)  # all of the splits that are played first
     report = graph(seen).run(second, tmp_path / "other.parquet", engine=Here(), resume=True)
     assert (report.rows, report.failed) == (ROWS, 50)
+
+
+def test_workers_of_a_run_that_was_begun_anew_write_nothing(tmp_path: Path) -> None:
+    """As those of a cluster that knows nothing of the command's end."""
+    left: list[Any] = []
+
+    class Left(Here):
+        def map(self, function: Any, items: Sequence[Any]) -> Iterator[Any]:
+            plan = function.args[0]
+            folder = SplitFolder(plan.folder, plan.manifest)
+            left.extend([lambda: folder.commit(SplitResult(items[0].number)), lambda: function(items[1])])
+            left.append(lambda: folder.give_up(items[2].number, InputError("old")))
+            raise ConnectionAbortedError("the command is gone")
+            yield
+
+    class Met(Here):
+        def map(self, function: Any, items: Sequence[Any]) -> Iterator[Any]:
+            for old in left:
+                with pytest.raises(RunError, match="has ended, or was begun anew"):
+                    old()
+            return super().map(function, items)
+
+    source = write(tmp_path)
+    with pytest.raises(RunError, match="the command is gone"):
+        graph(seen).run(source, tmp_path / "out.parquet", engine=Left())
+    report = graph().run(source, tmp_path / "out.parquet", engine=Met(), overwrite=True)
+    assert (report.rows, report.failed) == (ROWS, 2)
+    with pytest.raises(RunError, match="is not found in a worker"):
+        left[1]()
 
 
 class Foreign(Here):

@@ -65,20 +65,27 @@ class SplitFolder:
 
     Args:
         where: a path or a URL.
+        manifest: of the run, as JSON.
 
     Raises:
-        RunError: when this process does not find it.
+        RunError: when this process does not find it, or it is another run's by now.
     """
 
-    def __init__(self, where: str) -> None:
-        self.where = where
+    def __init__(self, where: str, manifest: str) -> None:
+        self.where, self._manifest = where, json.loads(manifest)
         if not self._holds(MANIFEST):
             raise RunError(
                 "is not found in a worker",
                 where=where,
                 hint="write the output to a disk that all workers share, or to an object store",
             )
+        self._check_run()
         self._attempt = uuid.uuid4().hex[:12]
+
+    def _check_run(self) -> None:
+        """See that this is still the run's folder: one that was begun anew may be met by workers of the one before."""
+        if not self._holds(MANIFEST) or _read(self.where, MANIFEST) != self._manifest:
+            raise RunError("the run that this split is of has ended, or was begun anew", where=self.where)
 
     def _holds(self, name: str) -> bool:
         return place_of(f"{self.where}/{name}").exists()
@@ -106,6 +113,7 @@ class SplitFolder:
         self._put(_error_of(number), {"what": error.what, "where": error.where, "hint": error.hint})
 
     def _put(self, name: str, said: Mapping[str, Any]) -> None:
+        self._check_run()
         place = place_of(f"{self.where}/{name}")
         target = target_of(place, f"{place.path.removesuffix(name)}.{name}-{self._attempt}")
         try:

@@ -65,6 +65,7 @@ class SplitPlan:
         pickled: the job, which is unpickled when modules can be found.
         folder: where parts go until all are there.
         run: what tells the run from others, also from one that it goes on with.
+        manifest: of the run, as JSON.
         format: of the parts, see `motet.io.open_writer`; None where they are put together to a file.
         elsewhere: some splits from all over the source.
         path: where modules are found.
@@ -73,6 +74,7 @@ class SplitPlan:
     pickled: bytes
     folder: str
     run: str
+    manifest: str
     format: str | None
     elsewhere: tuple[SplitTask, ...] = ()
     path: tuple[str, ...] = ()
@@ -104,7 +106,7 @@ def play_split(plan: SplitPlan, task: SplitTask) -> SplitResult:
         MotetError: which another attempt may mend, or another worker that finds the folder.
     """
     sys.path += [each for each in plan.path if each not in sys.path]
-    folder = SplitFolder(plan.folder)
+    folder = SplitFolder(plan.folder, plan.manifest)
     try:
         return folder.done(task.number) or _played(plan, task, folder)
     except MotetError as error:

@@ -150,8 +150,9 @@ class SplitRun:
         output = SplitOutput(run, journal, job.answers_schema)
         journal.put_manifest(manifest, goes_on=earlier is not None)
         plan = SplitPlan(
-            _pickled(job), journal.folder.where, uuid.uuid4().hex, output.part_format, _some(tasks), tuple(sys.path)
-        )
+            _pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, _some(tasks),
+            tuple(sys.path),
+        )  # fmt: skip
         results = {result.number: result for result in journal.results()}
         resumed = sum(result.rows for result in results.values())
         with underway(run.output):
