@@ -24,13 +24,30 @@ from motet.errors import InputError
 from motet.types import DTYPES
 
 PARTS, BATCH_ROWS = 3, 7
+
+
+def reads_back(array: pa.Array) -> bool:
+    """Whether pyarrow reads what it writes to Parquet; before version 26 it does not read lists of a fixed size that are null."""
+    file = pa.BufferOutputStream()
+    try:
+        pq.write_table(pa.table({"values": array}), file)
+        pq.read_table(pa.BufferReader(file.getvalue()))
+    except pa.ArrowNotImplementedError:  # a type that becomes another one in Parquet
+        return True
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
 HELD = {
-    "parquet": [name for name, array in VALUES.items() if parquet_type(plain(array.type)) is not None],
+    "parquet": [
+        name for name, array in VALUES.items() if parquet_type(plain(array.type)) is not None and reads_back(array)
+    ],
     "arrow": list(VALUES),
     "csv": [name for name, array in VALUES.items() if csv_rows(array) is not None],
     "jsonl": [name for name, array in VALUES.items() if json_rows(array) is not None],
 }
-READABLE = [name for name, array in VALUES.items() if parquet_type(array.type) is not None]
+READABLE = [name for name, array in VALUES.items() if parquet_type(array.type) is not None and reads_back(array)]
 """The types that pyarrow writes to Parquet, so that they can be read from there."""
 
 
@@ -215,7 +232,7 @@ def test_what_is_in_memory_is_kept_as_well(tmp_path: Path, kind: str, output: st
 @pytest.mark.parametrize("output", ["parquet", "csv", "jsonl"])
 def test_what_a_format_cannot_hold_is_refused_before_the_run_or_left_out_by_name(tmp_path: Path, output: str) -> None:
     rows = {row["type"]: row[output] for row in kept_table()}
-    missing = [name for name in VALUES if name not in HELD[output]]
+    missing = [name for name in VALUES if name not in HELD[output] and reads_back(VALUES[name])]
     assert missing == [name for name in VALUES if rows[name] in ("refused", "left out")]
     for name in missing:
         source = pa.table({"x": [1.0] * len(VALUES[name]), name: VALUES[name]})
