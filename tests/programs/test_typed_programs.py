@@ -6,11 +6,13 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
 
+from motet.engines.engine import Engine
 from motet.engines.local.options import BulkOptions, RunOptions
 from motet.serving.config.server import AsgiOptions, ServeConfig, ServeOptions
 from motet.system.progress import Progress
@@ -20,8 +22,9 @@ TYPED = Path(__file__).parent / "typed"
 
 
 def test_what_a_run_may_be_told_is_what_its_options_are() -> None:
-    wanted = {"engine": str, **get_type_hints(BulkOptions), "progress": Progress | bool | None}
-    assert get_type_hints(RunOptions) == wanted
+    engines = {"engine": str | Engine, "engine_options": Sequence[str]}
+    wanted = {**engines, **get_type_hints(BulkOptions), "progress": Progress | bool | None}
+    assert get_type_hints(RunOptions, localns={"Engine": Engine}) == wanted
 
 
 def test_what_a_server_may_be_told_is_what_its_configuration_has() -> None:
