@@ -205,3 +205,33 @@ class Calls(list[Any]):
 def fail_apart(name: str) -> None:
     sys.stdout.write(f"{name}\n")
     raise ValueError(f"bad {name}")
+
+
+@mt.step
+def holds_itself() -> Any:
+    made: list[Any] = []
+    made.append(made)
+    return made
+
+
+@mt.step
+def deep() -> Any:
+    made: list[Any] = []
+    for _ in range(899):
+        made = [made]
+    return made
+
+
+@mt.step
+def depth(value: Any) -> int:
+    """How deep a list goes; one that holds itself goes as deep as it is long."""
+    found, seen = 1, {id(value)}
+    while value and id(value[0]) not in seen:
+        value, found = value[0], found + 1
+        seen.add(id(value))
+    return found
+
+
+@mt.workflow
+def odd_lists() -> Any:
+    return depth(holds_itself()), depth(deep())

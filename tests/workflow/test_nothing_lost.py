@@ -41,6 +41,10 @@ def test_what_pickle_cannot_write_reaches_steps_here_and_in_other_processes() ->
     assert "its result cannot be written, so it is not kept: AttributeError" in run.step("trained").why
 
 
+def test_lists_that_hold_themselves_or_go_deep_reach_the_steps_that_take_them() -> None:
+    assert flow_steps.odd_lists().run().output == (1, 900)
+
+
 def test_what_no_other_process_can_have_is_said_at_once_and_not_tried_again() -> None:
     step = flow_steps.unsent().run(check=False).steps[0]
     assert step.attempts == 1

@@ -1,6 +1,7 @@
 """A sink's memory is bounded: when it is full, records are dropped and counted, or answers wait, for so long."""
 
 import asyncio
+import resource
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from helpers.until import until_async
 from motet.runtime.executor import Call
 from motet.serving.sinks.buffer import Buffer
 from motet.serving.sinks.items import Marker
+from motet.serving.sinks.records import Records
+from motet.serving.sinks.spool import Spool
 from serving.sinks.sink_rows import Place, lines, offer, opened, with_place
 
 SMALL = {"to": "p.jsonl", "name": "p", "batch_s": 0.0, "buffer_rows": 4, "batch_rows": 2, "retry_s": 0.0}
@@ -157,3 +160,19 @@ def test_a_buffer_never_holds_more_than_it_may(steps):
         assert buffer.held_rows <= 10
         assert buffer.held_rows == sum(item.num_rows for item in put[len(got) :]) + sum(item.num_rows for item in taken)
     assert got == put[: len(got)]
+
+
+@pytest.mark.parametrize("room", [0, 10])
+def test_a_spool_that_is_begun_where_no_room_is_left_is_begun_again_when_there_is(tmp_path, room):
+    spool, records = Spool.new(tmp_path, "p"), Records("t", {"id": "string", "a": "int64"}, {"id": ["r"], "a": [1]})
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            spool.append([records], sync=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert list(tmp_path.iterdir()) == []
+    spool.append([records], sync=True)
+    assert [dict(each.columns) for each in spool.read(10)[0]] == [{"id": ("r",), "a": (1,)}]
+    spool.close()

@@ -97,8 +97,13 @@ class Spool:
         if self._fd is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            _write(fd, self._header(), 0)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                _write(fd, self._header(), 0)
+            except OSError:  # a disk that is full: the next try makes it anew
+                self.path.unlink(missing_ok=True)
+                os.close(fd)
+                raise
             self._fd = fd
         return self._fd
 

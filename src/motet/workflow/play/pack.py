@@ -30,12 +30,17 @@ def unpacked(data: bytes) -> Any:
 
 
 def paths_in(value: Any) -> list[str]:
-    """The files and folders that a value names, in lists, tuples and dicts; what nobody has written is none."""
-    if isinstance(value, (list, tuple)):
-        return [path for each in value for path in paths_in(each)]
-    if isinstance(value, dict):
-        return [path for each in value.values() for path in paths_in(each)]
-    return [os.fspath(value)] if isinstance(value, (Path, File)) and os.path.exists(value) else []
+    """The files and folders that a value names, in lists, tuples and dicts however deep; what nobody has written is none."""
+    found, looked_into, left = list[str](), set[int](), [value]
+    while left:
+        each = left.pop()
+        if isinstance(each, (list, tuple, dict)):
+            if id(each) not in looked_into:  # one that holds itself is looked into once
+                looked_into.add(id(each))
+                left += reversed(list(each.values() if isinstance(each, dict) else each))
+        elif isinstance(each, (Path, File)) and os.path.exists(each):
+            found.append(os.fspath(each))
+    return found
 
 
 def _by_value(value: Any) -> bytes:
