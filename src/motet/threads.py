@@ -71,10 +71,14 @@ os.register_at_fork(after_in_child=_free_locks)
 class _OfThread(threading.local):
     """How many `QuietLock`s a thread holds, what it closes once it holds none, and whether it is closing something."""
 
-    def __init__(self) -> None:
-        self.held = 0
-        self.closing = False
-        self.garbage: deque[Work] = deque()
+    held = 0
+    closing = False
+
+    @property
+    def garbage(self) -> deque[Work]:
+        """What waits to be closed; there also for garbage that is collected while a thread looks for the first time."""
+        found: deque[Work] = self.__dict__.setdefault("garbage", deque())
+        return found
 
 
 _of_thread = _OfThread()

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 import weakref
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -340,3 +341,19 @@ def test_garbage_that_cannot_be_closed_is_logged_and_harms_nobody(caplog):
         close_garbage(lambda: 1 / 0)
         assert not caplog.records
     assert "ZeroDivisionError" in caplog.text
+
+
+def test_garbage_that_is_collected_while_a_thread_gets_its_first_place_for_it_is_closed_too(monkeypatch):
+    """As Python may collect it when that place is made."""
+    closed, made = [], []
+
+    def place():
+        if not made:
+            made.append(True)
+            close_garbage(lambda: closed.append("collected then"))
+        return deque()
+
+    monkeypatch.setattr("motet.threads.deque", place)
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(close_garbage, lambda: closed.append("its own")).result()
+    assert closed == ["collected then", "its own"]
