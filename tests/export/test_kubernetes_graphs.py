@@ -98,13 +98,15 @@ def test_a_wrong_key_would_be_found(project: Any, tmp_path: Path) -> None:
             validate(each)
 
 
-def test_the_examples_hold_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("example", ["fashion", "photos", "swarm", "ocr"])
+def test_the_examples_hold_too(tmp_path: Path, example: str) -> None:
     from helpers.kubernetes import ROOT
 
-    for example in ("fashion", "photos", "swarm", "ocr"):
-        graphs = [str(path) for path in (ROOT / "examples" / example).glob("*.yaml")]
-        export_kubernetes(graphs, tmp_path / example, ExportSettings())
-        validate_all(every(tmp_path / example))
+    folder = ROOT / "examples" / example
+    if example == "photos" and not (folder / "models").exists():
+        pytest.skip("the weights of the example with photographs are fetched by its own tests")
+    export_kubernetes([str(path) for path in folder.glob("*.yaml")], tmp_path, ExportSettings())
+    validate_all(every(tmp_path))
 
 
 def test_hints_become_requests_and_limits(project: Any, tmp_path: Path) -> None:
