@@ -103,8 +103,8 @@ def test_the_examples_hold_too(tmp_path: Path, example: str) -> None:
     from helpers.kubernetes import ROOT
 
     folder = ROOT / "examples" / example
-    if example == "photos" and not (folder / "models").exists():
-        pytest.skip("the weights of the example with photographs are fetched by its own tests")
+    if example in ("photos", "ocr") and not (folder / "models").exists():
+        pytest.skip(f"the models of the example {example} are fetched by its own tests")
     export_kubernetes([str(path) for path in folder.glob("*.yaml")], tmp_path, ExportSettings())
     validate_all(every(tmp_path))
 
