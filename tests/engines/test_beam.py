@@ -343,6 +343,37 @@ def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error()
     assert len(failures) == 40
 
 
+CAMERA = {"off": False}
+
+
+@mt.returns("float32")
+def seen(x: np.ndarray) -> np.ndarray:
+    """The numbers, where the camera is on."""
+    if CAMERA["off"]:
+        raise RuntimeError("camera off")
+    return x
+
+
+@pytest.mark.parametrize("kind", ["transform", "handler"])
+def test_what_one_pipeline_has_seen_in_a_process_says_nothing_of_the_next_one(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    played = mt.Graph("g", {"y": map_(seen, mt.input("x", "float32"))})
+    rows = [{"x": float(row)} for row in range(40)]
+
+    def play() -> None:
+        step = played.as_ptransform() if kind == "transform" else RunInference(played.as_model_handler())
+        with beam.Pipeline() as pipeline:
+            _ = pipeline | beam.Create(rows) | step
+
+    play()
+    monkeypatch.setitem(CAMERA, "off", True)
+    with pytest.raises(RuntimeError, match="RuntimeError: camera off"):
+        play()
+    monkeypatch.setitem(CAMERA, "off", False)
+    play()
+
+
 class WithWindow(beam.DoFn):
     """What an element is, where and when."""
 
@@ -386,7 +417,7 @@ def test_windows_and_times_are_kept(batch_rows: int | None, streaming: bool) -> 
 
 def test_a_bundle_that_failed_leaves_nothing_to_the_next_one() -> None:
     transform = graph().as_ptransform()
-    play = PlayRows(transform._job, transform._kept, typed=False)
+    play = PlayRows(transform._job, transform._kept, "", typed=False)
     play.setup()
     for x in (1.0, 2.0):
         play.start_bundle()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -29,12 +30,13 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         self, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
     ) -> None:
         super().__init__()
+        self._run = uuid.uuid4().hex
         self._job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 
     @telling()
     def load_model(self) -> BatchWorker:
         """What plays the graph, its models loaded, once a process."""
-        worker = BatchWorker.shared(self._job)
+        worker = BatchWorker.shared(self._job, run=self._run)
         worker.load()
         return worker
 

@@ -59,11 +59,12 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
     Args:
         job: what is played.
         kept: which columns are written beside the outputs.
+        run: tells the pipeline from others of the same process: what has failed on everything is of one alone.
         typed: whether the job is over the schema of the tables that come.
     """
 
-    def __init__(self, job: Job, kept: Kept, *, typed: bool) -> None:
-        self._job, self._kept, self._typed = job, kept, typed
+    def __init__(self, job: Job, kept: Kept, run: str, *, typed: bool) -> None:
+        self._job, self._kept, self._run, self._typed = job, kept, run, typed
         self._held: list[WindowedValue] = []
         self._kind, self._rows = _kind(dict, keyed=False), 0
         namespace = f"motet.{job.checked.graph.name}"
@@ -74,7 +75,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
     def setup(self) -> None:
         """Load the models, once a process."""
         self._over: LruCache[bytes, BatchWorker] = LruCache(SCHEMAS)
-        self._worker = BatchWorker.shared(self._job)
+        self._worker = BatchWorker.shared(self._job, run=self._run)
         self._worker.load()
 
     def start_bundle(self) -> None:
@@ -134,7 +135,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         found = self._over.get(key)
         if found is None:
             job = self._job.over(schema, keep=self._kept.keep, drop=self._kept.drop)
-            found = self._over.put(key, BatchWorker.shared(job))
+            found = self._over.put(key, BatchWorker.shared(job, run=self._run))
         return found
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Sequence
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import apache_beam as beam
 import pyarrow as pa
@@ -19,6 +21,9 @@ from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 
 __all__ = ["PlayGraph"]
+
+_runs: WeakKeyDictionary[beam.Pipeline, str] = WeakKeyDictionary()
+"""What tells the run of a pipeline from those of others."""
 
 
 class PlayGraph(beam.PTransform):  # type: ignore[misc]
@@ -63,7 +68,8 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, rows: PCollection[Any]) -> DoOutputsTuple:
         """The answers, and what is said of rows that failed."""
-        play = PlayRows(self._job, self._kept, typed=self._schema is not None)
+        run = _runs.setdefault(rows.pipeline, uuid.uuid4().hex)
+        play = PlayRows(self._job, self._kept, run, typed=self._schema is not None)
         found = rows | "Play" >> beam.ParDo(play).with_outputs(FAILURES, main="answers")
         answers, failures = self._types(rows.element_type)
         found.answers.element_type, found.failures.element_type = answers, failures
