@@ -11,6 +11,7 @@ import os
 import pickle
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -131,16 +132,15 @@ class Job:
         goes_on: bool,
     ) -> Job:
         host = Host(ModelResolver(), trials=Trials(), run=Tolerance(unlimited=goes_on))
-        executor = Executor(checked, host)
-        versions = host.resolver.versions(checked)
-        sizes = _sizes_of(checked, host.resolver)
-        host.expect(sizes)
-        kinds = {} if sample is None or not layout.undeclared else _learned(layout, executor, sample)
-        sizes |= {
-            model.key: model.size.best for model in host.known if model.size.settled and not model.batch_invariant
-        }
-        executor.close()
-        rows = BatchRows(executor, num_rows, 1, batch_rows, None, models=bool(versions)).by_size()
+        with closing(Executor(checked, host)) as executor:
+            versions = host.resolver.versions(checked)
+            sizes = _sizes_of(checked, host.resolver)
+            host.expect(sizes)
+            kinds = {} if sample is None or not layout.undeclared else _learned(layout, executor, sample)
+            sizes |= {
+                model.key: model.size.best for model in host.known if model.size.settled and not model.batch_invariant
+            }
+            rows = BatchRows(executor, num_rows, 1, batch_rows, None, models=bool(versions)).by_size()
         made = cls(checked, layout, kinds, versions, sizes, rows, goes_on, "")
         return replace(made, digest=_digest(made))
 
@@ -244,9 +244,9 @@ def _learned(layout: RunLayout, executor: Executor, sample: pa.RecordBatch) -> d
 
 
 def _digest(job: Job) -> str:
-    """Of a job with functions of the program itself one of its own: they may be defined anew under the same names."""
-    try:
+    """Of what the job holds; by chance where it holds functions of the program itself, which may be defined anew."""
+    with suppress(AttributeError, TypeError, pickle.PicklingError):  # functions that only cloudpickle takes
         content = pickle.dumps(job)
-    except (AttributeError, TypeError, pickle.PicklingError):  # functions that only cloudpickle takes
-        content = b"__main__"
-    return uuid.uuid4().hex if b"__main__" in content else hashlib.sha256(content).hexdigest()[:32]
+        if b"__main__" not in content:
+            return hashlib.sha256(content).hexdigest()[:32]
+    return uuid.uuid4().hex

@@ -229,7 +229,7 @@ def _of_arrow(column: Column, kind: Any, where: str) -> tuple[pa.Array, Mapping[
         stored = pa.array(column)
         try:
             return stored.cast(kind), {}
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        except _UNSTORED:
             column = objects(list(stored))
     values = [row.tolist() for row in column] if nested else [None if is_missing(value) else value for value in column]
     if (whole := _stored(values, kind)) is not None:
