@@ -114,8 +114,32 @@ def test_engines_are_found_by_name_and_know_their_options() -> None:
     assert made(["--processes", "3", "--split-bytes", "2KiB"]).split_bytes == 2048
     with pytest.raises(InputError, match="engine pool: unrecognized arguments: --fast\n  hint: known: .*--processes"):
         made(["--fast"])
-    with pytest.raises(InputError, match="argument --split-bytes: invalid"):
-        made(["--split-bytes", "many"])
+    for wrong in ("many", "0", "-1", "0MiB"):
+        with pytest.raises(InputError, match="argument --split-bytes: invalid"):
+            made([f"--split-bytes={wrong}"])
+
+
+@pytest.mark.parametrize("option", ["--split_bytes", "--split-byte=1", "--splitbytes"])
+def test_options_that_beam_would_pass_over_are_refused_where_ours_was_meant(option: str) -> None:
+    pytest.importorskip("apache_beam")
+    with pytest.raises(
+        InputError, match=f"unknown option {option.partition('=')[0]}\n  hint: did you mean --split-bytes"
+    ):
+        find_engine("beam", [option, "1"])
+    find_engine("beam", ["--runner", "FlinkRunner", "--parallelism", "2", "--streaming"])
+
+
+@pytest.mark.parametrize(
+    "arguments", [["ray", "--address", "auto"], ["spark", "--master", "local[2]"], ["spark", "--conf", "a=b"]]
+)
+def test_options_of_a_cluster_are_refused_where_the_program_has_one(
+    arguments: list[str], request: pytest.FixtureRequest
+) -> None:
+    name, option, _ = arguments
+    request.getfixturevalue(f"{name}_of_this_machine")
+    engine: Any = find_engine(name, arguments[1:])
+    with pytest.raises(InputError, match=f"{option} .*not used: the program .* already"):
+        list(engine.map(str, [1]))
 
 
 def test_engines_of_packages_are_found_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine, kept_signals
-from motet.errors import InputError, MissingExtraError
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals
+from motet.errors import InputError
 
 __all__ = ["RayEngine"]
 
@@ -25,29 +25,28 @@ class RayEngine(SplitEngine):
     """Runs splits as tasks on Ray: the cluster that the program is connected to, that of an address, or one begun here.
 
     Args:
-        arguments: `--address ADDRESS` of a cluster; `--num-cpus N` and `--num-gpus N`, what a task has to itself (1 and 0);
-            `--split-bytes`.
+        arguments: `--address ADDRESS` of a cluster, where the program is not connected to one; `--num-cpus N` and
+            `--num-gpus N`, what a task has to itself (1 and 0); `--split-bytes`.
     """
 
     name = "ray"
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
-        try:
-            import ray
-        except ImportError as error:
-            raise MissingExtraError("ray", "ray", "the engine ray") from error
+        self._ray = imported("ray", self.name)
         options = EngineOptions(self.name)
         options.add_argument("--address")
         options.add_argument("--num-cpus", type=float, default=1.0)
         options.add_argument("--num-gpus", type=float, default=0.0)
         self._options = options.parse_args(arguments)
         self.split_bytes = self._options.split_bytes
-        self._ray: Any = ray
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
         ray = self._ray
         begun = not ray.is_initialized()
+        if not begun and self._options.address:
+            what = f"--address {self._options.address} is not used: the program is connected to a cluster already"
+            raise InputError(what, where="engine ray", hint="leave it out, or call ray.shutdown() first")
         if begun:
             path = os.environ.get("PYTHONPATH", "")
             with kept_signals():

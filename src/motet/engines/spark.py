@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine, kept_signals
-from motet.errors import MissingExtraError
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals
+from motet.errors import InputError
 
 __all__ = ["SparkEngine"]
 
@@ -23,26 +24,25 @@ class SparkEngine(SplitEngine):
     """Runs splits as a job of Spark: in the session that the program has, or in one that is begun.
 
     Args:
-        arguments: `--master URL`, `--conf KEY=VALUE` (may be repeated), `--split-bytes`.
+        arguments: `--master URL` and `--conf KEY=VALUE` (may be repeated), where the program has no session; `--split-bytes`.
     """
 
     name = "spark"
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
-        try:
-            import pyspark
-        except ImportError as error:
-            raise MissingExtraError("pyspark", "spark", "the engine spark") from error
+        self._spark = imported("pyspark", self.name)
         options = EngineOptions(self.name)
         options.add_argument("--master")
         options.add_argument("--conf", action="append", default=[], type=_pair)
         self._options = options.parse_args(arguments)
         self.split_bytes = self._options.split_bytes
-        self._spark: Any = pyspark
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
-        begun = self._spark.SparkContext._active_spark_context is None
+        begun, options = self._spark.SparkContext._active_spark_context is None, self._options
+        if not begun and (options.master or options.conf):
+            what = "--master and --conf are not used: the program has a session already"
+            raise InputError(what, where="engine spark", hint="leave them out, or stop that session first")
         context = self._context()
         try:
             yield from self._mapped(context, function, items)
@@ -121,5 +121,5 @@ def _lists(spark: Any) -> Any:
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise ValueError(text)
+        raise ArgumentTypeError(f"must be KEY=VALUE; got {text!r}")
     return key, value

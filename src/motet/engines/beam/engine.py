@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from difflib import get_close_matches
+from typing import TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine
-from motet.errors import MissingExtraError
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported
+from motet.errors import InputError
 
 __all__ = ["BeamEngine"]
 
@@ -37,14 +38,13 @@ class BeamEngine(SplitEngine):
     name = "beam"
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
-        try:
-            with _quiet():
-                import apache_beam
-        except ImportError as error:
-            raise MissingExtraError("apache-beam", "beam", "the engine beam") from error
+        with _quiet():
+            self._beam = imported("apache_beam", self.name)
         found, self._arguments = EngineOptions(self.name).parse_known_args(arguments)
         self.split_bytes = found.split_bytes
-        self._beam: Any = apache_beam
+        for name in (each.partition("=")[0] for each in self._arguments if each.startswith("--")):
+            if get_close_matches(name.replace("_", "-"), ["--split-bytes"], cutoff=0.8):  # Beam would pass over it
+                raise InputError(f"unknown option {name}", where="engine beam", hint="did you mean --split-bytes?")
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`; a pipeline brings no results back."""

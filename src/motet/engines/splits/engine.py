@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import threading
 from abc import ABC, abstractmethod
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.engines.local.prepared import prepared
 from motet.engines.splits.run import SplitRun, check_options
-from motet.errors import InputError
+from motet.errors import GraphError, InputError, MissingExtraError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import read_bytes
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
-__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "kept_signals"]
+__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "imported", "kept_signals"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -90,6 +91,18 @@ class SplitEngine(ABC):
             return dry_run(run)
 
 
+def imported(module: str, engine: str) -> Any:
+    """Import what an engine needs; the extra that brings it is called as the engine is.
+
+    Raises:
+        MissingExtraError: when it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(module.replace("_", "-"), engine, f"the engine {engine}") from error
+
+
 @contextmanager
 def kept_signals() -> Iterator[None]:
     """Keep what this program does on SIGINT and SIGTERM, which clients of clusters replace when they begin."""
@@ -126,4 +139,10 @@ class EngineOptions(argparse.ArgumentParser):
 
 
 def _bytes(text: str) -> int:
-    return max(1, int(text) if text.isdecimal() else read_bytes(text, "--split-bytes"))
+    try:
+        found = int(text) if text.isdecimal() else read_bytes(text, "")
+    except GraphError:
+        found = 0
+    if not found:
+        raise argparse.ArgumentTypeError(f"invalid: {text!r} is no number of bytes, such as 16MiB, of 1 or more")
+    return found
