@@ -343,6 +343,9 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "url.json": json.dumps({"to": "postgres://me:hunter2@db/x"}),
         "own.jwks": json.dumps({"keys": [{**jwk, "d": "BBBB"}]}),
         "one.json": json.dumps({**jwk, "d": "BBBB"}),
+        "one.jwk": json.dumps({**jwk, "d": "BBBB"}),
+        "one.yaml": yaml.safe_dump({"keys": [{"kty": "oct", "k": "AAAA"}]}),
+        "late.jwk": json.dumps({"key_ops": ["sign"] * (1 << 17), **jwk, "d": "BBBB"}),
         "OTHER.P12": "0",
         "list.yaml": "- postgres://me:hunter2@db/x\n",
         "number.yaml": "db_password: 123456\n",
@@ -370,6 +373,8 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "others/people": "",
         "theirs.json": json.dumps({"keys": [jwk]}),
         "other.yaml": "motet: 1\nserve: {tls: {certificate: server.crt, key: server.der}}\n",
+        "served.json": json.dumps({"admission": {"keys": "of_json"}}),
+        "of_json": "",
         "server.crt": "c",
         "server.der": "d",
     }
@@ -397,7 +402,7 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         (project / name).write_text(text)
     said = exported(project, tmp_path / "out").output
     app = tmp_path / "out" / "image" / "app"
-    named = {"others/serve.yaml", "other.yaml"}  # which hold none themselves
+    named = {"others/serve.yaml", "other.yaml", "served.json"}  # which hold none themselves
     assert {str(each.relative_to(app)) for each in app.rglob("*") if each.is_file()} == {
         "kept.yaml", "functions.py", *plain, *named,
     }  # fmt: skip

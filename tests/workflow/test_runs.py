@@ -101,16 +101,12 @@ def test_a_part_of_a_choice_is_of_the_side_that_is_taken(wanted: bool) -> None:
 @pytest.mark.parametrize("wanted", [True, False])
 def test_a_step_lacks_the_result_that_failed_rather_than_one_that_was_left_out(wanted: bool) -> None:
     @mt.step
-    def broken(x: Any) -> None:
-        raise ValueError("no")
-
-    @mt.step
     def pair(a: Any, b: Any) -> Any:
         return a, b
 
     @mt.workflow
     def flow() -> Any:
-        held, failed = [], broken(1)
+        held, failed = [], fails.named("broken")(1)
         mt.when(number(int(wanted)) == 1, lambda: held.append(number.named("side")(2)) or held[0])
         both = pair.named("first")(held[0], failed), pair.named("second")(failed, held[0])
         return *both, pair.named("last")(held, [failed, held]), number.named("after")(held[0]).after(failed)
@@ -121,13 +117,9 @@ def test_a_step_lacks_the_result_that_failed_rather_than_one_that_was_left_out(w
 
 
 def test_a_step_says_which_step_of_the_side_that_is_taken_has_failed() -> None:
-    @mt.step
-    def broken(x: Any) -> None:
-        raise ValueError("no")
-
     @mt.workflow
     def flow() -> Any:
-        chosen = mt.when(number(1) == 0, lambda: number.named("fine")(1), otherwise=lambda: broken(1))
+        chosen = mt.when(number(1) == 0, lambda: number.named("fine")(1), otherwise=lambda: fails.named("broken")(1))
         return number.named("end")(chosen), number.named("part")(chosen["name"])
 
     run = flow().run(check=False)

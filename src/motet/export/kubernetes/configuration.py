@@ -21,6 +21,7 @@ from motet.errors import GraphError
 
 __all__ = [
     "SECRETS",
+    "SECRET_NAMES",
     "STATE",
     "TLS",
     "Configuration",
@@ -45,7 +46,9 @@ _WRITTEN = (("observability", "access_log"), ("admission", "audit"), ("admission
 _WRITABLE = ("/tmp", "/var/lib/motet")
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 _PASSWORD = re.compile(r"//[^/@:\s]*:[^/@\s]+@|://.*[?&]password=")
-_SECRET_KEY = re.compile(r"(?:.*[-_. ])?(?:api[-_]?key|password|authorization)", re.IGNORECASE)
+SECRET_NAMES = "(?:api[-_]?key|password|authorization)"
+"""How keys end whose values are secret, in whatever case."""
+_SECRET_KEY = re.compile(rf"(?:.*[-_. ])?{SECRET_NAMES}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Which files of a project hold secrets, whatever lies in its folders: no image may have them.
 
 private keys            as text, also one behind a certificate, or within YAML, JSON or code, as accounts of clouds have it
-key stores              by their endings; files of API keys and private JSON Web Keys by what is in them
+key stores              by their endings; files of API keys, and private JSON Web Keys, by what is in them
 passwords               in YAML, JSON, TOML, INI and `*.env`; addresses with one in any, and keys that are called so in all but JSON
 what configuration names as keys and certificates, of any server
 
@@ -21,7 +21,7 @@ import msgspec
 import yaml
 
 from motet.errors import MotetError
-from motet.export.kubernetes.configuration import passwords, secret_places
+from motet.export.kubernetes.configuration import SECRET_NAMES, passwords, secret_places
 from motet.serving.admission.keys import read_keys
 
 __all__ = ["named_secrets", "why_private"]
@@ -33,14 +33,15 @@ _PRIVATE_KEY = re.compile(
 """How a private key begins as text (RFC 7468, section 10), also one of OpenSSH, behind a certificate in the same file, or in a
 text of YAML, JSON or code."""
 _STORES = (".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk")
-_YAML, _JSON = (".yaml", ".yml"), (".json", ".jwks")
+_YAML, _JSON = (".yaml", ".yml"), (".json", ".jwk", ".jwks")
 _TOML, _INI = (".toml",), (".ini", ".cfg", ".conf", ".properties", ".env")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BLOCK, _OVERLAP = 1 << 20, 1 << 12
 """How much of a file is looked at at once, and what is looked at again with what comes next. What is larger is not parsed."""
 _SAID = re.compile(
-    rb"""(?:^|[{,])[ \t]*(?:- +)*(?:export +)?["']?(?:[\w.-]*[-_.])?(?:api[-_]?key|password|authorization)["']?[ \t]*[:=]"""
-    rb"""[ \t]*(?!["']?env:)["']?[^\s"'{[|>&*]""",
+    rb"""(?:^|[{,])[ \t]*(?:- +)*(?:export +)?["']?(?:[\w.-]*[-_.])?"""
+    + SECRET_NAMES.encode()
+    + rb"""["']?[ \t]*[:=][ \t]*(?!["']?env:)["']?[^\s"'{[|>&*]""",
     re.MULTILINE | re.IGNORECASE,
 )
 """A password by its key, in the text of YAML, TOML or INI."""
@@ -66,8 +67,9 @@ def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     """What configuration of servers among these files names as keys and certificates, and why that is private."""
     found = {}
     for file in files:
-        if file.suffix.lower() in _YAML and file.stat().st_size <= _BLOCK:
-            for said in _documents(file.read_bytes()):
+        suffix = file.suffix.lower()
+        if suffix in _YAML + _JSON and file.stat().st_size <= _BLOCK:
+            for said in _values(suffix, file.read_bytes()):
                 for part in (said, said.get("serve") if isinstance(said, dict) else None):
                     for path in secret_places(part):
                         found[(file.parent / path).resolve()] = f"{file} names it among keys and certificates"
@@ -93,9 +95,12 @@ def _why_keys(data: bytes) -> str:
 
 def _why_said(suffix: str, data: bytes) -> str:
     """Why no image may have what a whole file of configuration says."""
-    if suffix in _JSON:
-        return _why_json(data)
-    return "it holds a password" if any(any(passwords(each)) for each in _values(suffix, data)) else ""
+    for said in _values(suffix, data):
+        if _has_private_keys(said):
+            return "it has private keys"
+        if any(passwords(said, names=suffix not in _JSON)):
+            return "it holds a password"
+    return ""
 
 
 def _why_text(suffix: str, data: bytes) -> str:
@@ -112,22 +117,16 @@ def _values(suffix: str, data: bytes) -> Iterator[Any]:
     """What a file of configuration says; nothing where it is none."""
     try:
         if suffix in _YAML:
-            yield from _documents(data)
+            yield from yaml.load_all(data, _LOADER)
+        elif suffix in _JSON:
+            yield msgspec.json.decode(data)
         elif suffix in _TOML:
             yield tomllib.loads(data.decode())
         elif suffix in _INI:
             read = configparser.RawConfigParser(strict=False, allow_no_value=True)
             read.read_string(f"[-]\n{data.decode()}")  # such files may begin without a section
             yield {name: dict(section) for name, section in read.items()}
-    except (ValueError, configparser.Error, RecursionError):
-        return
-
-
-def _documents(data: bytes) -> Iterator[Any]:
-    """The documents that a file of YAML has."""
-    try:
-        yield from yaml.load_all(data, _LOADER)
-    except (yaml.YAMLError, ValueError, RecursionError):  # it is none
+    except (ValueError, yaml.YAMLError, msgspec.DecodeError, configparser.Error, RecursionError):
         return
 
 
@@ -139,13 +138,10 @@ def _is_key(line: bytes) -> bool:
         return False
 
 
-def _why_json(data: bytes) -> str:
-    try:
-        found = msgspec.json.decode(data)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return ""
-    keys = found.get("keys", found) if isinstance(found, dict) else None
-    keys = keys if isinstance(keys, list) else [keys]
-    if any(isinstance(each, dict) and "kty" in each and {"d", "k"} & each.keys() for each in keys):
-        return "it has private keys"
-    return "it holds a password" if any(passwords(found, names=False)) else ""
+def _has_private_keys(said: Any) -> bool:
+    """Whether it is a private JSON Web Key, or a set with one (RFC 7517)."""
+    keys = said.get("keys", said) if isinstance(said, dict) else None
+    return any(
+        isinstance(each, dict) and "kty" in each and not {"d", "k"}.isdisjoint(each)
+        for each in (keys if isinstance(keys, list) else [keys])
+    )

@@ -232,9 +232,8 @@ _DECODERS: dict[str, Callable[[dict[str, Any], Callable[[Any], Any]], Any]] = {
     "$numpy": _numpy,
     "$enum": lambda tree, inner: find_class(tree["$enum"])[tree["name"]],
     "$data": _data,
-    "$named": lambda tree, inner: find_class(tree["$named"])._make(
-        map(inner, tree["fields"])
-    ),  # which asks no constructor
+    # `_make` asks no constructor
+    "$named": lambda tree, inner: find_class(tree["$named"])._make(map(inner, tree["fields"])),
 }
 
 
