@@ -56,8 +56,9 @@ def _of_folder(folder: Path) -> dict[str, Path]:
     """The files of a folder by their paths in it; the model's own is the only one at its top that a handler knows."""
     try:
         found = {name: Path(path) for name, path in files_below(str(folder)).items() if not name.endswith("/")}
-    except OSError as error:  # links lead round in a circle
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
+    except OSError as error:
+        hint = "see that it may be read, and that no link in the folder leads round in a circle"
+        raise InputError(f"{error.filename} cannot be read: {error.strerror}", hint=hint) from error
     top = [name for name in found if "/" not in name]
     own = [name for name in top if Path(name).suffix.lower() in known_suffixes()]
     own = ["saved_model.pb"] if "saved_model.pb" in own else own
