@@ -150,9 +150,13 @@ def test_a_saved_model_is_published_as_a_folder(tmp_path: Path) -> None:
     (folder / "variables").symlink_to(tmp_path / "elsewhere")
     assert digest(folder) == whole
     assert store.publish("linked", folder).files == version.files
+    assert store.publish("by-its-own-file", folder / "saved_model.pb").files == version.files
     (tmp_path / "elsewhere" / "variables.index").write_bytes(b"other")
     assert digest(folder) != whole
     assert version.handler == "keras"
+    (tmp_path / "elsewhere" / "round").symlink_to(folder / "variables")
+    with pytest.raises(ModelLoadError, match="variables/round cannot be read: Too many levels of symbolic links"):
+        store.publish("round", folder / "saved_model.pb")
 
 
 def test_what_is_no_model_is_refused(saved: Any, tmp_path: Path) -> None:

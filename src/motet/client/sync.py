@@ -124,18 +124,9 @@ class Client:
                 time.sleep(step.seconds)
                 got = None
             else:
-                got = self._send(step)
+                got = self._clients.send(partial(self._sent, step))
 
-    def _send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
-        http, got = self._clients.take(), None
-        try:
-            got = self._sent(http, call)
-            return got
-        finally:
-            if self._clients.give_back(http, condemned=isinstance(got, LostCall) and got.kind == "timeout"):
-                http.close()
-
-    def _sent(self, http: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
+    def _sent(self, call: RemoteCall, http: Any) -> RemoteAnswer | LostCall:
         end = time.monotonic() + call.timeout_s
         try:
             response = http.send(request_of(http, call), stream=True)

@@ -114,16 +114,14 @@ class GrpcLine:
 
     def send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         """Send a call; errors become answers with the status of HTTP that means the same."""
-        channel, got = self._channels.take(), None
+        return self._channels.send(partial(self._sent, call), ("broken", "timeout"))
+
+    def _sent(self, call: RemoteCall, channel: _Channel) -> RemoteAnswer | LostCall:
         try:
             body = channel.methods[call.method](call.body, timeout=call.timeout_s, metadata=self._metadata)
-            return RemoteAnswer(200, {}, body)
         except self._error as error:
-            got = _refused(error)
-            return got
-        finally:
-            if self._channels.give_back(channel, condemned=isinstance(got, LostCall) and got.kind != "connect"):
-                channel.close()
+            return _refused(error)
+        return RemoteAnswer(200, {}, body)
 
     def close(self) -> None:
         """Close its connections."""

@@ -34,15 +34,9 @@ class HttpLine:
 
     def send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         """Send a call; answers are decompressed."""
-        pool, got = self._pools.take(), None
-        try:
-            got = self._sent(pool, call)
-            return got
-        finally:
-            if self._pools.give_back(pool, condemned=isinstance(got, LostCall) and got.kind == "timeout"):
-                pool.close()
+        return self._pools.send(partial(self._sent, call))
 
-    def _sent(self, pool: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
+    def _sent(self, call: RemoteCall, pool: Any) -> RemoteAnswer | LostCall:
         end = time.monotonic() + call.timeout_s
         timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
         errors = self._errors

@@ -39,6 +39,7 @@ from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
 from motet.models.keep import LoadCache
 from motet.models.torch import torch_threads
+from motet.system.folders import files_below
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["KerasHandler", "KerasModel"]
@@ -60,12 +61,21 @@ class KerasHandler(Handler):
 
     @staticmethod
     def companions(path: str) -> list[str]:
-        """The files beside a SavedModel's own, by their paths relative to it."""
+        """The files beside a SavedModel's own, by their paths relative to it, also those that links lead to.
+
+        Raises:
+            ModelLoadError: when its folder cannot be read, for links in it lead round in a circle.
+        """
         folder = Path(path).parent
         if os.path.basename(path) != _SAVED or not folder.is_dir():
             return []
-        found = [each for part in ("variables", "assets") for each in (folder / part).rglob("*") if each.is_file()]
-        return sorted(str(each.relative_to(folder)) for each in [*found, *folder.glob("*.pb")] if each.name != _SAVED)
+        parts = [part for part in ("assets", "variables") if (folder / part).is_dir()]
+        try:
+            inside = [f"{part}/{name}" for part in parts for name in files_below(str(folder / part))]
+        except OSError as error:
+            raise load_error(ModelSource(path, path), f"{error.filename} cannot be read: {error.strerror}") from error
+        beside = [each.name for each in folder.glob("*.pb") if each.name != _SAVED]
+        return sorted([*beside, *(each for each in inside if not each.endswith("/"))])
 
     def signature(self, source: ModelSource) -> Signature:
         """What the model says, with the declared types over it; loads it, and keeps it for `load`.

@@ -7,14 +7,20 @@ that still use them go on, and the last one closes them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Generic, TypeVar
+from collections.abc import Callable, Container
+from typing import Any, Generic, Protocol, TypeVar
 
+from motet.oip.asking import LostCall, RemoteAnswer
 from motet.threads import new_lock
 
 __all__ = ["Connections"]
 
-T = TypeVar("T")
+
+class _Closable(Protocol):
+    def close(self) -> Any: ...
+
+
+T = TypeVar("T", bound=_Closable)
 
 
 class Connections(Generic[T]):
@@ -54,6 +60,23 @@ class Connections(Generic[T]):
                 return False
             del self._users[id(held)]
             return held is not self._current
+
+    def send(
+        self, call: Callable[[T], RemoteAnswer | LostCall], condemning: Container[str] = ("timeout",)
+    ) -> RemoteAnswer | LostCall:
+        """Make a call.
+
+        Args:
+            call: is given what it goes through.
+            condemning: the kinds of lost calls after which others go through new connections.
+        """
+        held, got = self.take(), None
+        try:
+            got = call(held)
+            return got
+        finally:
+            if self.give_back(held, condemned=isinstance(got, LostCall) and got.kind in condemning):
+                held.close()
 
     @property
     def current(self) -> T:
