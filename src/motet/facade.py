@@ -266,7 +266,7 @@ class Graph(data.GraphSpec):
     ) -> RunReport: ...
 
     def run(self, source: Any, output: str | Path | None = None, **options: Any) -> Any:
-        """Play a whole data set, on this machine.
+        """Play a whole data set, on this machine unless another engine is named.
 
         Args:
             source: a frame (pandas, polars, DuckDB), a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a
@@ -367,7 +367,8 @@ class Graph(data.GraphSpec):
 
         Raises:
             MissingExtraError: when Beam is not installed.
-            InputError: when the columns do not fit.
+            InputError: when an argument cannot be, or the columns do not fit.
+            ModelLoadError: when a model is not there.
         """
         with _needing_beam("as_ptransform"):
             from motet.engines.beam.transform import PlayGraph
@@ -388,6 +389,8 @@ class Graph(data.GraphSpec):
 
         Raises:
             MissingExtraError: when Beam is not installed.
+            InputError: when an argument cannot be.
+            ModelLoadError: when a model is not there.
         """
         with _needing_beam("as_model_handler"):
             from motet.engines.beam.handler import GraphHandler
@@ -398,7 +401,10 @@ class Graph(data.GraphSpec):
 
         Args:
             columns: as in a call.
-            row: which of their rows.
+            row: which of their rows, from 0.
+
+        Raises:
+            InputError: when there is no such row, or it does not fit.
         """
         from motet.runtime.call import explain
 

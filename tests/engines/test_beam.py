@@ -288,6 +288,16 @@ def test_what_does_not_fit_is_refused_before_the_pipeline_runs() -> None:
     with pytest.raises(InputError, match="nobody says of which type the output 'y' is"):
         undeclared.as_ptransform(schema=pa.schema({"x": pa.int64()}))
 
+    makes: tuple[Any, ...] = graph().as_ptransform, graph().as_model_handler
+    for wrong in (0, -3, 2.5, "7"):
+        for make in makes:
+            with pytest.raises(InputError, match="batch_rows must be a whole number of at least 1"):
+                make(batch_rows=wrong)
+    with pytest.raises(InputError, match="keep must be a list of names; got 'note'"):
+        graph().as_ptransform(keep="note")
+    with pytest.raises(InputError, match="drop must be a list of names; got 'note'"):
+        graph().as_ptransform(drop="note")
+
     pipeline = beam.Pipeline()
     with pytest.raises(UnknownNameError, match="field 'x'"):
         pipeline | beam.Create([Other(1)]).with_output_types(Other) | graph().as_ptransform()

@@ -112,6 +112,7 @@ class Job:
 
         Raises:
             ModelLoadError: when a model is not there.
+            InputError: when `batch_rows` is no such number.
         """
         checked = shipped(_absolute(checked)) if ship else _absolute(checked)
         types = checked.graph.stored_types
@@ -131,6 +132,8 @@ class Job:
         *,
         goes_on: bool,
     ) -> Job:
+        if batch_rows is not None and (not isinstance(batch_rows, int) or batch_rows < 1):
+            raise InputError(f"batch_rows must be a whole number of at least 1; got {batch_rows!r}")
         host = Host(ModelResolver(), trials=Trials(), run=Tolerance(unlimited=goes_on))
         with closing(Executor(checked, host)) as executor:
             versions = host.resolver.versions(checked)

@@ -50,6 +50,9 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         ship: bool = False,
     ) -> None:
         super().__init__(f"Play {checked.graph.name}")
+        for name, given in (("keep", keep), ("drop", drop)):
+            if isinstance(given, str):
+                raise InputError(f"{name} must be a list of names; got {given!r}")
         self._kept = Kept(None if keep is None else tuple(keep), tuple(drop))
         self._schema = schema
         job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
