@@ -120,7 +120,7 @@ def test_a_function_may_call_one_that_fills_a_buffer_through_threads_of_its_own(
     gate = Gate()
     with pytest.raises(GraphError, match="did not end before it began"):
         gate(outer, (True,), {}, rows=1)
-    assert gate.filled
+    assert gate.refills
 
 
 def test_a_forked_process_waits_for_no_thread_that_it_has_not():

@@ -173,7 +173,7 @@ def test_only_what_may_be_written_to_keeps_calls_apart():
     given = {buffers.fresh: False, of_table: False, made_one_by_one: False, buffers.owned: True}
     for function, apart in {**given, buffers.given_one_by_one: True}.items():
         mt.Graph("g", {"o": mt.map(function, x, outputs="float32")})({"x": X[:5]})
-        assert gate_of(function).filled is apart, function
+        assert gate_of(function).refills is apart, function
 
 
 def test_a_function_may_call_a_graph_in_which_it_is():

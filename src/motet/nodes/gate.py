@@ -37,19 +37,19 @@ class _Call:
     Attributes:
         gate: what it goes through.
         outer: the call that it is within.
-        apart: whether it is of code that fills buffers again.
+        refills: whether it is of code that was known to give memory that it fills again when it began.
         runs: whether it has begun.
-        inner: how many calls within it wait; until they go on it does nothing.
-        clean: whether it is of code that had given memory of its own when it began.
-        beside: whether others ran beside it that may have filled the memory that it gives.
-        passed: whether it went on beside one that it should have waited for, or that should have waited for it.
+        num_waiting_inside: how many calls within it wait; until they go on it does nothing.
+        gives_own: whether it is of code that had given memory of its own when it began.
+        overlapped: whether others ran beside it that may have filled the memory that it gives.
+        unprotected: whether it went on beside one that it should have waited for, or that should have waited for it.
     """
 
     gate: Gate
     outer: _Call | None = None
-    apart = passed = False
-    beside = clean = runs = True
-    inner = 0
+    refills = unprotected = False
+    overlapped = gives_own = runs = True
+    num_waiting_inside = 0
 
     def outers(self) -> list[_Call]:
         """The calls that it is within, without those that had ended when a thread that one of them began made it."""
@@ -63,14 +63,18 @@ class _Call:
     @property
     def may_fill(self) -> bool:
         """Whether it may fill memory that others give, as far as is known."""
-        return self.gate.filled or not self.clean
+        return self.gate.refills or not self.gives_own
 
     def waits_for(self, other: _Call) -> bool:
         """Whether only one of them may run at a time, as far as is known."""
-        if self.apart and other.apart:
+        if self.refills and other.refills:
             return True
-        unknown = other if self.apart else self
-        return (self.apart or other.apart) and unknown.may_fill and not (unknown.inner or unknown.passed)
+        unknown = other if self.refills else self
+        return (
+            (self.refills or other.refills)
+            and unknown.may_fill
+            and not (unknown.num_waiting_inside or unknown.unprotected)
+        )
 
 
 _lock = new_lock()
@@ -98,22 +102,22 @@ class Gate:
         most: how many calls may run at the same time; None for any number.
 
     Attributes:
-        clean: whether a call gave memory of its own, and none any that is filled again.
-        filled: whether one did.
+        gives_own: whether a call gave memory of its own, and none any that is filled again.
+        refills: whether one did.
     """
 
-    __slots__ = ("_alone", "_begun", "_changed", "_most", "_running", "_waiting", "clean", "filled")
+    __slots__ = ("_alone", "_begun", "_changed", "_most", "_running", "_waiting", "gives_own", "refills")
 
     def __init__(self, most: int | None = None) -> None:
         self._most = sys.maxsize if most is None else most
         self._changed = threading.Condition(_lock)
         self._running = self._begun = self._alone = self._waiting = 0
-        self.filled = self.clean = False
+        self.refills = self.gives_own = False
 
     def keep_apart(self) -> None:
         """Have one call at a time from now on, since what they return is filled again."""
         with _lock:
-            self.filled, self.clean = True, False
+            self.refills, self.gives_own = True, False
 
     def __call__(
         self,
@@ -148,7 +152,7 @@ class Gate:
             me.outer = outer
         try:
             with _lock:
-                if not self.clean or self._alone or alone or self._running >= self._most:
+                if not self.gives_own or self._alone or alone or self._running >= self._most:
                     self._admit(me, alone, fresh)
                 _calls[me] = None
                 self._running += 1
@@ -158,12 +162,12 @@ class Gate:
             held = [call(*given, **options)]
             if not fresh and own_result(held, given, rows):
                 self.keep_apart()
-            if not self.filled or me.apart or not me.beside:
+            if not self.refills or me.refills or not me.overlapped:
                 ours = True
                 return held[0]
             raised = False
         except BaseException as error:
-            if rows != 1 or alone or me.apart or not (me.runs and me in _calls):
+            if rows != 1 or alone or me.refills or not (me.runs and me in _calls):
                 raise
             if not (shared or self._begun != begun) or ends_program(error):
                 raise
@@ -175,13 +179,13 @@ class Gate:
                     self._running -= me.runs
                     if alone:
                         self._alone -= 1
-                    if self.filled or not me.clean:
-                        self.clean = self.clean or (ours and not self.filled)
+                    if self.refills or not me.gives_own:
+                        self.gives_own = self.gives_own or (ours and not self.refills)
                         if _calls:
                             _ended.notify_all()
                     if self._waiting:
                         self._changed.notify_all()
-        if me.passed and not raised:
+        if me.unprotected and not raised:
             raise GraphError(
                 "a call gave memory that is filled again, and others that may have filled it did not end before it began",
                 hint=_HINT,
@@ -191,9 +195,9 @@ class Gate:
     def _admit(self, me: _Call, alone: bool, fresh: bool) -> None:
         """Have a call wait until it may begin, within bounds."""
         self._alone += alone
-        self.clean = self.clean or fresh
+        self.gives_own = self.gives_own or fresh
         if not _calls:
-            me.apart, me.clean, me.beside = self.filled, self.clean, self.clean
+            me.refills, me.gives_own, me.overlapped = self.refills, self.gives_own, self.gives_own
             return
         _calls[me], me.runs = None, False
         outers = me.outers()
@@ -206,19 +210,19 @@ class Gate:
                 self._wait(me, outers, alone or placed)
         finally:
             self._waiting -= 1
-        if not me.clean:
+        if not me.gives_own:
             beside = [each for each in _calls if each.runs and each.may_fill and each not in outers]
-            me.beside = bool(beside)
+            me.overlapped = bool(beside)
             for each in beside:
-                each.beside = True
+                each.overlapped = True
         me.runs = True
 
     def _in_the_way(self, me: _Call, outers: Sequence[_Call], placed: bool) -> list[_Call] | None:
         """The calls that one must wait for, as it is now: none, and yet a list, where any that ends gives it its place."""
-        me.apart, me.clean = self.filled, self.clean
-        if not (me.apart or placed) and self._running >= self._most:
+        me.refills, me.gives_own = self.refills, self.gives_own
+        if not (me.refills or placed) and self._running >= self._most:
             return []
-        if me.clean:
+        if me.gives_own:
             return None
         found, is_earlier = list[_Call](), not outers
         for each in _calls:
@@ -230,12 +234,12 @@ class Gate:
 
     def _wait(self, me: _Call, outers: Sequence[_Call], placed: bool) -> None:
         for each in outers:
-            each.inner += 1
+            each.num_waiting_inside += 1
         if outers:
             _ended.notify_all()
         try:
             while (others := self._in_the_way(me, outers, placed)) is not None:
-                known = not others or any(me.apart and each.apart for each in others)
+                known = not others or any(me.refills and each.refills for each in others)
                 if (_ended if others else self._changed).wait(MOST_WAIT_S if known else UNKNOWN_WAIT_S):
                     continue
                 if known:
@@ -244,11 +248,11 @@ class Gate:
                         hint=_HINT,
                     )
                 for each in others:
-                    (each if me.apart else me).passed = True
+                    (each if me.refills else me).unprotected = True
                 _ended.notify_all()
         finally:
             for each in outers:
-                each.inner -= 1
+                each.num_waiting_inside -= 1
 
 
 class _Open(Gate):
