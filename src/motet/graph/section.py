@@ -41,12 +41,14 @@ class Converter:
         form: what JSON Schema says of it.
         section: whose mapping it is, or holds; None where it holds none.
         each: of what a list or a mapping by names holds; None for others.
+        write: the inverse of `read`, of numbers and texts.
     """
 
     read: Callable[[Any, str, str], Any]
     form: Form
     section: type[Section] | None = None
     each: Converter | None = None
+    write: Callable[[Any], Any] = lambda value: value
 
 
 Mark: TypeAlias = Callable[[Converter], Converter]
@@ -125,15 +127,6 @@ class Section:
             place = f"{where}.{error.where}" if error.where else where
             raise GraphError(error.what, where=place, hint=error.hint) from None
 
-    def written(self) -> dict[str, Any]:
-        """The mapping that it is read from; what has its default is left out."""
-        found = {key: (getattr(self, each.field), each) for key, each in keys_of(type(self)).items()}
-        return {
-            key: write_bytes(value) if each.field.endswith("_bytes") else value
-            for key, (value, each) in found.items()
-            if value != each.default
-        }
-
 
 class CheckedSection(Section):
     """A section of numbers and texts that programs make as well, so that its values are checked when it is made."""
@@ -142,6 +135,13 @@ class CheckedSection(Section):
         for key, each in keys_of(type(self)).items():
             if (value := getattr(self, each.field)) is not each.default:
                 object.__setattr__(self, each.field, each.kind.read(value, key, ""))
+
+    def written(self) -> dict[str, Any]:
+        """The mapping that it is read from; what has its default is left out."""
+        keys = keys_of(type(self)).items()
+        return {
+            key: each.kind.write(value) for key, each in keys if (value := getattr(self, each.field)) != each.default
+        }
 
 
 _KEYS: dict[type[Any], Mapping[str, KeySpec]] = {}
@@ -335,7 +335,9 @@ _PLAIN: Mapping[type, Converter] = {
     float: Converter(_number, NUMBER),
     **{kind: _plain(kind, form) for kind, form in ((str, TEXT), (int, WHOLE), (bool, TRUTH))},
 }
-Bytes: TypeAlias = Annotated[int, Converter(lambda value, where, folder: read_bytes(value, where), BYTES)]
+Bytes: TypeAlias = Annotated[
+    int, Converter(lambda value, where, folder: read_bytes(value, where), BYTES, write=write_bytes)
+]
 """An amount of memory: bytes, or a number and a unit."""
 Seconds: TypeAlias = Annotated[float, between(0, above=True)]
 """A time that is not 0."""
