@@ -48,9 +48,13 @@ def test_documents_of_100_kb_stream(tmp_path: Path, drop: list[str]) -> None:
 
 
 def run(path: Path, **options: Any) -> list[int]:
+    """What `told` tells of a run over a file."""
+    return told(RUN, str(path), str(path.parent / "o.parquet"), json.dumps(options))
+
+
+def told(program: str, *arguments: str) -> list[int]:
     """Rows, failures and the peak of memory in MiB of a run in a process of its own."""
-    command = [sys.executable, "-c", RUN, str(path), str(path.parent / "o.parquet"), json.dumps(options)]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout))
 
@@ -170,10 +174,7 @@ print(json.dumps([report.rows, report.failed, report.peak_memory_bytes >> 20]))
 @pytest.mark.parametrize(("what", "kind"), [("text", "string"), ("array", None)])
 def test_large_answers_are_few_in_a_batch(tmp_path: Path, what: str, kind: str | None) -> None:
     """300 MB, of rows of 8 bytes."""
-    command = [sys.executable, "-c", ANSWERS, what, json.dumps(kind), str(tmp_path / "o.parquet")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows, failed, peak = json.loads(done.stdout)
+    rows, failed, peak = told(ANSWERS, what, json.dumps(kind), str(tmp_path / "o.parquet"))
     assert (rows, failed) == (300, 0)
     assert peak < 700, peak
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 300
@@ -201,10 +202,7 @@ print(json.dumps([report.rows, report.failed, report.peak_memory_bytes >> 20]))
 @pytest.mark.parametrize("kind", ["string", None])
 def test_answers_that_grow_within_a_batch_are_fewer(tmp_path: Path, kind: str | None) -> None:
     """1 GB, of rows whose first thousand answers are small."""
-    command = [sys.executable, "-c", GROWING, json.dumps(kind), str(tmp_path / "o.parquet")]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    rows, failed, peak = json.loads(done.stdout)
+    rows, failed, peak = told(GROWING, json.dumps(kind), str(tmp_path / "o.parquet"))
     assert (rows, failed) == (6000, 0)
     assert peak < 1024, peak
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 6000
