@@ -379,6 +379,8 @@ def test_a_run_goes_on_over_the_same_input_graph_and_splits_alone(tmp_path: Path
         graph(thirds).run(source, output, engine=Here(), resume=True)
     with pytest.raises(ResumeError, match="the choice of rows changed"):
         graph().run(source, output, engine=Here(), resume=True, limit=3)
+    with pytest.raises(ResumeError, match="--batch-rows was [0-9]+, is 7"):
+        graph().run(source, output, engine=Here(), resume=True, batch_rows=7)
     with pytest.raises(ResumeError, match="how the engine cuts the input changed"):
         graph().run(source, output, resume=True)
     coarse = Here()

@@ -18,7 +18,6 @@ import numpy as np
 
 from motet.engines.job import Job
 from motet.engines.local.beginning import Beginning, check_output
-from motet.engines.local.manifest import Manifest
 from motet.engines.local.options import BulkOptions
 from motet.engines.local.prepared import PreparedRun, underway
 from motet.engines.local.report import RunReport, peak_memory_bytes
@@ -138,12 +137,15 @@ class SplitRun:
 
     def _played(self, journal: SplitJournal) -> RunReport:
         run = self._run
-        earlier = journal.manifest() if Beginning(run, journal).goes_on else None
+        beginning = Beginning(run, journal)
+        earlier = journal.manifest() if beginning.goes_on else None
         split_bytes = self._split_bytes if earlier is None else earlier.split_bytes or self._split_bytes
         with underway(run.output):
             tasks = tasks_of(run, split_bytes)
         self._rows = sum(len(task.ids) for task in tasks)
-        job = self._job(tasks, earlier)
+        batch_rows = run.options.batch_rows if earlier is None else beginning.batch_rows
+        job = self._job(tasks, batch_rows)
+        job = job if earlier is None else replace(job, sizes=earlier.sizes)
         manifest = replace(run.manifest(job.batch_rows), split_bytes=split_bytes, sizes=dict(job.sizes))
         if earlier is not None:
             manifest.check_same(earlier, run.output)
@@ -162,20 +164,17 @@ class SplitRun:
         journal.remove()
         return self._report(job, list(results.values()), resumed, failed_path, output.first_failures)
 
-    def _job(self, tasks: Sequence[SplitTask], earlier: Manifest | None) -> Job:
-        """What workers play: as the run that stopped did, where this one goes on."""
-        run, options = self._run, self._run.options
-        batch_rows = options.batch_rows if earlier is None else earlier.batch_rows
-        sample = None
+    def _job(self, tasks: Sequence[SplitTask], batch_rows: int | None) -> Job:
+        """What workers play."""
+        run, options, sample = self._run, self._run.options, None
         if run.layout.undeclared and tasks:
             rows = min(batch_rows or SAMPLE_ROWS, SAMPLE_ROWS)
             sample = join([next(task.read(rows, run.layout.read))[1] for task in _some(tasks)])
-        job = Job.of(
+        return Job.of(
             run.checked, run.source.schema, keep=run.layout.kept, row_ids=options.row_ids, batch_rows=batch_rows,
             num_rows=self._rows, goes_on=options.goes_on, sample=sample,
             holds=run.destination.holds, where=run.source.description,
         )  # fmt: skip
-        return job if earlier is None else replace(job, sizes=earlier.sizes)
 
     def _collect(
         self, plan: SplitPlan, tasks: Sequence[SplitTask], results: dict[int, SplitResult], journal: SplitJournal
