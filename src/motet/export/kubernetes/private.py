@@ -5,12 +5,12 @@ key stores              by their endings; files of API keys, and private JSON We
 passwords               in YAML, JSON, TOML, INI and `*.env`; addresses with one in any, and keys that are called so in all but JSON
 what configuration names as keys and certificates, of any server
 
-Files are looked through from end to end. Configuration of more than a mebibyte is not parsed: its text tells of passwords.
+Files are looked through from end to end. Configuration is parsed; where it cannot be, is INI or has more than a mebibyte, its text
+tells of passwords.
 """
 
 from __future__ import annotations
 
-import configparser
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
@@ -38,13 +38,14 @@ _TOML, _INI = (".toml",), (".ini", ".cfg", ".conf", ".properties", ".env")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BLOCK, _OVERLAP = 1 << 20, 1 << 12
 """How much of a file is looked at at once, and what is looked at again with what comes next. What is larger is not parsed."""
-_SAID = re.compile(
+_NAMED = (
     rb"""(?:^|[{,])[ \t]*(?:- +)*(?:export +)?["']?(?:[\w.-]*[-_.])?"""
     + SECRET_NAMES.encode()
-    + rb"""["']?[ \t]*[:=][ \t]*(?!["']?env:)["']?[^\s"'{[|>&*]""",
-    re.MULTILINE | re.IGNORECASE,
+    + rb"""["']?[ \t]*[:=][ \t]*(?!["']?env:)["']?"""
 )
-"""A password by its key, in the text of YAML, TOML or INI."""
+_SAID_INI = re.compile(_NAMED + rb"""[^\s"']""", re.MULTILINE | re.IGNORECASE)
+_SAID = re.compile(_NAMED + rb"""[^\s"'{[|>&*]""", re.MULTILINE | re.IGNORECASE)
+"""A password by its key, in the text of YAML or TOML, where some signs begin no text."""
 _ADDRESS = re.compile(rb"""//[^/@:\s"']*:[^/@\s"']+@|://[^\s"']*[?&]password=[^\s"']""")
 """A password in an address, in any text."""
 
@@ -69,7 +70,7 @@ def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     for file in files:
         suffix = file.suffix.lower()
         if suffix in _YAML + _JSON and file.stat().st_size <= _BLOCK:
-            for said in _values(suffix, file.read_bytes()):
+            for said in _parsed(suffix, file.read_bytes()) or ():
                 for part in (said, said.get("serve") if isinstance(said, dict) else None):
                     for path in secret_places(part):
                         found[(file.parent / path).resolve()] = f"{file} names it among keys and certificates"
@@ -95,39 +96,34 @@ def _why_keys(data: bytes) -> str:
 
 def _why_said(suffix: str, data: bytes) -> str:
     """Why no image may have what a whole file of configuration says."""
-    for said in _values(suffix, data):
-        if _has_private_keys(said):
-            return "it has private keys"
-        if any(passwords(said, names=suffix not in _JSON)):
-            return "it holds a password"
-    return ""
+    found = _parsed(suffix, data)
+    if found is None:
+        return _why_text(suffix, data)
+    if any(map(_has_private_keys, found)):
+        return "it has private keys"
+    return "it holds a password" if any(any(passwords(each, names=suffix not in _JSON)) for each in found) else ""
 
 
 def _why_text(suffix: str, data: bytes) -> str:
-    """The same by the text of a part of such a file."""
+    """The same by the text of such a file, or of a part of it."""
     if suffix in _JSON and b'"kty"' in data and re.search(rb'"[dk]"\s*:\s*"', data):
         return "it has private keys"
-    named = suffix in _YAML + _TOML + _INI
-    if (named and _SAID.search(data)) or ((named or suffix in _JSON) and _ADDRESS.search(data)):
+    said = _SAID_INI if suffix in _INI else _SAID if suffix in _YAML + _TOML else None
+    if (said and said.search(data)) or ((said or suffix in _JSON) and _ADDRESS.search(data)):
         return "it holds a password"
     return ""
 
 
-def _values(suffix: str, data: bytes) -> Iterator[Any]:
-    """What a file of configuration says; nothing where it is none."""
+def _parsed(suffix: str, data: bytes) -> list[Any] | None:
+    """The documents of a file of YAML, JSON or TOML; None where it is none."""
     try:
         if suffix in _YAML:
-            yield from yaml.load_all(data, _LOADER)
-        elif suffix in _JSON:
-            yield msgspec.json.decode(data)
-        elif suffix in _TOML:
-            yield tomllib.loads(data.decode())
-        elif suffix in _INI:
-            read = configparser.RawConfigParser(strict=False, allow_no_value=True)
-            read.read_string(f"[-]\n{data.decode()}")  # such files may begin without a section
-            yield {name: dict(section) for name, section in read.items()}
-    except (ValueError, yaml.YAMLError, msgspec.DecodeError, configparser.Error, RecursionError):
-        return
+            return list(yaml.load_all(data, _LOADER))
+        if suffix in _JSON:
+            return [msgspec.json.decode(data)]
+        return [tomllib.loads(data.decode())] if suffix in _TOML else None
+    except Exception:  # noqa: BLE001  parsers raise more than their own errors
+        return None
 
 
 def _is_key(line: bytes) -> bool:
