@@ -304,6 +304,11 @@ def test_what_does_not_fit_is_refused_before_the_pipeline_runs() -> None:
     rows = pipeline | "visits" >> beam.Create([Visit(1, 1.0, "")]).with_output_types(Visit)
     with pytest.raises(UnknownNameError, match="field 'note_'"):
         rows | "other" >> graph().as_ptransform(keep=["note_"])
+    named: Any
+    for named in ({"keep": ["note_"]}, {"drop": ["note_"]}):
+        with pytest.raises(RuntimeError, match="UnknownNameError: the rows: unknown field 'note_'"):
+            run([beam.Row(x=1.0, note="")], graph().as_ptransform(**named))
+    assert run([{"x": 1.0}], graph().as_ptransform(keep=["note"]))[0][0].keys() == {"y", "p", "said"}
 
 
 def test_arrays_that_files_hold_flat_are_read_in_their_shape(tmp_path: Path) -> None:

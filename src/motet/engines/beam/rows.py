@@ -15,7 +15,7 @@ from motet.batch import Column, Ragged, objects
 from motet.engines.batch_worker import BatchWorker
 from motet.engines.beam.types import FAILED
 from motet.engines.layout import check_names, is_bulky
-from motet.errors import Failure, InputError, MotetError
+from motet.errors import Failure, InputError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.runtime.bind import bind_columns
 from motet.types import ColumnType
@@ -61,6 +61,16 @@ class Kept:
     keep: tuple[str, ...] | None = None
     drop: tuple[str, ...] = ()
 
+    def check(self, names: Sequence[str], where: str) -> None:
+        """See that rows with these fields, and no others, have those that are named.
+
+        Raises:
+            UnknownNameError: when they lack one.
+        """
+        for name in (*(self.keep or ()), *self.drop):
+            if name not in names:
+                raise UnknownNameError("field", name, names, where=where)
+
     def of(self, names: Sequence[str], checked: CheckedGraph) -> list[str]:
         """The columns that are kept, of all.
 
@@ -91,6 +101,8 @@ def play_values(worker: BatchWorker, kept: Kept, values: Sequence[Any]) -> Playe
         there = tuple(value) if are_dicts else _fields(value)
         own = chosen.get(there)
         if own is None:
+            if not are_dicts:
+                kept.check(there, "the rows")
             own = chosen[there] = kept.of(there, checked)
         answer = {name: value[name] for name in own} if are_dicts else {name: getattr(value, name) for name in own}
         answer.update(zip(names, given))  # noqa: B905 (as many; each row asks)

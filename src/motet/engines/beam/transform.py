@@ -99,9 +99,7 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
             if not each.has_default and not {name, stored[name]} & set(fields):
                 hint = f"graph {checked.graph.name!r} takes {name}: {each.type}"
                 raise UnknownNameError("field", stored[name], list(fields), where=self.label, hint=hint)
-        for name in (*(kept.keep or ()), *kept.drop):
-            if name not in fields:
-                raise UnknownNameError("field", name, list(fields), where=self.label)
+        kept.check(list(fields), self.label)
         outputs = {name: field_type(each) for name, each in checked.signature.outputs.items()}
         answers = row_type({**{name: fields[name] for name in kept.of(list(fields), checked)}, **outputs})
         return answers, row_type({"row": kind, **dict.fromkeys(FAILED, str)})
