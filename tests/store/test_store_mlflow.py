@@ -282,7 +282,10 @@ def test_what_is_no_registry_is_refused(tmp_path: Path) -> None:
 def test_damaged_versions_are_refused_by_name(tmp_path: Path) -> None:
     registry = write_files(tmp_path, early=False)
     models = sorted((tmp_path / "mlruns" / "0" / "models").iterdir())
-    (models[0] / "artifacts" / "MLmodel").write_text("flavors: [")
+    for text in ("", "[]", "flavors: 3", "flavors: {onnx: 3}", "flavors: {onnx: [1]}", "flavors: ["):
+        (models[0] / "artifacts" / "MLmodel").write_text(text)
+        first = next(import_registry(mt.Store(tmp_path / "store"), registry, ["risk"], dry_run=True))
+        assert "its MLmodel cannot be read" in first.reason, text
     (models[1] / "artifacts" / "model.onnx").unlink()
     shutil.rmtree(models[2])
     reasons = [each.reason for each in import_registry(mt.Store(tmp_path / "store"), registry, ["risk"])]

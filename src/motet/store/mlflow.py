@@ -136,14 +136,14 @@ class _Model:
         self._folder = folder
         try:
             found = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-            self._flavors: dict[str, Any] = dict(found["flavors"])
+            self._flavors = {str(name): dict(said or {}) for name, said in dict(found["flavors"]).items()}
         except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
             raise InputError(f"its MLmodel cannot be read: {error}") from error
 
     @property
     def needs_code(self) -> bool:
         """Whether code was logged with it."""
-        return any(isinstance(each, Mapping) and each.get("code") for each in self._flavors.values())
+        return any(each.get("code") for each in self._flavors.values())
 
     def files(self) -> tuple[dict[str, Path], str]:
         """The files of the model, its own first, and the handler that loads it.
