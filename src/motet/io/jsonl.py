@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -325,10 +324,13 @@ def _values(raws: Sequence[Any], field: pa.Field) -> Cells:
     )
 
     def taken(text: str) -> str:
-        with suppress(ValueError, msgspec.DecodeError):
-            if text[0] in known:
-                return _text_in(text) if text_wanted else text
-        raise InputError(f"is {number_name(field.type) or field.type}; got {cut(text, SHOWN)}")
+        try:
+            if text[0] not in known:
+                raise ValueError(text)
+            return _text_in(text) if text_wanted else text
+        except (ValueError, msgspec.DecodeError):
+            what = f"is {number_name(field.type) or field.type}; got {cut(text, SHOWN)}"
+            raise InputError(what) from None
 
     found, reasons = read_each(texts, taken, field.name, pa.string())
     if pa.types.is_string(field.type):
