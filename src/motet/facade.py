@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack, overload
 
 import motet.nodes  # noqa: F401  (the kinds register themselves)
-from motet.errors import Failure, InputError, MissingExtraError
+from motet.errors import Failure, InputError
 from motet.graph import graph as data
 from motet.graph.build import PendingMember, Ref, Uses
 from motet.graph.check import CheckedGraph, check
@@ -370,8 +369,11 @@ class Graph(data.GraphSpec):
             InputError: when an argument cannot be, or the columns do not fit.
             ModelLoadError: when a model is not there.
         """
-        with _needing_beam("as_ptransform"):
-            from motet.engines.beam.transform import PlayGraph
+        from motet.engines.splits.engine import imported
+
+        imported("apache_beam", "beam")
+        from motet.engines.beam.transform import PlayGraph
+
         return PlayGraph(
             self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship
         )
@@ -392,8 +394,11 @@ class Graph(data.GraphSpec):
             InputError: when an argument cannot be.
             ModelLoadError: when a model is not there.
         """
-        with _needing_beam("as_model_handler"):
-            from motet.engines.beam.handler import GraphHandler
+        from motet.engines.splits.engine import imported
+
+        imported("apache_beam", "beam")
+        from motet.engines.beam.handler import GraphHandler
+
         return GraphHandler(self.checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 
     def explain(self, columns: Any, row: int = 0) -> Explanation:
@@ -464,17 +469,6 @@ class Graph(data.GraphSpec):
     def _repr_svg_(self) -> str:
         """The drawing, which a notebook shows."""
         return self.draw("svg")
-
-
-@contextmanager
-def _needing_beam(what: str) -> Iterator[None]:
-    """Tell who imports what needs Beam meanwhile that it is not installed."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "apache_beam":
-            raise
-        raise MissingExtraError("apache-beam", "beam", what) from None
 
 
 def _opened(graph: data.GraphSpec) -> Graph:

@@ -34,7 +34,7 @@ from apache_beam.utils.windowed_value import WindowedValue
 import motet as mt
 from helpers import functions
 from motet.engines.beam.play import PlayRows
-from motet.errors import InputError, UnknownNameError
+from motet.errors import InputError, MissingExtraError, UnknownNameError
 from motet.nodes import cascade, ensemble, map_, model, route
 from motet.testing.fakes import Affine, Failing, Scores, fake
 
@@ -309,6 +309,13 @@ def test_what_does_not_fit_is_refused_before_the_pipeline_runs() -> None:
         with pytest.raises(RuntimeError, match="UnknownNameError: the rows: unknown field 'note_'"):
             run([beam.Row(x=1.0, note="")], graph().as_ptransform(**named))
     assert run([{"x": 1.0}], graph().as_ptransform(keep=["note"]))[0][0].keys() == {"y", "p", "said"}
+
+
+def test_what_brings_beam_is_said_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    for make in (graph().as_ptransform, graph().as_model_handler):
+        with pytest.raises(MissingExtraError, match=r"needs apache-beam.*\n.*pip install 'motet\[beam\]'"):
+            make()
 
 
 def test_arrays_that_files_hold_flat_are_read_in_their_shape(tmp_path: Path) -> None:

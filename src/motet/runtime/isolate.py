@@ -116,11 +116,8 @@ class CallHealth:
             self.succeeded = True
         else:
             hint = "mend the model or what it is given; try one row with motet explain"
-            hint += (
-                "; --max-failures 100% goes on whatever fails (goes_on=True in a pipeline)"
-                if self.run is not None
-                else ""
-            )
+            if self.run is not None:
+                hint += "; --max-failures 100% goes on whatever fails (goes_on=True in a pipeline)"
             lost = ModelFailedError(
                 f"{self.name} failed on each of the {self.failed_alone} rows it was tried on, alone and together; "
                 f"the last error was {type(error).__name__}: {describe(error)}",

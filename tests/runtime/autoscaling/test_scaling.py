@@ -202,9 +202,7 @@ def cores(number):
 def test_the_number_settles_under_a_steady_load_and_stays(work, least, more):
     crowd = Crowd(cores(64), ScalingPolicy(least, least + more))
     crowd.models[0].work = work
-    crowd.run(
-        400
-    )  # work of nearly a whole number of replicas is known so exactly only after many of the half minutes averaged
+    crowd.run(400)  # work of nearly a whole number of replicas is known so exactly only after many half minutes
     settled = crowd.run(300)
     assert len(set(settled)) == 1
     assert settled[0][0] >= min(least + more, work)
