@@ -173,6 +173,27 @@ def test_saved_to_another_folder_it_is_the_same(folder, tmp_path, monkeypatch):
     assert _right(mt.load(tmp_path / "other" / "h.yaml"))(X)["one"].tolist() == [3.0, 5.0]
 
 
+def test_certificates_are_found_from_another_folder_too(tmp_path):
+    files = {"ca": "certs/ca.pem", "certificate": "/etc/own.pem", "certificate_key": "own.key"}
+    for model in ("oip+https://there/v2/models/m", "python:helpers.models:echo"):
+        uris = [] if model.startswith("oip") else ["oip+https://there/v2/models/m"]
+        made = mt.Model(model, "m", uris=uris, inputs={"x": "float32"}, outputs={"y": "float32"}, options=files)
+        graph = mt.Graph("g", {"y": mt.model(made, mt.input("x", "float32"))}, folder=str(tmp_path))
+        graph.save(tmp_path / "deep" / "g.yaml")
+        saved = mt.load(tmp_path / "deep" / "g.yaml")
+        assert saved == graph
+        found = {"ca": "../certs/ca.pem", "certificate": "/etc/own.pem", "certificate_key": "../own.key"}
+        assert saved.models["m"].options == found
+
+
+def test_options_of_other_models_are_no_paths(tmp_path):
+    made = mt.Model(
+        "python:helpers.models:echo", "m", inputs={"x": "float32"}, outputs={"y": "float32"}, options={"ca": "b"}
+    )
+    mt.Graph("g", {"y": mt.model(made, mt.input("x", "float32"))}).save(tmp_path / "g.yaml")
+    assert mt.load(tmp_path / "g.yaml").models["m"].options == {"ca": "b"}
+
+
 def test_other_files_of_the_same_name_are_other_graphs(folder, tmp_path):
     import shutil
 

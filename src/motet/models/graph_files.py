@@ -11,7 +11,9 @@ from typing import Any
 
 from motet.errors import GraphError
 from motet.graph.graph import GraphSpec
+from motet.graph.model import Model
 from motet.graph.places import joined, relative
+from motet.models.common import FILE_OPTIONS
 from motet.models.fetch import is_remote, resolve
 from motet.models.registry import find_handler
 from motet.models.remote import RemoteError, RemoteModelFile
@@ -94,24 +96,36 @@ def write_text(name: str, text: str) -> None:
 
 
 def placed(graph: GraphSpec, folder: str | None) -> GraphSpec:
-    """The same graph with the URIs of its models relative to a folder, or absolute where that is None."""
+    """The same graph with the files that its models name relative to a folder, or absolute where that is None."""
     base = graph.folder if "://" in graph.folder else str(Path(graph.folder or ".").resolve())
-    models = {name: replace(each, uri=_uri(each.uri, base, folder)) for name, each in graph.models.items()}
+    models = {name: _placed(each, base, folder) for name, each in graph.models.items()}
     graphs = {name: placed(each, folder) for name, each in graph.graphs.items()}
     return graph.changed(models=models, graphs=graphs, folder=folder or "")
 
 
+def _placed(model: Model, base: str, folder: str | None) -> Model:
+    uri, options = model.uri, model.options
+    if model.uris or (not uri.startswith("store:") and getattr(find_handler(uri)[0], "remote", False)):
+        options = {k: _path(str(v), base, folder) if v and k in FILE_OPTIONS else v for k, v in options.items()}
+    return replace(model, uri=_uri(uri, base, folder), options=options)
+
+
 def _uri(uri: str, base: str, folder: str | None) -> str:
-    """A URI that is relative to a base, relative to another folder where both are in one place, else absolute."""
+    """A URI, with the path in it as `_path` gives it."""
     if uri.startswith("store:"):
         location, mark, reference = uri.removeprefix("store:").rpartition("#")
         scheme, mark = "store:", f"#{reference}" if mark else ""
-        is_relative = bool(mark) and not location.startswith(("/", "~")) and "://" not in location
+        has_path = bool(mark) and not location.startswith("~")
     else:
         handler, location = find_handler(uri)
         scheme, mark = uri.removesuffix(location), ""
-        is_relative = handler.has_file and not location.startswith("/") and "://" not in location
-    if not is_relative:
-        return uri
-    absolute = joined(base, location)
-    return f"{scheme}{absolute if folder is None else relative(absolute, folder)}{mark}"
+        has_path = handler.has_file
+    return f"{scheme}{_path(location, base, folder)}{mark}" if has_path else uri
+
+
+def _path(name: str, base: str, folder: str | None) -> str:
+    """A path that is relative to a base, relative to another folder where both are in one place, else absolute."""
+    if name.startswith("/") or "://" in name:
+        return name
+    absolute = joined(base, name)
+    return absolute if folder is None else relative(absolute, folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motet.errors import GraphError, ModelLoadError, ModelUnavailableError
 from motet.graph.check import CheckedGraph
 from motet.graph.model import Model
+from motet.graph.places import joined
 from motet.models.common import ADDRESS_OPTIONS, FILE_OPTIONS
 from motet.models.digest import Change, digest_all
 from motet.models.handler import Handler, ModelSource
@@ -269,7 +269,7 @@ def _options(model: Model, folder: str, *, remote: bool) -> Mapping[str, Any]:
     options, mixed = model.options, bool(model.uris)
     if not remote:
         return {k: v for k, v in options.items() if k not in ADDRESS_OPTIONS} if mixed else options
-    options = {k: os.path.join(folder, str(v)) if v and k in FILE_OPTIONS else v for k, v in options.items()}
+    options = {k: joined(folder, str(v)) if v and k in FILE_OPTIONS else v for k, v in options.items()}
     more: dict[str, Any] = {} if model.timeout_s is None else {"timeout_s": model.timeout_s}
     if mixed:
         more["retries"] = 0  # another server is asked instead
