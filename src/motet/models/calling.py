@@ -96,7 +96,8 @@ class RemoteOptions:
             headers["Authorization"] = f"Bearer {_secret(options['api_key'], source)}"
         files = {name: str(options[name]) for name in FILE_OPTIONS if options.get(name)}
         if "certificate_key" in files and "certificate" not in files:
-            raise load_error(source, "there is the key of a certificate and no certificate")
+            hint = "give its file too: `with: {certificate: ...}`"
+            raise load_error(source, "there is the key of a certificate and no certificate", hint)
         return cls(float(timeout_s), retries, headers, **files)
 
     def context(self, source: ModelSource) -> ssl.SSLContext:

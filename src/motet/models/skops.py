@@ -37,7 +37,8 @@ class SkopsHandler(SklearnHandler):
         super().check(source)
         trusted = source.options.get("trusted", [])
         if not isinstance(trusted, list) or not all(isinstance(each, str) for each in trusted):
-            raise load_error(source, f"trusted={trusted!r} is no list of names of types")
+            hint = "write them so: `with: {trusted: [sklearn.tree._tree.Tree]}`"
+            raise load_error(source, f"trusted={trusted!r} is no list of names of types", hint)
         found = _read(source, "get_untrusted_types", {"file": source.location})
         if unknown := [each for each in found if each not in trusted]:
             hint = f"where you trust who made the file, say with: {{trusted: [{', '.join(unknown)}]}}"
