@@ -1,8 +1,12 @@
 """The small files that the processes of a server share, where they cannot be read or written for a while."""
 
 import asyncio
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
+
+import pytest
 
 from helpers.until import until_async
 from motet.serving.process.repository_sync import RepositorySync
@@ -46,3 +50,16 @@ def test_a_graph_is_served_though_the_others_cannot_be_told(tmp_path, caplog):
     folder.touch()
     note()
     assert "are not told what was loaded" in caplog.text
+
+
+def test_a_process_that_cannot_compare_its_files_keeps_no_other_from_it(tmp_path, monkeypatch):
+    def unreadable(_digests, _entry):
+        raise PermissionError(13, "Permission denied", "model.py")
+
+    monkeypatch.setattr(SameFiles, "_digest", unreadable)
+    entry = SimpleNamespace(name="graph", kind="graph", reason="", batcher=None)
+    repository: Any = SimpleNamespace(things=[entry], changed=[], stopping=False)
+    with pytest.raises(PermissionError):
+        asyncio.run(SameFiles(tmp_path, repository).agree())
+    locks = "import fcntl, sys; fcntl.lockf(open(sys.argv[1], 'r+'), fcntl.LOCK_EX | fcntl.LOCK_NB)"
+    subprocess.run([sys.executable, "-c", locks, tmp_path / "digests.lock"], check=True, timeout=60)

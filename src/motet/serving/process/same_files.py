@@ -96,8 +96,8 @@ class SameFiles:
         if not fresh:
             return []
         with self._turn():
-            held = {} if self._is_first() else self._read()
             mine = {each.name: self._digest(each) for each in fresh}
+            held = {} if self._is_first() else self._read()
             differ = [name for name, digest in mine.items() if held.get(name, digest) != digest]
             if first and differ:
                 return differ
