@@ -215,14 +215,19 @@ def reloaded(tmp_path_factory):
         yield server, config, path
 
 
-def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(batcher_loop, tmp_path, mlp):
-    """As the later ones of several, while they load."""
+@pytest.fixture
+def tls(tmp_path):
     command = (
         "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost "
         "-keyout key.pem -out cert.pem"
     )
     subprocess.run(command.split(), cwd=tmp_path, check=True, capture_output=True)
-    config = ServeConfig(port=0, tls=Tls(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")))
+    return Tls(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+
+
+def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(batcher_loop, mlp, tls):
+    """As the later ones of several, while they load."""
+    config = ServeConfig(port=0, tls=tls)
 
     async def main():
         server = Server([mlp], config, reconfigure=lambda: replace(config, limits=Limits(rows=7)))
@@ -233,6 +238,26 @@ def test_a_process_that_does_not_listen_yet_reads_its_configuration_again(batche
         return rows
 
     assert batcher_loop.run(main()) == 7
+
+
+def test_a_server_that_ends_while_it_reads_its_configuration_accepts_nothing_more(batcher_loop, mlp, tls, monkeypatch):
+    config = ServeConfig(port=0, tls=tls)
+
+    async def main():
+        server, accepting, made = Server([mlp], config, reconfigure=lambda: config), Server._accepting, []
+
+        async def ends_meanwhile(*arguments):
+            made.append(await accepting(*arguments))
+            if len(made) == 2:
+                await server.close()
+            return made[-1]
+
+        monkeypatch.setattr(Server, "_accepting", ends_meanwhile)
+        await server.start()
+        await server.reload()
+        return [each.is_serving() for each in made]
+
+    assert batcher_loop.run(main()) == [False, False]
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -150,7 +150,7 @@ class Server:
 
         Where anything in it is wrong all of it stays as it is, and the log says why.
         """
-        if self._reconfigure is None:
+        if self._reconfigure is None or self.repository.stopping:
             return
         async with self._reloading:
             try:
@@ -169,10 +169,13 @@ class Server:
 
     async def _use_tls(self, config: ServeConfig) -> None:
         """Speak TLS with the files as they are now on connections that are accepted from now on."""
-        if config.tls is None or self._socket is None:
+        if config.tls is None or self._socket is None or self._socket.fileno() < 0:
             return
-        before, self._listening[0] = self._listening[0], await self._accepting(self._socket, config)
+        fresh = await self._accepting(self._socket, config)
+        before, self._listening[0] = self._listening[0], fresh
         before.close()
+        if self._socket.fileno() < 0:  # the server was closed meanwhile
+            fresh.close()
         if self._grpc is not None:
             self._grpc.tls = config.tls
 
@@ -194,6 +197,8 @@ class Server:
     async def _load_again(self) -> None:
         """Load the graphs from their files, but for those that were unloaded on purpose."""
         for served in list(self.repository.served.values()):
+            if self.repository.stopping:
+                return
             if served.kind == "graph" and served.path and served.reason != UNLOADED:
                 try:
                     await self.repository.load(served.name, tell=False)
