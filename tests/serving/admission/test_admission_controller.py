@@ -50,7 +50,7 @@ def test_so_many_run_so_many_wait_and_the_next_is_refused_at_once(tmp_path):
         assert all(isinstance(each, Ticket) for each in running)
         waiting = [start(door, caller) for _ in range(3)]
         await ticks()
-        assert door.num_waiting == 3
+        assert door._waiting == 3
         with pytest.raises(TooManyRequestsError, match="2 requests of this caller run and 3 wait already") as refused:
             await door.enter(caller)
         assert refused.value.retry_after_s == 1
@@ -142,7 +142,7 @@ def test_whoever_gives_up_leaves_its_place_and_its_slot(tmp_path):
                 first.result().leave()
             (await second).leave()
         assert len(door._pools) == 0
-        assert door.num_waiting == 0
+        assert door._waiting == 0
         await door.close()
 
     in_loop(main())

@@ -106,11 +106,6 @@ class Admission:
     def _not_counted(self) -> None:
         self.num_uncounted += 1
 
-    @property
-    def num_waiting(self) -> int:
-        """Requests of this process that wait to be let in."""
-        return self._waiting
-
     async def reload(self, config: AdmissionConfig) -> None:
         """Let another configuration hold from now on, for new requests; `folder` stays as it was.
 

@@ -10,7 +10,7 @@ import hashlib
 import struct
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -47,14 +47,7 @@ class ResponseCache:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def key(
-        self,
-        graph_name: str,
-        versions_digest: str,
-        columns: Mapping[str, Column],
-        rows: int,
-        outputs: Iterable[str] = (),
-    ) -> bytes:
+    def key(self, graph_name: str, versions_digest: str, columns: Mapping[str, Column], rows: int) -> bytes:
         """What an answer is kept under.
 
         Args:
@@ -62,7 +55,6 @@ class ResponseCache:
             versions_digest: what its answers depend on beside their inputs: the versions of its models.
             columns: the inputs, of the request's rows alone.
             rows: how many.
-            outputs: the outputs that are asked for, in any order; none are all.
 
         Returns:
             16 bytes, or none where an input holds a value that cannot be told from others: `get` and `put` take that for a
@@ -71,7 +63,6 @@ class ResponseCache:
         digest = hashlib.blake2b(digest_size=16)
         _text(digest, graph_name)
         _text(digest, versions_digest)
-        _text(digest, "\0".join(sorted(outputs)))
         digest.update(struct.pack("<q", rows))
         try:
             for name in sorted(columns):

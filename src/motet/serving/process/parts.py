@@ -68,7 +68,12 @@ class ServerParts:
         self._sinks: Sinks | None = None
         pool = PoolConfig.read(config.pool, "pool")
         self.repository = ModelRepository(
-            config.limits, threads=config.threads, prepare=self._prepare, places=pool.places, pool=pool.pool
+            config.limits,
+            threads=config.threads,
+            prepare=self._prepare,
+            not_ready=self._not_ready,
+            places=pool.places,
+            pool=pool.pool,
         )
         for graph in (*graphs, *config.graphs):
             self.repository.add(graph)
@@ -85,7 +90,6 @@ class ServerParts:
             self._sinks = self._made_sinks(config)
             self.observability.watch(self._sink_numbers)
         self.observability.watch(self._admission_numbers)
-        self.repository.not_ready = self._not_ready
         self._sync = RepositorySync(self._folder, self.repository) if config.processes > 1 else None
         routes = InferRoutes(self.repository, self.middleware)
         self.front = Front(self._answer_rest, routes, config.limits, self.middleware)

@@ -52,6 +52,7 @@ class ModelRepository:
         limits: bounds.
         threads: how many batches may be played in threads at the same time; None is one a core.
         prepare: is shown every batcher that was made and loaded, before it is used; in the event loop.
+        not_ready: is told of every request that is refused since what it asks for is not ready; in the event loop.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
         pool: lends what replicas need that become more, and is told what the server uses; None lends as many as may be.
     """
@@ -62,12 +63,13 @@ class ModelRepository:
         *,
         threads: int | None = None,
         prepare: Callable[[RepositoryEntry], Awaitable[None]] | None = None,
+        not_ready: Callable[[RepositoryEntry, MotetError], None] = lambda served, error: None,
         places: Places | None = None,
         pool: Pool | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
-        self._prepared = prepare
+        self._prepared, self._not_ready = prepare, not_ready
         self._loader = Loader(self.loop, lambda: self._limits, threads or num_cores(), places)
         self._autoscaler = Autoscaler(self.loop, self._hosted_models, self._waiting_for, pool)
         self.pool = pool
@@ -76,7 +78,6 @@ class ModelRepository:
         self.stopping = self.draining = False
         self._changing, self._begun = asyncio.Lock(), False
         self.tell: Callable[[str, bool], None] = lambda name, loaded: None
-        self.not_ready: Callable[[RepositoryEntry, MotetError], None] = lambda served, error: None
         self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
         self.rests: Callable[[], None] = lambda: None
         self.changed: list[Callable[[], None]] = []
@@ -189,7 +190,7 @@ class ModelRepository:
             why = STOPS if self.draining else served.told
             request.settled = True
             error = NotReadyError(f"{served.name} is not ready: {why}", retry_after_s=1)
-            self.not_ready(served, error)
+            self._not_ready(served, error)
             request.failed(error)
             return
         if batcher.responder.cache is not None and not request.explain and request.watch is None:
