@@ -388,6 +388,8 @@ PYTHON_MISTAKES = [
     (lambda: mt.Model("m.onnx", replicas="2"), "model 'm.onnx': replicas must be a whole number from 1 to 256; got '2'"),  # type: ignore[arg-type]
     (lambda: mt.Batching(max_rows=-5), "max_rows: must be at least 1; got -5"),
     (lambda: mt.Resources(cpu=0), "cpu: must be more than 0; got 0.0"),
+    (lambda: mt.Resources(cpu=float("inf")), "cpu: must be a finite number; got inf"),
+    (lambda: mt.Batching(max_wait_ms=float("nan")), "max_wait_ms: must be a finite number; got nan"),
     (lambda: mt.Graph("g", {"y": mt.map(functions.top, x_("float32[3]"))}), "graph 'g': output 'y': 'top_1' gives several columns: top_1.index, top_1.score\n  hint: name the one you mean, for example top_1.index"),
     (lambda: mt.Graph("g", {"y": mt.map(functions.top, x_("float32[3]")).indx}), "graph 'g': output 'y': unknown column 'top_1.indx'; did you mean 'top_1.index'? known: top_1.index, top_1.score"),
 ]  # fmt: skip

@@ -224,7 +224,9 @@ def between(low: float, high: float = inf, *, above: bool = False, zero: bool = 
     bounds = {"exclusiveMinimum" if above else "minimum": low, **({"maximum": high} if high < inf else {})}
 
     def step(found: float, where: str, folder: str) -> float:
-        if not (low <= found <= high and found < inf and not (above and found == low)) and not (zero and found == 0):
+        if not abs(found) < inf:
+            raise GraphError(f"must be a finite number; got {found}", where=where)
+        if not (low <= found <= high and not (above and found == low)) and not (zero and found == 0):
             raise GraphError(f"must be {'0, or ' * zero}{said}; got {found}", where=where)
         return found
 
