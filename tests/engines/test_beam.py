@@ -365,6 +365,15 @@ def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error()
     assert len(failures) == 40
 
 
+def test_a_model_handler_takes_rows_of_many_kinds_in_one_batch() -> None:
+    handler = graph().as_model_handler()
+    batch = [beam.Row(x=1.0), {"x": 2.0}, Visit(1, 3.0, "a"), {"x": -1.0}, beam.Row(x=4.0), {"x": 5.0}]
+    found = [each.inference for each in handler.run_inference(batch, handler.load_model())]
+    assert [found[place].y for place in (0, 2, 4)] == [2.0, 6.0, 8.0]
+    assert [found[place]["y"] for place in (1, 5)] == [4.0, 10.0]
+    assert found[3]["row"] == {"x": -1.0}
+
+
 CAMERA = {"off": False}
 
 

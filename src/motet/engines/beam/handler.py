@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
@@ -45,10 +46,12 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         self, batch: Sequence[Any], model: BatchWorker, inference_args: Mapping[str, Any] | None = None
     ) -> Iterable[Any]:
         """For each row its outputs, or why it failed."""
-        played = play_values(model, Kept(keep=()), batch)
-        found = list(played.answers)
-        for place, failure in played.failures:
-            found[place] = failure
+        found: list[Any] = []
+        for _, alike in groupby(batch, type):
+            played = play_values(model, Kept(keep=()), list(alike))
+            for place, failure in played.failures:
+                played.answers[place] = failure
+            found += played.answers
         return [PredictionResult(row, answer) for row, answer in zip(batch, found, strict=True)]
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
