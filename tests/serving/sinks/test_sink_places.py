@@ -342,7 +342,7 @@ def test_parts_appear_after_so_many_rows_or_so_many_seconds(tmp_path):
     async def go():
         async with opened(tmp_path, {"to": "p.parquet", "batch_rows": 10, "batch_s": 60}) as made:
             offer(made, "r0", range(8))
-            await until_async(lambda: made.stats["join-p.parquet"].queued == 8)
+            await until_async(lambda: made.counts()["join-p.parquet"]["queued_rows"] == 8)
             assert parts() == []
             offer(made, "r1", range(8))
             await until_async(lambda: made.stats["join-p.parquet"].written == 16)

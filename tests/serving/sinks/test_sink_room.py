@@ -32,11 +32,11 @@ def test_drop_counts_what_finds_no_room(tmp_path):
             place = hanging(made)
             assert [offer(made, f"r{number}", [number]) for number in range(10)] == [None] * 10
             assert made.stats["p"].dropped == 6
-            assert made.stats["p"].queued == 4
+            assert made.counts()["p"]["queued_rows"] == 4
             place.free.set()
             await until_async(lambda: made.stats["p"].written == 4)
             assert place.ids == ["r0:0", "r1:0", "r2:0", "r3:0"]
-            assert made.stats["p"].queued == 0
+            assert made.counts()["p"]["queued_rows"] == 0
 
     asyncio.run(go())
 

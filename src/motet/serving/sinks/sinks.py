@@ -177,7 +177,7 @@ class Sinks:
     @property
     def stats(self) -> Mapping[str, SinkStats]:
         """What became of the records of each sink, by its name, in this process."""
-        return {writer.config.name: writer.measured() for writer in self._writers}
+        return {writer.config.name: writer.stats for writer in self._writers}
 
 
 def _item(layout: RecordLayout, key: str, answered: AnsweredRequest) -> AnswerItem:

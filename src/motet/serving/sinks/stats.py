@@ -18,8 +18,6 @@ class SinkStats:
         spooled: went to the spool, since they could not be written in time.
         rejected: cannot be written, and are in the file of rejected records with the reason.
         retried: writes that were tried again.
-        queued: rows that are held in memory now.
-        spool_bytes: the size of the spool now, of all processes together.
     """
 
     written: int = 0
@@ -27,8 +25,6 @@ class SinkStats:
     spooled: int = 0
     rejected: int = 0
     retried: int = 0
-    queued: int = 0
-    spool_bytes: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def add(self, name: str, number: int) -> None:

@@ -101,12 +101,6 @@ class SinkWriter:
         await asyncio.to_thread(self._thread.join if done else self._abandon)
         self.intake.forget()
 
-    def measured(self) -> SinkStats:
-        """What became of records until now."""
-        self.stats.queued = self._buffer.held_rows
-        self.stats.spool_bytes = spool_bytes(self._folder, self.config.name)
-        return self.stats
-
     def counts(self) -> Mapping[str, int]:
         """What became of records until now in this process, by the names of metrics; cheap."""
         stats = self.stats
