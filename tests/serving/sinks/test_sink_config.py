@@ -61,7 +61,7 @@ def test_a_password_can_be_left_out_of_the_file(monkeypatch):
         ({"to": "p.jsonl", "sample": 0}, "sinks.sample: must be more than 0, at most 1; got 0.0"),
         ({"to": "p.jsonl", "buffer_rows": -5}, "sinks.buffer_rows: must be at least 1; got -5"),
         ({"to": "p.jsonl", "buffer_bytes": "lots"}, "sinks.buffer_bytes: 'lots' is no amount of memory"),
-        ({"to": "p.jsonl", "batch_s": float("nan")}, "sinks.batch_s: must be at least 0; got nan"),
+        ({"to": "p.jsonl", "batch_s": float("nan")}, "sinks.batch_s: must be a finite number; got nan"),
         ({"to": "p.jsonl", "table": "p"}, "sinks.table: only databases have tables"),
         ({"to": "p.jsonl", "name": "a/b"}, "sinks.name: 'a/b' cannot be the name of a sink"),
         ({"to": "p.jsonl", "record": "stack", "keep": ["a"]}, "sinks.keep: 'keep' is for `record: join`"),
