@@ -15,7 +15,9 @@ from motet.errors import Failure, ModelLoadError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
 from motet.runtime.executor import Played
+from motet.runtime.host import ModelRuntime
 from motet.runtime.session import CallSession
+from motet.runtime.stats import ModelStats, NodeStats, Tally
 from motet.system.recent import LruCache
 from motet.threads import close_garbage, new_lock
 
@@ -88,6 +90,12 @@ class BatchWorker:
             ModelFailedError: when a model fails on everything.
         """
         return self._session.lend(lambda player: player.play(batch))
+
+    def work(self, tally: Tally) -> tuple[dict[str, NodeStats], list[tuple[ModelRuntime, ModelStats]]]:
+        """What a tally has of each node, and of each model that was called."""
+        executor = self._session.executor.executor
+        nodes = {name: tally.nodes[name] for name in executor.stats}
+        return nodes, [(each, tally.models[each.stats]) for each in executor.host.known if each.stats in tally.models]
 
     def close(self) -> None:
         """Let the models go; the next batch loads them anew."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from motet.runtime.overdue import LateCalls
 from motet.runtime.shadows import Shadow
 
-__all__ = ["CallCounts", "ModelStats", "NodeStats"]
+__all__ = ["CallCounts", "ModelStats", "NodeStats", "Tally", "tallied"]
 
 
 @dataclass
@@ -20,8 +24,15 @@ class NodeStats:
     seconds: float = 0.0
     failed: int = 0
 
+    def count(self, rows: int, batches: int, seconds: float, failed: int) -> None:
+        """Count something; by whoever holds the lock of the counts."""
+        self.rows += rows
+        self.batches += batches
+        self.seconds += seconds
+        self.failed += failed
 
-@dataclass
+
+@dataclass(eq=False)
 class ModelStats:
     """What a model has done: rows answered, calls made, seconds in them, rows that failed, and how often it was loaded."""
 
@@ -34,11 +45,40 @@ class ModelStats:
 
     def add(self, rows: int, calls: int, seconds: float, failed: int) -> None:
         """Count what one batch did."""
+        tally = _tally.get()
         with self.lock:
-            self.rows += rows
-            self.calls += calls
-            self.seconds += seconds
-            self.failed += failed
+            for each in (self,) if tally is None else (self, tally.models[self]):
+                each.rows += rows
+                each.calls += calls
+                each.seconds += seconds
+                each.failed += failed
+
+
+class Tally:
+    """What nodes and models did within a `tallied`, whatever else they did before or do meanwhile.
+
+    Attributes:
+        nodes: by path.
+        models: by what they did in all.
+    """
+
+    def __init__(self) -> None:
+        self.nodes: defaultdict[str, NodeStats] = defaultdict(NodeStats)
+        self.models: defaultdict[ModelStats, ModelStats] = defaultdict(ModelStats)
+
+
+_tally: ContextVar[Tally | None] = ContextVar("motet_tally", default=None)
+
+
+@contextmanager
+def tallied() -> Iterator[Tally]:
+    """Count what is played in this context, in the threads that it begins too, in a tally of its own as well."""
+    tally = Tally()
+    token = _tally.set(tally)
+    try:
+        yield tally
+    finally:
+        _tally.reset(token)
 
 
 @dataclass
@@ -60,12 +100,11 @@ class CallCounts:
 
     def add(self, path: str, rows: int, seconds: float, failed: int, batches: int = 1) -> None:
         """Count what a node did."""
+        tally = _tally.get()
         with self.lock:
-            stats = self.stats[path]
-            stats.rows += rows
-            stats.batches += batches
-            stats.seconds += seconds
-            stats.failed += failed
+            self.stats[path].count(rows, batches, seconds, failed)
+            if tally is not None:
+                tally.nodes[path].count(rows, batches, seconds, failed)
 
     def count_incomplete(self) -> None:
         """Count that rows were answered without a member."""

@@ -21,12 +21,14 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 
 from motet.batch import Array
+from motet.engines.local.report import ModelReport, NodeReport, RunReport
 from motet.engines.splits.engine import SplitEngine
 from motet.errors import MotetError
 from motet.facade import Graph
 from motet.input_columns import input
 from motet.io import open_source
-from motet.nodes import map_
+from motet.nodes import map_, model
+from motet.testing.fakes import Affine, fake
 from motet.types import returns
 
 __all__ = ["CHECKS"]
@@ -104,7 +106,9 @@ def _source(folder: Path) -> str:
 
 
 def _graph(function: Callable[..., Any], **options: Any) -> Graph:
-    return Graph("checked", outputs={"half": map_(function, input("n", "int64"), **options)})
+    n = input("n", "int64")
+    half = map_(function, n, name="halved", **options)
+    return Graph("checked", outputs={"half": half, "twice": model(fake(Affine, "twice", "int64", scale=2.0), n)})
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -119,6 +123,12 @@ def _run(engine: SplitEngine, graph: Graph, folder: Path, output: str, **options
     return graph.run(_source(folder), f"{folder}/{output}", engine=engine, **options)
 
 
+def _counts(report: RunReport) -> dict[str, tuple[int, int]]:
+    """Rows of each node and model, and those that failed there."""
+    reports: list[NodeReport | ModelReport] = [*report.nodes, *report.models]
+    return {each.name: (each.rows, each.failed) for each in reports}
+
+
 def _error_of(run: Callable[[], Any]) -> str:
     """What ends a run; empty where nothing does."""
     try:
@@ -130,13 +140,14 @@ def _error_of(run: Callable[[], Any]) -> str:
 
 @check
 def every_output_is_that_of_the_engine_local(engine: SplitEngine, folder: Path) -> None:
-    """Answers, kept columns, failures and counts; files and folders."""
+    """Answers, kept columns, failures and counts, also of each node and model; files and folders."""
     graph, alone = _graph(_halve), folder / "local"
     alone.mkdir()
     for output in OUTPUTS:
         report = _run(engine, graph, folder, output, row_ids="row")
         expected = graph.run(_source(alone), f"{alone}/{output}", row_ids="row")
         assert (report.rows, report.failed) == (expected.rows, expected.failed) == (ROWS, 3), report
+        assert _counts(report) == _counts(expected), report
         assert _rows(folder / output) == _rows(alone / output), output
         failed = [_rows(Path(each.failed_output)) for each in (report, expected)]
         assert [dict(row, input="") for row in failed[0]] == [dict(row, input="") for row in failed[1]], output
@@ -149,6 +160,7 @@ def a_task_that_is_played_twice_counts_once(engine: SplitEngine, folder: Path) -
     """Also where both attempts go on at the same time."""
     report = _run(_Twice(engine), _graph(_halve), folder, "parts/")
     assert (report.rows, report.failed) == (ROWS, 3), report
+    assert _counts(report)["halved"] == (ROWS, 3), report
     assert [row["n"] for row in _rows(folder / "parts")] == [n for n in range(ROWS) if n % 100 != 13]
 
 

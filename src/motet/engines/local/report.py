@@ -6,17 +6,17 @@ import json
 import os
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from motet.io.places import place_of
 from motet.io.target import write_file, writing
-from motet.runtime.executor import Executor
 from motet.runtime.host import ModelRuntime
+from motet.runtime.stats import ModelStats, NodeStats
 from motet.system.html import paragraph, table
 
-__all__ = ["ModelReport", "NodeReport", "NothingNew", "RunReport", "node_reports", "peak_memory_bytes"]
+__all__ = ["ModelReport", "NodeReport", "NothingNew", "RunReport", "model_reports", "node_reports", "peak_memory_bytes"]
 
 _NODE = {
     "node": "name", "rows": "rows", "batches": "batches", "failed": "failed",
@@ -24,7 +24,7 @@ _NODE = {
 }  # fmt: skip
 _MODEL = {
     "model": "name", "version": "version", "rows": "rows", "calls": "calls", "failed": "failed",
-    "compute s": "seconds_compute", "rows a call": "batch_rows",
+    "compute s": "seconds_compute", "rows a call": "batch_rows", "loads": "loads",
 }  # fmt: skip
 """What tables call the attributes of reports."""
 
@@ -62,7 +62,8 @@ class ModelReport:
         failed: rows that failed in it.
         seconds_compute: seconds in calls, added over the workers.
         batch_rows: rows a call has, as found or declared.
-        loads: how many times it was loaded: more than once where it had to go for others in between.
+        loads: how many times it was loaded: more than once where it had to go for others in between, and once in each
+            process of a cluster that needs it.
     """
 
     name: str
@@ -91,12 +92,12 @@ class RunReport:
         resumed_rows: rows that an earlier part of a resumed run had done.
         seconds: the whole run.
         rows_per_second: rows played by this part of the run, in a second.
-        seconds_reading: seconds of the reader.
-        seconds_writing: seconds of the writer.
-        seconds_waiting: seconds the writer waited for answers.
+        seconds_reading: seconds of the reader; on a cluster added over the workers.
+        seconds_writing: seconds of the writer; on a cluster added over the workers.
+        seconds_waiting: seconds the writer waited for answers; 0 on a cluster.
         batch_rows: rows of a batch.
-        workers: threads that played.
-        peak_memory_bytes: the most memory the process has had.
+        workers: threads that played; on a cluster processes.
+        peak_memory_bytes: the most memory the process has had, or one of the workers of a cluster.
         sizes_file: where the batch sizes that were found are remembered.
         nodes: what each node did.
         models: what each model did.
@@ -179,12 +180,9 @@ class RunReport:
     def _foot(self) -> list[str]:
         if not self.workers:  # there was nothing to play
             return []
-        times = (
-            f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s, writer waited {self.seconds_waiting:.3f} s; "
-            if self.nodes  # workers elsewhere read and write by themselves
-            else ""
-        )
-        lines = [f"{times}{self.workers} workers, {self.batch_rows:,} rows a batch"]
+        waited = f", writer waited {self.seconds_waiting:.3f} s" if self.seconds_waiting else ""
+        times = f"reading {self.seconds_reading:.3f} s, writing {self.seconds_writing:.3f} s{waited}"
+        lines = [f"{times}; {self.workers} workers, {self.batch_rows:,} rows a batch"]
         if self.failed_output:
             lines.append(f"failures: {self.failed_output}")
         return lines
@@ -234,17 +232,16 @@ def nothing_to_do(graph: str, source: str, output: str, said: str) -> RunReport:
     )  # fmt: skip
 
 
-def node_reports(executor: Executor) -> list[NodeReport]:
+def node_reports(stats: Mapping[str, NodeStats]) -> list[NodeReport]:
     """What each node did; a node of models is busy as long as its calls are, for none waits for a replica here."""
-    return [NodeReport(name, s.rows, s.batches, s.failed, 0.0, s.seconds) for name, s in executor.stats.items()]
+    return [NodeReport(name, s.rows, s.batches, s.failed, 0.0, s.seconds) for name, s in stats.items()]
 
 
-def model_reports(models: Sequence[ModelRuntime]) -> list[ModelReport]:
+def model_reports(models: Iterable[tuple[ModelRuntime, ModelStats]]) -> list[ModelReport]:
     """What each model did."""
-    pairs = [(each, each.stats) for each in models]
     return [
-        ModelReport(m.model.name, m.located.version, s.rows, s.calls, s.failed, s.seconds, m.size.best, s.loads)
-        for m, s in pairs
+        ModelReport(m.model.name, m.located.version, s.rows, s.calls, s.failed, s.seconds, m.size.best, m.stats.loads)
+        for m, s in models
     ]
 
 

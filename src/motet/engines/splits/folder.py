@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from motet.engines.local.journal import MANIFEST, PieceJournal
 from motet.engines.local.manifest import Manifest
+from motet.engines.splits.work import NO_WORK, SplitWork
 from motet.errors import MotetError, RunError
 from motet.io import open_writer
 from motet.io.files import FoundFile
@@ -43,6 +44,7 @@ class SplitResult:
         part: the file of the answers, in the folder.
         failures: that of the failures; empty where no row failed.
         worker: the process that played it.
+        work: what that took.
         error: why it cannot be played, on which the run ends; None where it was.
     """
 
@@ -52,7 +54,13 @@ class SplitResult:
     part: str = ""
     failures: str = ""
     worker: str = ""
+    work: SplitWork = NO_WORK
     error: MotetError | None = None
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any]) -> SplitResult:
+        """As its record says it."""
+        return cls(**{**said, "work": SplitWork.of(said["work"])})
 
     @property
     def answered(self) -> int:
@@ -95,7 +103,7 @@ class SplitFolder:
         name = _record_of(number)
         if not self._holds(name):
             return None
-        found = SplitResult(**_read(self.where, name))
+        found = SplitResult.of(_read(self.where, name))
         return found if self._holds(found.part) else None
 
     def open(self, kind: str, number: int, schema: pa.Schema, format: str | None) -> tuple[str, CountingWriter]:
@@ -172,7 +180,7 @@ class SplitJournal(PieceJournal):
 
     def results(self) -> list[SplitResult]:
         """What earlier parts of the run have finished."""
-        found = [SplitResult(**_read(self.folder.where, name)) for name in self._found if _RECORD.fullmatch(name)]
+        found = [SplitResult.of(_read(self.folder.where, name)) for name in self._found if _RECORD.fullmatch(name)]
         return [each for each in found if each.part in self._found]
 
     def result(self, number: int) -> SplitResult | None:
@@ -180,7 +188,7 @@ class SplitJournal(PieceJournal):
         for name in (_record_of(number), _error_of(number)):
             if place_of(f"{self.folder.where}/{name}").exists():
                 said = _read(self.folder.where, name)
-                return SplitResult(number, error=RunError(**said)) if "what" in said else SplitResult(**said)
+                return SplitResult(number, error=RunError(**said)) if "what" in said else SplitResult.of(said)
         return None
 
     def path(self, name: str) -> str:

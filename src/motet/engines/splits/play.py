@@ -7,7 +7,7 @@ import pickle
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 
 import numpy as np
@@ -16,13 +16,16 @@ import pyarrow as pa
 from motet.batch import Indices
 from motet.engines.batch_worker import BatchWorker
 from motet.engines.job import Job
+from motet.engines.local.report import model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.rows import MOST_BYTES
 from motet.engines.local.selection import Chosen
 from motet.engines.splits.folder import SplitFolder, SplitResult
+from motet.engines.splits.work import SplitWork, Stopwatch
 from motet.errors import MotetError
 from motet.io.sink import CountingWriter
 from motet.io.splits import Split
 from motet.io.stream import join
+from motet.runtime.stats import tallied
 
 __all__ = ["SplitPlan", "SplitTask", "play_split"]
 
@@ -126,10 +129,14 @@ def _played(plan: SplitPlan, task: SplitTask, folder: SplitFolder) -> SplitResul
     job = plan.job
     worker = BatchWorker.shared(job, plan.rows_elsewhere, plan.run)
     writer = _PartWriter(plan, task.number, folder)
+    reading, batches = Stopwatch(), task.read(job.batch_rows, job.columns)
     try:
-        for ids, read in task.read(job.batch_rows, job.columns):
-            writer.write(len(ids), *worker.play(read, ids))
-        return writer.commit()
+        with tallied() as tally:
+            for ids, read in reading.each(batches):
+                writer.write(len(ids), *worker.play(read, ids))
+        nodes, models = worker.work(tally)
+        work = SplitWork(tuple(node_reports(nodes)), tuple(model_reports(models)), reading.seconds)
+        return writer.commit(work)
     except BaseException:
         writer.abort()
         raise
@@ -140,6 +147,7 @@ class _PartWriter:
 
     def __init__(self, plan: SplitPlan, number: int, folder: SplitFolder) -> None:
         self._number, self._folder, self._rows = number, folder, 0
+        self._writing = Stopwatch()
         self._part, self._answers = folder.open("part", number, plan.job.answers_schema, plan.format)
         self._open_failures = partial(folder.open, "failed", number, plan.job.failures_schema, None)
         self._failures: tuple[str, CountingWriter] | None = None
@@ -147,22 +155,25 @@ class _PartWriter:
     def write(self, rows: int, answers: pa.RecordBatch, failures: pa.RecordBatch) -> None:
         """Take what so many rows gave."""
         self._rows += rows
-        if len(answers):
-            self._answers.write(answers)
-        if len(failures):
-            self._failures = self._failures or self._open_failures()
-            self._failures[1].write(failures)
+        with self._writing:
+            if len(answers):
+                self._answers.write(answers)
+            if len(failures):
+                self._failures = self._failures or self._open_failures()
+                self._failures[1].write(failures)
 
-    def commit(self) -> SplitResult:
+    def commit(self, work: SplitWork) -> SplitResult:
         """Put it where the driver finds it."""
         name, failures = self._failures or ("", None)
-        if failures is not None:
-            failures.close()
-        self._answers.close()
+        with self._writing:
+            if failures is not None:
+                failures.close()
+            self._answers.close()
         failed = 0 if failures is None else failures.rows
         assert self._answers.rows + failed == self._rows, f"{self._rows} rows became {self._answers.rows} and {failed}"
         worker = f"{socket.gethostname()}:{os.getpid()}"
-        result = SplitResult(self._number, self._rows, failed, self._part, name, worker)
+        work = replace(work, seconds_writing=self._writing.seconds, peak_memory_bytes=peak_memory_bytes())
+        result = SplitResult(self._number, self._rows, failed, self._part, name, worker, work)
         self._folder.commit(result)
         return result
 

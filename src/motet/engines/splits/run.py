@@ -7,7 +7,7 @@ import re
 import sys
 import time
 import uuid
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -26,6 +26,7 @@ from motet.engines.local.selection import Chosen
 from motet.engines.splits.folder import SplitJournal, SplitResult
 from motet.engines.splits.output import SplitOutput
 from motet.engines.splits.play import SplitPlan, SplitTask, play_split
+from motet.engines.splits.work import SplitWork
 from motet.errors import InputError, MotetError, RunError
 from motet.io.foreign import ForeignSource
 from motet.io.splits import Split
@@ -156,13 +157,13 @@ class SplitRun:
             tuple(sys.path),
         )  # fmt: skip
         results = {result.number: result for result in journal.results()}
-        resumed = sum(result.rows for result in results.values())
+        earlier_parts = frozenset(results)
         with underway(run.output):
             self._collect(plan, tasks, results, journal)
             self._reconcile(tasks, results)
             failed_path = output.publish([results[task.number] for task in tasks])
         journal.remove()
-        return self._report(job, list(results.values()), resumed, failed_path, output.first_failures)
+        return self._report(job, results, earlier_parts, failed_path, output.first_failures)
 
     def _job(self, tasks: Sequence[SplitTask], batch_rows: int | None) -> Job:
         """What workers play."""
@@ -242,17 +243,22 @@ class SplitRun:
                 raise RunError(what, where=f"engine {self._engine}", hint="--resume plays it again")
 
     def _report(
-        self, job: Job, results: Sequence[SplitResult], resumed: int, failed_path: str, first: Sequence[str]
+        self, job: Job, results: Mapping[int, SplitResult], earlier: Set[int], failed_path: str, first: Sequence[str]
     ) -> RunReport:
         run = self._run
         seconds = time.perf_counter() - run.started
-        rows, failed = _counted(results)
+        rows, failed = _counted(results.values())
+        resumed = sum(results[number].rows for number in earlier)
+        played = [results[number] for number in sorted(results.keys() - earlier)]
+        work = SplitWork.together((each.worker, each.work) for each in played)
         return RunReport(
             graph=run.checked.graph.name, source=run.source.description, output=run.output, failed_output=failed_path,
             first_failures=tuple(first), rows=rows, answered=rows - failed, failed=failed, resumed_rows=resumed,
-            seconds=seconds, rows_per_second=(rows - resumed) / seconds, seconds_reading=0.0, seconds_writing=0.0,
-            seconds_waiting=0.0, batch_rows=job.batch_rows, workers=len({result.worker for result in results}),
-            peak_memory_bytes=peak_memory_bytes(), sizes_file="", left_out=run.checked.left_out,
+            seconds=seconds, rows_per_second=(rows - resumed) / seconds, seconds_reading=work.seconds_reading,
+            seconds_writing=work.seconds_writing, seconds_waiting=0.0, batch_rows=job.batch_rows,
+            workers=len({result.worker for result in results.values()}),
+            peak_memory_bytes=max(work.peak_memory_bytes, peak_memory_bytes()), sizes_file="",
+            nodes=work.nodes, models=work.models, left_out=run.checked.left_out,
             columns_left_out=run.layout.left_out, files_left_out=run.left_out,
         )  # fmt: skip
 
