@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import re
 import shutil
 import sys
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import motet as mt
 from motet.cli import cli
 from motet.engines.engine import find_engine
 from motet.engines.splits.engine import kept_signals
@@ -119,27 +121,69 @@ def test_engines_are_found_by_name_and_know_their_options() -> None:
             made([f"--split-bytes={wrong}"])
 
 
-@pytest.mark.parametrize("option", ["--split_bytes", "--split-byte=1", "--splitbytes"])
-def test_options_that_beam_would_pass_over_are_refused_where_ours_was_meant(option: str) -> None:
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--split_bytes", "1"], "unknown option --split_bytes\n  hint: did you mean --split-bytes"),
+        (["--split-byte=1"], "unknown option --split-byte\n  hint: did you mean --split-bytes"),
+        (["--splitbytes", "1"], "unknown option --splitbytes\n  hint: did you mean --split-bytes"),
+        (["--direct-num-workers", "2"], "did you mean --direct_num_workers"),
+        (
+            ["--runner", "Flink", "--flink_mater", "h"],
+            "unknown option --flink_mater\n  hint: did you mean --flink_master",
+        ),
+        (["--nothing-like-it", "3"], "unknown option --nothing-like-it\n  hint: --split-bytes is ours"),
+        (["--runner=PrismRunner", "-q"], "unknown option -q"),
+        (["word"], "unknown option word"),
+        (["--num_workers", "many"], "argument --num_workers: invalid int value: 'many'"),
+    ],
+)
+def test_options_that_beam_would_pass_over_are_refused(arguments: list[str], said: str) -> None:
     pytest.importorskip("apache_beam")
-    with pytest.raises(
-        InputError, match=f"unknown option {option.partition('=')[0]}\n  hint: did you mean --split-bytes"
-    ):
-        find_engine("beam", [option, "1"])
-    find_engine("beam", ["--runner", "FlinkRunner", "--parallelism", "2", "--streaming"])
+    with pytest.raises(InputError, match=re.escape(said)):
+        find_engine("beam", arguments)
+
+
+def test_options_of_services_that_beam_asks_are_handed_on() -> None:
+    pytest.importorskip("apache_beam")
+    find_engine("beam", ["--runner", "FlinkRunner", "--parallelism", "2", "--streaming", "--objectReuse"])
+    options = importlib.import_module("apache_beam.options.pipeline_options")
+
+    class Own(options.PipelineOptions):  # type: ignore[name-defined]
+        @classmethod
+        def _add_argparse_args(cls, parser: Any) -> None:
+            parser.add_argument("--of-the-program")
+
+    find_engine("beam", ["--of-the-program", "1"])
+    del Own
 
 
 @pytest.mark.parametrize(
-    "arguments", [["ray", "--address", "auto"], ["spark", "--master", "local[2]"], ["spark", "--conf", "a=b"]]
+    ("name", "arguments", "said"),
+    [
+        ("beam", ["--runner", "Nonsense"], "engine beam: Unexpected pipeline runner: Nonsense"),
+        ("beam", ["--environment_type", "PROCESS"], "engine beam: .*process_command is required"),
+        ("ray", ["--num-gpus", "1"], "engine ray: no node has what a task asks for: 1 CPU, 1 GPU"),
+        ("ray", ["--address", "auto"], "--address auto is not used: the program is connected to a cluster already"),
+        ("spark", ["--master", "local[2]"], "--master and --conf are not used: the program has a session already"),
+        ("spark", ["--conf", "a=b"], "--master and --conf are not used: the program has a session already"),
+    ],
 )
-def test_options_of_a_cluster_are_refused_where_the_program_has_one(
-    arguments: list[str], request: pytest.FixtureRequest
+def test_what_an_engine_cannot_do_is_refused_before_anything_is_written(
+    name: str, arguments: list[str], said: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    name, option, _ = arguments
-    request.getfixturevalue(f"{name}_of_this_machine")
-    engine: Any = find_engine(name, arguments[1:])
-    with pytest.raises(InputError, match=f"{option} .*not used: the program .* already"):
-        list(engine.map(str, [1]))
+    if name == "beam":
+        pytest.importorskip("apache_beam")
+    else:
+        request.getfixturevalue(f"{name}_of_this_machine")
+    pq.write_table(pa.table({"n": [1, 2]}), tmp_path / "in.parquet")
+    graph = mt.Graph("g", {"y": mt.input("n", "int64")})
+    output = tmp_path / "out.parquet"
+    for dry in (False, True):
+        with pytest.raises(InputError, match=said) as refused:
+            graph.run(tmp_path / "in.parquet", output, engine=name, engine_options=arguments, dry_run=dry)
+        assert type(refused.value) is InputError
+        assert [each.name for each in tmp_path.iterdir()] == ["in.parquet"]
 
 
 def test_engines_of_packages_are_found_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -40,8 +41,13 @@ class RayEngine(SplitEngine):
         self._options = options.parse_args(arguments)
         self.split_bytes = self._options.split_bytes
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """See `SplitEngine.map`."""
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """A cluster: that of the program, or one that is connected to.
+
+        Raises:
+            InputError: when options say what the program's own has decided, or no node has what a task asks for.
+        """
         ray = self._ray
         begun = not ray.is_initialized()
         if not begun and self._options.address:
@@ -53,7 +59,7 @@ class RayEngine(SplitEngine):
                 ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
         try:
             self._check_room()
-            yield from self._mapped(function, items)
+            yield
         finally:
             if begun:
                 ray.shutdown()
@@ -71,7 +77,8 @@ class RayEngine(SplitEngine):
             hint = "ask for less with --num-cpus and --num-gpus, or start a node that has it"
             raise InputError(f"no node has what a task asks for: {said}", where="engine ray", hint=hint)
 
-    def _mapped(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """See `SplitEngine.map`."""
         ray, options = self._ray, self._options
         call = ray.remote(_call).options(
             num_cpus=options.num_cpus, num_gpus=options.num_gpus, max_retries=RETRIES, retry_exceptions=True

@@ -6,6 +6,7 @@ import os
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals
@@ -37,18 +38,27 @@ class SparkEngine(SplitEngine):
         self._options = options.parse_args(arguments)
         self.split_bytes = self._options.split_bytes
 
-    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """See `SplitEngine.map`."""
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """A session: that of the program, or one that is begun.
+
+        Raises:
+            InputError: when options say what the program's own has decided.
+        """
         begun, options = self._spark.SparkContext._active_spark_context is None, self._options
         if not begun and (options.master or options.conf):
             what = "--master and --conf are not used: the program has a session already"
             raise InputError(what, where="engine spark", hint="leave them out, or stop that session first")
         context = self._context()
         try:
-            yield from self._mapped(context, function, items)
+            yield
         finally:
             if begun:
                 context.stop()
+
+    def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
+        """See `SplitEngine.map`."""
+        return self._mapped(self._context(), function, items)
 
     def _context(self) -> Any:
         """The context that is there, or one that is begun, whose workers have this Python."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +81,10 @@ class _Changed(SplitEngine):
 
     def __init__(self, engine: SplitEngine) -> None:
         self._engine, self.name = engine, engine.name
+
+    def connected(self) -> AbstractContextManager[None]:
+        """See `SplitEngine.connected`."""
+        return self._engine.connected()
 
 
 class _Twice(_Changed):

@@ -6,15 +6,19 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported
 from motet.errors import InputError
+from motet.tracebacks import said
 
 __all__ = ["BeamEngine"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+LOCAL = ("direct", "switchingdirect", "bundlebaseddirect", "testdirect", "fnapi", "prism", "interactive")
+"""Runners that have no options but those of Beam's parser; a service has others, of which nothing is known here."""
 
 
 @contextmanager
@@ -40,16 +44,53 @@ class BeamEngine(SplitEngine):
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         with _quiet():
             self._beam = imported("apache_beam", self.name)
-        found, self._arguments = EngineOptions(self.name).parse_known_args(arguments)
+        own = EngineOptions(self.name)
+        found, self._arguments = own.parse_known_args(arguments)
         self.split_bytes = found.split_bytes
-        for name in (each.partition("=")[0] for each in self._arguments if each.startswith("--")):
-            if get_close_matches(name.replace("_", "-"), ["--split-bytes"], cutoff=0.8):  # Beam would pass over it
-                raise InputError(f"unknown option {name}", where="engine beam", hint="did you mean --split-bytes?")
+        with _quiet():
+            self._options().get_all_options(add_extra_args_fn=lambda parser: _check(parser, own, self._arguments))
+
+    @contextmanager
+    def connected(self) -> Iterator[None]:
+        """See `SplitEngine.connected`; a runner begins with its pipeline.
+
+        Raises:
+            InputError: when the options name no runner, or are not all that it needs.
+        """
+        try:
+            self._beam.Pipeline(options=self._options())
+        except (ValueError, TypeError, ImportError, AttributeError) as error:
+            what = " ".join(said(error).split())
+            raise InputError(what, where="engine beam", hint="mend the options behind --") from error
+        yield
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`; a pipeline brings no results back."""
         beam = self._beam
-        options = beam.options.pipeline_options.PipelineOptions(self._arguments)
-        with beam.Pipeline(options=options) as pipeline:
+        with beam.Pipeline(options=self._options()) as pipeline:
             _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> beam.Map(function)
         return iter(())
+
+    def _options(self) -> Any:
+        return self._beam.options.pipeline_options.PipelineOptions(self._arguments)
+
+
+def _check(parser: Any, own: EngineOptions, arguments: Sequence[str]) -> None:
+    """See that options are known to Beam, which itself only warns of others.
+
+    Raises:
+        InputError: when one is not, or has a value that it cannot have.
+    """
+    parser.error = _refuse
+    found, left = parser.parse_known_args(arguments)
+    runner = (found.runner or "DirectRunner").lower().removesuffix("runner")
+    names = {name.replace("_", "-"): name for each in (parser, own) for name in each._option_string_actions}
+    for option in (each.partition("=")[0] for each in left):
+        near = get_close_matches(option.replace("_", "-"), names, 1, 0.8) if option.startswith("-") else []
+        if near or runner in LOCAL:
+            there = "--split-bytes is ours; `motet run ... --engine beam -- --help` shows those of Beam"
+            _refuse(f"unknown option {option}", f"did you mean {names[near[0]]}?" if near else there)
+
+
+def _refuse(what: str, hint: str = "") -> None:
+    raise InputError(what, where="engine beam", hint=hint)

@@ -8,11 +8,11 @@ import signal
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.engines.local.prepared import prepared
-from motet.engines.splits.run import SplitRun, check_options
+from motet.engines.splits.run import SplitRun, check_options, connected
 from motet.errors import GraphError, InputError, MissingExtraError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import read_bytes
@@ -50,6 +50,14 @@ class SplitEngine(ABC):
         if arguments:
             raise InputError(f"takes no options of its own; got {' '.join(arguments)}", where=f"engine {self.name}")
 
+    def connected(self) -> AbstractContextManager[None]:
+        """What lasts while tasks are mapped, begun before anything is written: by itself nothing.
+
+        Raises:
+            InputError: when the engine cannot do what its options ask for.
+        """
+        return nullcontext()
+
     @abstractmethod
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Call a function for each item in workers, and give what it returns, in any order.
@@ -77,7 +85,7 @@ class SplitEngine(ABC):
         """
         check_options(self.name, options)
         with prepared(checked, source, output, options) as run:
-            return SplitRun(run, self.name, self.map, self.split_bytes).play()
+            return SplitRun(run, self.name, self.connected, self.map, self.split_bytes).play()
 
     def estimate(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> Estimate:
         """Check what a run checks, and play its first rows in this process to tell what they would take here.
@@ -87,7 +95,7 @@ class SplitEngine(ABC):
         from motet.engines.local.dry_run import dry_run  # few runs are dry
 
         check_options(self.name, options)
-        with prepared(checked, source, output, options) as run:
+        with prepared(checked, source, output, options) as run, connected(self.name, self.connected):
             return dry_run(run)
 
 

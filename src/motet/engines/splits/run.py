@@ -8,7 +8,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
-from contextlib import closing
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -33,8 +33,9 @@ from motet.io.splits import Split
 from motet.io.stream import Stream, join
 from motet.tracebacks import said, summary
 
-__all__ = ["SplitRun", "check_options", "tasks_of"]
+__all__ = ["SplitRun", "check_options", "connected", "tasks_of"]
 
+Connected = Callable[[], AbstractContextManager[None]]
 Map = Callable[[Callable[[SplitTask], SplitResult], Sequence[SplitTask]], Iterator[SplitResult]]
 
 _LOCAL_ONLY = {
@@ -65,6 +66,23 @@ def check_options(engine: str, options: Mapping[str, Any]) -> None:
     for name, reason in _LOCAL_ONLY.items():
         if name in options and options[name] and options[name] != getattr(BulkOptions, name):
             raise InputError(f"{name} {reason}", where=f"engine {engine}", hint="leave it out, or use the engine local")
+
+
+@contextmanager
+def connected(engine: str, begin: Connected) -> Iterator[None]:
+    """An engine that has begun, and can do what is asked of it.
+
+    Raises:
+        RunError: in place of an error that is the engine's own.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(begin())
+        except MotetError:
+            raise
+        except Exception as error:
+            raise RunError(f"it cannot begin: {summary(error)}", where=f"engine {engine}") from error
+        yield
 
 
 def tasks_of(run: PreparedRun, target_bytes: int) -> list[SplitTask]:
@@ -106,6 +124,7 @@ class SplitRun:
     Args:
         run: the run, prepared as every run is.
         engine: what maps, for messages.
+        begin: see `SplitEngine.connected`.
         map: see `SplitEngine.map`.
         split_bytes: what a split has at most.
 
@@ -114,8 +133,8 @@ class SplitRun:
         InputError: when workers cannot read the source, or cannot write the output.
     """
 
-    def __init__(self, run: PreparedRun, engine: str, map: Map, split_bytes: int) -> None:
-        self._run, self._engine, self._map, self._split_bytes = run, engine, map, split_bytes
+    def __init__(self, run: PreparedRun, engine: str, begin: Connected, map: Map, split_bytes: int) -> None:
+        self._run, self._engine, self._begin, self._map, self._split_bytes = run, engine, begin, map, split_bytes
         self._rows = 0
         if run.destination.is_stream:
             raise InputError(
@@ -151,15 +170,17 @@ class SplitRun:
         if earlier is not None:
             manifest.check_same(earlier, run.output)
         output = SplitOutput(run, journal, job.answers_schema)
-        journal.put_manifest(manifest, goes_on=earlier is not None)
         plan = SplitPlan(
             _pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, _some(tasks),
             tuple(sys.path),
         )  # fmt: skip
-        results = {result.number: result for result in journal.results()}
-        earlier_parts = frozenset(results)
+        with connected(self._engine, self._begin if tasks else nullcontext):
+            journal.put_manifest(manifest, goes_on=earlier is not None)
+            results = {result.number: result for result in journal.results()}
+            earlier_parts = frozenset(results)
+            with underway(run.output):
+                self._collect(plan, tasks, results, journal)
         with underway(run.output):
-            self._collect(plan, tasks, results, journal)
             self._reconcile(tasks, results)
             failed_path = output.publish([results[task.number] for task in tasks])
         journal.remove()
