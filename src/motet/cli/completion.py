@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-from click.shell_completion import CompletionItem
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["GRAPH_FILE", "STORED_MODEL"]
 
@@ -18,6 +21,8 @@ class _GraphFile(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The files of YAML that begin so."""
+        from click.shell_completion import CompletionItem
+
         folder, slash, start = incomplete.rpartition("/")
         entries = [entry for entry in _entries(folder + slash) if entry.name.startswith(start)]
         if incomplete.startswith("~") or any(entry.is_dir() for entry in entries):
@@ -33,6 +38,8 @@ class _StoredModel(click.types.StringParamType):
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
         """The folders of the store that begin so, each a model."""
+        from click.shell_completion import CompletionItem
+
         store = ctx.params.get("url") or os.environ.get("MOTET_STORE", "store")
         names = sorted(entry.name for entry in _entries(store.removeprefix("file://")) if entry.is_dir())
         return [CompletionItem(name) for name in names if name.startswith(incomplete)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Protocol
 
 from motet.errors import InputError, UnknownNameError
@@ -65,6 +64,8 @@ def find_engine(engine: str | Engine, arguments: Sequence[str] = ()) -> Engine:
         module, _, attribute = ENGINES[engine].partition(":")
         make = getattr(importlib.import_module(module), attribute)
     else:
+        from importlib.metadata import entry_points  # it takes longer to import than all else here
+
         others = {each.name: each for each in entry_points(group="motet.engines")}
         if engine not in others:
             raise UnknownNameError("engine", engine, [*ENGINES, *others])
