@@ -20,9 +20,11 @@ from click.testing import CliRunner
 
 import motet as mt
 from motet.cli import cli
+from motet.engines import spark as sparks
 from motet.engines.engine import find_engine
 from motet.engines.splits.engine import kept_signals
 from motet.errors import InputError, UnknownNameError
+from motet.runtime.resources.need import Need
 from motet.testing import engines
 
 EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"
@@ -184,6 +186,32 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_is_written(
             graph.run(tmp_path / "in.parquet", output, engine=name, engine_options=arguments, dry_run=dry)
         assert type(refused.value) is InputError
         assert [each.name for each in tmp_path.iterdir()] == ["in.parquet"]
+
+
+@pytest.mark.parametrize("name", ["ray", "spark"])
+def test_what_models_ask_for_reaches_the_scheduler(name: str, request: pytest.FixtureRequest) -> None:
+    request.getfixturevalue(f"{name}_of_this_machine")
+    engine: Any = find_engine(name)
+
+    class Given:  # not of a module that workers would have to find
+        def __init__(self, need: Need) -> None:
+            self.need = need
+
+        def __call__(self, item: int) -> Any:
+            return __import__("ray").get_runtime_context().get_assigned_resources()
+
+    if name == "ray":
+        assert list(engine.map(Given(Need(2.0, 1e6)), [1])) == [{"CPU": 2.0, "memory": 1e6}]
+        with (
+            pytest.raises(InputError, match="no node has what a task asks for: 1 CPU, 3 GPU\n"),
+            engine.connected([Need(1.0), Need(1.0, 0, 2.5)]),
+        ):
+            pass
+    else:  # its executors have one core each, and so no room for a task of two
+        profile = sparks._profile(engine._context(), Need(2.0, 1e9, 0.7))
+        asked = {resource: each.amount for resource, each in profile.taskResources.items()}
+        assert (asked, profile.executorResources) == ({"cpus": 2.0, "gpu": 1.0}, {})
+        assert sparks._profile(engine._context(), Need(1.0)) is None
 
 
 def test_engines_of_packages_are_found_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

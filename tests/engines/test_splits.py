@@ -299,7 +299,7 @@ def test_workers_of_a_run_that_was_begun_anew_write_nothing(tmp_path: Path) -> N
 
     class Left(Here):
         def map(self, function: Any, items: Sequence[Any]) -> Iterator[Any]:
-            plan = function.args[0]
+            plan = function.plan
             folder = SplitFolder(plan.folder, plan.manifest)
             left.extend([lambda: folder.commit(SplitResult(items[0].number)), lambda: function(items[1])])
             left.append(lambda: folder.give_up(items[2].number, InputError("old")))

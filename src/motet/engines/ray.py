@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals
+from motet.engines.needs import PLAIN
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
 from motet.errors import InputError
+from motet.runtime.resources.need import Need
 
 __all__ = ["RayEngine"]
 
@@ -27,7 +30,7 @@ class RayEngine(SplitEngine):
 
     Args:
         arguments: `--address ADDRESS` of a cluster, where the program is not connected to one; `--num-cpus N` and
-            `--num-gpus N`, what a task has to itself (1 and 0); `--split-bytes`.
+            `--num-gpus N`, what a task has to itself: by itself what the models ask for; `--split-bytes`.
     """
 
     name = "ray"
@@ -36,13 +39,13 @@ class RayEngine(SplitEngine):
         self._ray = imported("ray", self.name)
         options = EngineOptions(self.name)
         options.add_argument("--address")
-        options.add_argument("--num-cpus", type=float, default=1.0)
-        options.add_argument("--num-gpus", type=float, default=0.0)
+        options.add_argument("--num-cpus", type=float)
+        options.add_argument("--num-gpus", type=float)
         self._options = options.parse_args(arguments)
         self.split_bytes = self._options.split_bytes
 
     @contextmanager
-    def connected(self) -> Iterator[None]:
+    def connected(self, needs: Sequence[Need] = ()) -> Iterator[None]:
         """A cluster: that of the program, or one that is connected to.
 
         Raises:
@@ -58,31 +61,42 @@ class RayEngine(SplitEngine):
             with kept_signals():
                 ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
         try:
-            self._check_room()
+            for need in needs or [PLAIN]:
+                self._check_room(need)
             yield
         finally:
             if begun:
                 ray.shutdown()
 
-    def _check_room(self) -> None:
+    def _room(self, need: Need) -> dict[str, float]:
+        """What a task has to itself, by Ray's names."""
+        cpus, gpus = self._options.num_cpus, self._options.num_gpus
+        if gpus is None:
+            gpus = need.accelerator if need.accelerator <= 1 else math.ceil(need.accelerator)  # as Ray wants it
+        return {"CPU": need.cpu if cpus is None else cpus, "GPU": gpus, "memory": need.memory_bytes}
+
+    def _check_room(self, need: Need) -> None:
         """See that a node has what a task asks for: else all would wait for ever.
 
         Raises:
             InputError: when none has.
         """
-        wanted = {"CPU": self._options.num_cpus, "GPU": self._options.num_gpus}
+        wanted = self._room(need)
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(name, 0.0) >= count for name, count in wanted.items()) for node in nodes):
-            said = ", ".join(f"{count:g} {name}" for name, count in wanted.items())
-            hint = "ask for less with --num-cpus and --num-gpus, or start a node that has it"
+            said = ", ".join(f"{count:,.10g} {name}" for name, count in wanted.items() if name != "memory" or count)
+            hint = (
+                "ask for less with --num-cpus and --num-gpus, or resources of the models, or start a node that has it"
+            )
             raise InputError(f"no node has what a task asks for: {said}", where="engine ray", hint=hint)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
-        ray, options = self._ray, self._options
+        ray, room = self._ray, self._room(needed(function))
         call = ray.remote(_call).options(
-            num_cpus=options.num_cpus, num_gpus=options.num_gpus, max_retries=RETRIES, retry_exceptions=True
-        )
+            num_cpus=room["CPU"], num_gpus=room["GPU"], memory=room["memory"] or None, max_retries=RETRIES,
+            retry_exceptions=True,
+        )  # fmt: skip
         shared, left = ray.put(function), iter(items)
         waiting: list[Any] = []
         try:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals
+from motet.engines.needs import PLAIN
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
 from motet.errors import InputError
+from motet.runtime.resources.need import Need
 
 __all__ = ["SparkEngine"]
 
@@ -39,7 +43,7 @@ class SparkEngine(SplitEngine):
         self.split_bytes = self._options.split_bytes
 
     @contextmanager
-    def connected(self) -> Iterator[None]:
+    def connected(self, needs: Sequence[Need] = ()) -> Iterator[None]:
         """A session: that of the program, or one that is begun.
 
         Raises:
@@ -99,7 +103,7 @@ class _Job:
     """A job that a thread waits for."""
 
     def __init__(self, context: Any, function: Callable[[T], R], items: Sequence[T], results: Any) -> None:
-        self._context, self._items = context, items
+        self._context, self._items, self._need = context, items, needed(function)
         self._play = lambda item: results.add([function(item)])
         self.error: Exception | None = None
 
@@ -107,9 +111,33 @@ class _Job:
         """Play all items."""
         try:
             self._context.setJobGroup(group, "motet", interruptOnCancel=True)
-            self._context.parallelize(self._items, len(self._items)).foreach(self._play)
+            rows = self._context.parallelize(self._items, len(self._items))
+            profile = _profile(self._context, self._need)
+            (rows if profile is None else rows.withResources(profile)).foreach(self._play)
         except Exception as error:  # noqa: BLE001 (told by whoever waits for it)
             self.error = error
+
+
+def _profile(context: Any, need: Need) -> Any:
+    """What Spark's scheduler is told that a task needs, and with dynamic allocation an executor; None for nothing.
+
+    Where executors are there already, memory is not theirs to give; a process that is master and worker at once has no scheduler.
+    """
+    if need == PLAIN or re.match(r"local(\[|$)", context.master):
+        return None
+    spark = imported("pyspark.resource", "spark")
+    cpus, gpus = math.ceil(need.cpu), need.accelerator if need.accelerator <= 0.5 else math.ceil(need.accelerator)
+    task, executor = spark.TaskResourceRequests().cpus(cpus), spark.ExecutorResourceRequests().cores(cpus)
+    if gpus:
+        task, executor = task.resource("gpu", gpus), executor.resource("gpu", math.ceil(gpus))
+    if need.memory_bytes:
+        executor = executor.memoryOverhead(f"{math.ceil(need.memory_bytes / 2**20)}m")
+    builder = spark.ResourceProfileBuilder().require(task)
+    if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
+        builder = builder.require(executor)
+    elif need.cpu == PLAIN.cpu and not gpus:
+        return None
+    return builder.build
 
 
 def _lists(spark: Any) -> Any:

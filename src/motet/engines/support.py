@@ -38,10 +38,7 @@ class GraphFeature:
     asked_by_node: Callable[[Node], bool] = lambda node: False
 
 
-_NOT_COUNTED = {
-    **dict.fromkeys(ENGINES, "not yet: its workers do not count them"),
-    "local": "not yet: it has one process, and does not count them",
-}
+_NOT_COUNTED = {"local": "not yet: it has one process, and does not count them"}
 
 FEATURES: tuple[GraphFeature, ...] = (
     *(GraphFeature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]

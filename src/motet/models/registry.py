@@ -19,14 +19,14 @@ import posixpath
 import re
 from typing import TYPE_CHECKING
 
-from motet.errors import ModelLoadError, UnknownNameError
+from motet.errors import ModelLoadError, MotetError, UnknownNameError
 from motet.models.handler import Handler
 from motet.tracebacks import summary
 
 if TYPE_CHECKING:
     from importlib import metadata
 
-__all__ = ["GROUP", "find_handler", "handler_by_name", "known_schemes", "known_suffixes"]
+__all__ = ["GROUP", "find_handler", "handler_by_name", "is_address", "known_schemes", "known_suffixes"]
 
 GROUP = "motet.handlers"
 """The entry point group that handlers of other packages are found in."""
@@ -80,6 +80,14 @@ def find_handler(uri: str) -> tuple[Handler, str]:
         if not location.startswith(("//", ":")):
             raise _unknown("model scheme", scheme, known_schemes(), uri)
     return _by_suffix(uri), uri
+
+
+def is_address(uri: str) -> bool:
+    """Whether a URI is the address of a server that has the model."""
+    try:
+        return bool(getattr(find_handler(uri)[0], "remote", False))
+    except MotetError:
+        return False
 
 
 def handler_by_name(name: str) -> Handler:

@@ -29,6 +29,7 @@ from motet.facade import Graph
 from motet.input_columns import input
 from motet.io import open_source
 from motet.nodes import map_, model
+from motet.runtime.resources.need import Need
 from motet.testing.fakes import Affine, fake
 from motet.types import returns
 
@@ -82,9 +83,9 @@ class _Changed(SplitEngine):
     def __init__(self, engine: SplitEngine) -> None:
         self._engine, self.name = engine, engine.name
 
-    def connected(self) -> AbstractContextManager[None]:
+    def connected(self, needs: Sequence[Need] = ()) -> AbstractContextManager[None]:
         """See `SplitEngine.connected`."""
-        return self._engine.connected()
+        return self._engine.connected(needs)
 
 
 class _Twice(_Changed):

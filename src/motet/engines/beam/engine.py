@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
-from motet.engines.splits.engine import EngineOptions, SplitEngine, imported
+from motet.engines.beam.hints import hints_of
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, needed
 from motet.errors import InputError
+from motet.runtime.resources.need import Need
 from motet.tracebacks import said
 
 __all__ = ["BeamEngine"]
@@ -51,7 +53,7 @@ class BeamEngine(SplitEngine):
             self._options().get_all_options(add_extra_args_fn=lambda parser: _check(parser, own, self._arguments))
 
     @contextmanager
-    def connected(self) -> Iterator[None]:
+    def connected(self, needs: Sequence[Need] = ()) -> Iterator[None]:
         """See `SplitEngine.connected`; a runner begins with its pipeline.
 
         Raises:
@@ -68,7 +70,8 @@ class BeamEngine(SplitEngine):
         """See `SplitEngine.map`; a pipeline brings no results back."""
         beam = self._beam
         with beam.Pipeline(options=self._options()) as pipeline:
-            _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> beam.Map(function)
+            play = beam.Map(function).with_resource_hints(**hints_of(needed(function)))
+            _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> play
         return iter(())
 
     def _options(self) -> Any:

@@ -12,11 +12,13 @@ import pyarrow as pa
 from apache_beam.pvalue import DoOutputsTuple, PCollection
 from apache_beam.typehints import typehints
 
+from motet.engines.beam.hints import hints_of
 from motet.engines.beam.play import FAILURES, PlayRows
 from motet.engines.beam.rows import Kept
 from motet.engines.beam.tables import failures_schema
 from motet.engines.beam.types import FAILED, field_type, fields_of, row_type
 from motet.engines.job import Job
+from motet.engines.needs import need_of
 from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 
@@ -57,6 +59,7 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         self._schema = schema
         job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
         self._job = job if schema is None else job.over(schema, keep=keep, drop=drop)
+        self.with_resource_hints(**hints_of(need_of(self._job.checked)))
 
     @property
     def answers_schema(self) -> pa.Schema:

@@ -9,19 +9,22 @@ import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.engines.local.prepared import prepared
+from motet.engines.needs import PLAIN, need_of
 from motet.engines.splits.run import SplitRun, check_options, connected
 from motet.errors import GraphError, InputError, MissingExtraError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import read_bytes
+from motet.runtime.resources.need import Need
 
 if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
-__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "imported", "kept_signals"]
+__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "imported", "kept_signals", "needed"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,11 +53,14 @@ class SplitEngine(ABC):
         if arguments:
             raise InputError(f"takes no options of its own; got {' '.join(arguments)}", where=f"engine {self.name}")
 
-    def connected(self) -> AbstractContextManager[None]:
+    def connected(self, needs: Sequence[Need] = ()) -> AbstractContextManager[None]:
         """What lasts while tasks are mapped, begun before anything is written: by itself nothing.
 
+        Args:
+            needs: what workers must have for what will be mapped.
+
         Raises:
-            InputError: when the engine cannot do what its options ask for.
+            InputError: when the engine cannot do what its options ask for, or workers cannot have that.
         """
         return nullcontext()
 
@@ -66,7 +72,8 @@ class SplitEngine(ABC):
         that cannot bring results back gives none: then they are read where the function left them.
 
         Args:
-            function: pickles, and keeps what it loads in its process, for the next call there.
+            function: pickles, and keeps what it loads in its process, for the next call there. What a worker must have for a
+                call is `needed(function)`.
             items: pickle.
         """
 
@@ -95,8 +102,17 @@ class SplitEngine(ABC):
         from motet.engines.local.dry_run import dry_run  # few runs are dry
 
         check_options(self.name, options)
-        with prepared(checked, source, output, options) as run, connected(self.name, self.connected):
+        with (
+            prepared(checked, source, output, options) as run,
+            connected(self.name, partial(self.connected, [need_of(checked)])),
+        ):
             return dry_run(run)
+
+
+def needed(function: Callable[..., Any]) -> Need:
+    """What a worker must have while it calls a function that is mapped: cores, bytes of memory, accelerators."""
+    found: Need = getattr(function, "need", PLAIN)
+    return found
 
 
 def imported(module: str, engine: str) -> Any:

@@ -25,9 +25,10 @@ from motet.errors import MotetError
 from motet.io.sink import CountingWriter
 from motet.io.splits import Split
 from motet.io.stream import join
+from motet.runtime.resources.need import Need
 from motet.runtime.stats import tallied
 
-__all__ = ["SplitPlan", "SplitTask", "play_split"]
+__all__ = ["SplitPlan", "SplitPlayer", "SplitTask", "play_split"]
 
 TRIED_ROWS = 4
 """Rows of each split that others show to a model which fails on everything."""
@@ -117,6 +118,23 @@ def play_split(plan: SplitPlan, task: SplitTask) -> SplitResult:
             raise
         folder.give_up(task.number, error)
         return SplitResult(task.number, error=error)
+
+
+@dataclass(frozen=True)
+class SplitPlayer:
+    """What an engine calls for every task.
+
+    Attributes:
+        plan: what the tasks share.
+        need: what a worker must have while it plays one.
+    """
+
+    plan: SplitPlan
+    need: Need
+
+    def __call__(self, task: SplitTask) -> SplitResult:
+        """See `play_split`."""
+        return play_split(self.plan, task)
 
 
 @lru_cache(maxsize=4)

@@ -23,19 +23,21 @@ from motet.engines.local.prepared import PreparedRun, underway
 from motet.engines.local.report import RunReport, peak_memory_bytes
 from motet.engines.local.results import check_failures
 from motet.engines.local.selection import Chosen
+from motet.engines.needs import need_of
 from motet.engines.splits.folder import SplitJournal, SplitResult
 from motet.engines.splits.output import SplitOutput
-from motet.engines.splits.play import SplitPlan, SplitTask, play_split
+from motet.engines.splits.play import SplitPlan, SplitPlayer, SplitTask
 from motet.engines.splits.work import SplitWork
 from motet.errors import InputError, MotetError, RunError
 from motet.io.foreign import ForeignSource
 from motet.io.splits import Split
 from motet.io.stream import Stream, join
+from motet.runtime.resources.need import Need
 from motet.tracebacks import said, summary
 
 __all__ = ["SplitRun", "check_options", "connected", "tasks_of"]
 
-Connected = Callable[[], AbstractContextManager[None]]
+Connected = Callable[[Sequence[Need]], AbstractContextManager[None]]
 Map = Callable[[Callable[[SplitTask], SplitResult], Sequence[SplitTask]], Iterator[SplitResult]]
 
 _LOCAL_ONLY = {
@@ -69,7 +71,7 @@ def check_options(engine: str, options: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def connected(engine: str, begin: Connected) -> Iterator[None]:
+def connected(engine: str, begin: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
     """An engine that has begun, and can do what is asked of it.
 
     Raises:
@@ -174,12 +176,13 @@ class SplitRun:
             _pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, _some(tasks),
             tuple(sys.path),
         )  # fmt: skip
-        with connected(self._engine, self._begin if tasks else nullcontext):
+        need = need_of(run.checked)
+        with connected(self._engine, partial(self._begin, [need]) if tasks else nullcontext):
             journal.put_manifest(manifest, goes_on=earlier is not None)
             results = {result.number: result for result in journal.results()}
             earlier_parts = frozenset(results)
             with underway(run.output):
-                self._collect(plan, tasks, results, journal)
+                self._collect(SplitPlayer(plan, need), tasks, results, journal)
         with underway(run.output):
             self._reconcile(tasks, results)
             failed_path = output.publish([results[task.number] for task in tasks])
@@ -199,13 +202,13 @@ class SplitRun:
         )  # fmt: skip
 
     def _collect(
-        self, plan: SplitPlan, tasks: Sequence[SplitTask], results: dict[int, SplitResult], journal: SplitJournal
+        self, player: SplitPlayer, tasks: Sequence[SplitTask], results: dict[int, SplitResult], journal: SplitJournal
     ) -> None:
         """Have what is not done yet played, until each task has a result."""
         left = [task for task in tasks if task.number not in results]
         self._tell(results)
         if left:
-            with closing(self._mapped(partial(play_split, plan), left)) as found:
+            with closing(self._mapped(player, left)) as found:
                 for result in found:
                     self._take(result, results)
         for number in [task.number for task in left if task.number not in results]:

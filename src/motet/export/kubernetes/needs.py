@@ -5,16 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from motet.errors import MotetError
 from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.models.fetch import is_remote, resolve
-from motet.models.registry import find_handler
+from motet.models.registry import find_handler, is_address
 from motet.runtime.resources.memory import file_bytes
 
-__all__ = ["Needs", "cores", "is_address", "local_file", "memory", "models_of", "needs_of_graph"]
+__all__ = ["Needs", "cores", "local_file", "memory", "models_of", "needs_of_graph"]
 
 BASE_BYTES = 512 << 20
 """The server itself, with ONNX Runtime."""
@@ -117,12 +116,3 @@ def local_file(model: Model, folder: str) -> str | None:
         return None
     path = resolve(location, folder or None)
     return None if is_remote(path) else path
-
-
-def is_address(uri: str) -> bool:
-    """Whether a URI is the address of a server that has the model."""
-    try:
-        handler: Any = find_handler(uri)[0]
-    except MotetError:
-        return False
-    return bool(getattr(handler, "remote", False))

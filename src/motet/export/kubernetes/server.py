@@ -20,7 +20,7 @@ from motet.export.kubernetes.configuration import (
     refuse_passwords,
     variables,
 )
-from motet.export.kubernetes.needs import is_address, local_file, models_of, needs_of_graph
+from motet.export.kubernetes.needs import local_file, models_of, needs_of_graph
 from motet.export.kubernetes.pods import (
     Mount,
     cache_volume,
@@ -42,7 +42,7 @@ from motet.graph.model import Model
 from motet.graph.yaml import load_graph, parse
 from motet.models.common import FILE_OPTIONS
 from motet.models.fetch import is_remote
-from motet.models.registry import find_handler
+from motet.models.registry import find_handler, is_address
 from motet.serving.config.server import ServeConfig
 
 __all__ = ["GraphServer", "read_server", "store_extras"]
