@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
@@ -12,15 +15,17 @@ __all__ = ["load", "scale", "unload"]
 _NOT_SERVED = "nothing is served under that name, or the caller may not"
 
 
-@click.command(
-    "load",
-    cls=Command,
-    short_help="Have a running server load a graph, or load it anew.",
-    exits={
-        OK: "it is ready",
-        FAILED: "it cannot be loaded, and what there was goes on; or the server cannot be reached",
-        WRONG: _NOT_SERVED,
-    },
+def _command(
+    short_help: str, ok: str, failed: str = "the server cannot be reached, or it failed", wrong: str = _NOT_SERVED
+) -> Callable[[Callable[..., Any]], click.Command]:
+    """A command of the function's name, and how it ends."""
+    return click.command(cls=Command, short_help=short_help, exits={OK: ok, FAILED: failed, WRONG: wrong})
+
+
+@_command(
+    "Have a running server load a graph, or load it anew.",
+    "it is ready",
+    "it cannot be loaded, and what there was goes on; or the server cannot be reached",
 )
 @server_argument
 @click.argument("name")
@@ -38,16 +43,7 @@ def load(server: str, name: str, key: str | None) -> None:
     click.echo(f"{name} is ready")
 
 
-@click.command(
-    "unload",
-    cls=Command,
-    short_help="Have a running server take a graph off line.",
-    exits={
-        OK: "it is off line, and its memory is given back",
-        FAILED: "the server cannot be reached, or it failed",
-        WRONG: _NOT_SERVED,
-    },
-)
+@_command("Have a running server take a graph off line.", "it is off line, and its memory is given back")
 @server_argument
 @click.argument("name")
 @key_option
@@ -62,15 +58,10 @@ def unload(server: str, name: str, key: str | None) -> None:
     click.echo(f"{name} is off line")
 
 
-@click.command(
-    "scale",
-    cls=Command,
-    short_help="Have a running server keep another number of replicas of a model.",
-    exits={
-        OK: "the server has begun to",
-        FAILED: "the server cannot be reached, or it failed",
-        WRONG: "nothing is served under that name, it cannot have so many, or the caller may not",
-    },
+@_command(
+    "Have a running server keep another number of replicas of a model.",
+    "the server has begun to",
+    wrong="nothing is served under that name, it cannot have so many, or the caller may not",
 )
 @server_argument
 @click.argument("model")
