@@ -98,7 +98,7 @@ def test_a_failed_run_says_where_and_can_be_looked_at(run: Any, tmp_path: Path) 
         "workflow", "run", "commanded.py", "--set", "n=12", "--set", "at_most=20", "--resume", name, "--explain"
     )
     assert result.exit_code == 0, result.output
-    assert re.search(r"load   resumed    finished \d.* s ago, before the run was stopped", result.stdout)
+    assert re.search(r"load   resumed    finished \d.* s ago, before the run was gone on with", result.stdout)
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,16 @@ def test_a_file_that_cannot_be_imported_is_told_with_the_line(run: Any, tmp_path
     assert result.exit_code == 2
     place = f"error: {tmp_path / 'unimported.py'}:3: cannot be imported: InputError: step, max_age: 'soon' is no time"
     assert result.stderr.startswith(place)
+
+
+@pytest.mark.parametrize("raised", ["SystemExit: 3", "GeneratorExit: 3", "Own: 3"])
+def test_a_file_that_ends_the_program_is_told_likewise(run: Any, tmp_path: Path, raised: str) -> None:
+    kind = raised.partition(":")[0]
+    (tmp_path / "ending.py").write_text(f"class Own(BaseException):\n    pass\nraise {kind}(3)\n")
+    result = run("workflow", "run", "ending.py")
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f"error: {tmp_path / 'ending.py'}:3: cannot be imported: {raised}")
+    assert "ending" not in sys.modules
 
 
 def test_a_file_called_like_another_module_is_refused_and_takes_no_place(run: Any, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import threading
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,40 @@ def test_a_folder_whose_links_lead_round_in_a_circle_is_told_of() -> None:
 
     with pytest.raises(WorkflowError, match=r"one/two/one.*|Too many levels of symbolic links"):
         flow().run(resume=False)
+
+
+@pytest.mark.parametrize("kind", [Path, mt.File])
+def test_programs_that_are_put_back_can_be_run(kind: Any) -> None:
+    @mt.step(cache=True)
+    def lay(runs: Any) -> Any:
+        Path("folder/in").mkdir(parents=True, exist_ok=True)
+        for each in ("run.sh", "folder/run.sh", "folder/in/run.sh", "folder/data.sh"):
+            Path(each).write_text("#!/bin/sh\necho ran\n")
+            Path(each).chmod(0o755 if runs and "data" not in each else 0o644)
+        return kind("run.sh"), kind("folder")
+
+    @mt.step(cache=True)
+    def which(made: Any) -> Any:
+        inside = [os.fspath(made[0]), *(os.path.join(made[1], each) for each in ("run.sh", "in/run.sh", "data.sh"))]
+        return [os.access(each, os.X_OK) for each in inside]
+
+    @mt.workflow
+    def flow(runs: Any) -> Any:
+        made = lay(runs)
+        return which(made), made
+
+    for runs, state in ((True, "done"), (False, "done"), (True, "hit"), (False, "hit")):
+        run = flow(runs).run(resume=False)
+        assert [each.state for each in run.steps] == [state, state]
+        wanted = [runs, runs, runs, False]
+        assert run.output[0] == wanted
+        shutil.rmtree("folder")
+        Path("run.sh").unlink()
+        script, folder = flow(runs).run(resume=False).output[1]
+        if runs:
+            for each in (script, os.path.join(folder, "in/run.sh")):
+                assert subprocess.run([os.path.abspath(each)], capture_output=True, check=True).stdout == b"ran\n"
+        assert not os.access(os.path.join(folder, "data.sh"), os.X_OK)
 
 
 def test_a_lone_path_stays_where_it_is() -> None:

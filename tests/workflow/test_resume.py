@@ -90,7 +90,7 @@ def test_a_run_that_was_killed_just_now_is_gone_on_with_and_says_so(
     run = flow().run()
     assert (run.id, run.output, run.resumes) == (name, "day1", True)
     assert run.step("read").state == "resumed"
-    assert "before the run was stopped" in run.step("read").why
+    assert "before the run was gone on with" in run.step("read").why
     assert f"goes on with run {name}, which was stopped 1 min ago and left 1 result of steps without" in caplog.text
 
 
@@ -114,6 +114,15 @@ def test_a_run_by_its_id_is_gone_on_with_and_its_age_is_said(flow: Any, caplog: 
     name = killed(3 * DAY_S)
     assert flow().run(resume=name).output == "day1"
     assert f"goes on with run {name}, which was stopped 3 d ago" in caplog.text
+
+
+def test_of_a_run_that_is_over_it_is_said_how_it_ended(flow: Any, caplog: pytest.LogCaptureFixture) -> None:
+    name = flow().run(resume="last", check=False).id
+    assert f"goes on with run {name}, which failed " in caplog.text
+    assert flow().run(resume=name).state == "done"
+    assert f"goes on with run {name}, which ended " in caplog.text
+    with pytest.raises(WorkflowError, match=f"run {name} ended .* ago, and may be gone on with for 0 s"):
+        flow().run(resume=name, resume_within=0)
 
 
 def test_a_run_by_its_id_is_refused_where_it_is_older_than_it_may_be(flow: Any) -> None:

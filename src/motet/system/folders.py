@@ -9,10 +9,11 @@ from contextlib import suppress
 __all__ = ["files_below"]
 
 
-def files_below(folder: str) -> dict[str, str]:
+def files_below(folder: str, *, circles: bool = False) -> dict[str, str]:
     """The paths of all files in a folder and below, by their names in it with `/`, in order; what links lead to is in it, too.
 
-    A folder that is empty, or may not be read, has a name that ends with `/`. Raises OSError where links lead round in a circle.
+    A folder that is empty, or may not be read, has a name that ends with `/`. Raises OSError where links lead round in a circle,
+    unless there may be `circles`: then they are left out.
     """
     found: dict[str, str] = {}
     left: list[tuple[str, str, frozenset[tuple[int, int]]]] = [(folder, "", frozenset())]
@@ -20,6 +21,8 @@ def files_below(folder: str) -> dict[str, str]:
         at, name, above = left.pop()
         about = os.stat(at)
         own = (about.st_dev, about.st_ino)
+        if own in above and circles:
+            continue
         if own in above:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), at)
         inside: list[os.DirEntry[str]] = []

@@ -12,7 +12,7 @@ import orjson
 
 from motet.errors import GraphError, InputError, UnknownNameError
 from motet.system.places import current_folder
-from motet.tracebacks import summary, users_place
+from motet.tracebacks import ends_program, summary, users_place
 from motet.workflow.definition import Workflow
 from motet.workflow.load import run_file
 from motet.workflow.project import is_project, module_file
@@ -83,10 +83,12 @@ def _load(path: Path) -> Any:
         raise GraphError(f"is called as {named} is, whose place it would take", where=str(path), hint="rename the file")
     try:
         return run_file(str(path), path.stem)
-    except Exception as error:
+    except BaseException as error:
         sys.modules.pop(path.stem, None)
         if known is not None:
             sys.modules[path.stem] = known
+        if ends_program(error):
+            raise
         where = users_place(error) or str(path)
         raise GraphError(f"cannot be imported: {summary(error)}", where=where) from error
 

@@ -45,6 +45,8 @@ ID_DIGITS = 20
 _POLL_S = 0.2
 _ROOM_BYTES = 1 << 16
 _ROOM_WAIT_S, _ROOM_POLL_S = 3600.0, 5.0
+_FIRST_WAIT_S = 2 * _ROOM_WAIT_S
+"""How long one of several processes that has done its part waits for the result, for which the first may have to wait for room."""
 _logger = logging.getLogger("motet.workflow")
 _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
@@ -289,15 +291,21 @@ def _play(plan: Plan, node: PlannedStep, arguments: dict[str, Any], cache: Path)
 
 def _help(node: PlannedStep, arguments: dict[str, Any], results: _Results) -> str:
     """Run the step beside process 0, until that one has left the result."""
-    over = threading.Thread(target=_end_with_first, args=(node.id, results), daemon=True)
-    over.start()
-    node.step.call(arguments)
-    over.join()
-    raise AssertionError("the process has ended with process 0")
+    over = threading.Event()
+    watch = threading.Thread(target=_end_with_first, args=(node.id, results, over), daemon=True)
+    watch.start()
+    try:
+        node.step.call(arguments)
+        watch.join(_FIRST_WAIT_S)
+    finally:
+        over.set()
+    told = f"this process has done its part of step {node.id}, and process 0 has left no result for {_FIRST_WAIT_S:g} s"
+    raise WorkflowError(told, where=str(results.root), hint="see what process 0 says, and run the step again")
 
 
-def _end_with_first(step: str, results: _Results) -> None:
+def _end_with_first(step: str, results: _Results, over: threading.Event) -> None:
     """End this process when process 0 has left the result: it may have found it in the cache, and wait for nobody."""
     while results.found(step) is None:
-        time.sleep(_POLL_S)
+        if over.wait(_POLL_S):
+            return
     os._exit(0)

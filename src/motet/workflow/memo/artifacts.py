@@ -271,8 +271,9 @@ class Artifacts:
         """Have a file or folder at a path, and see it there."""
         if os.path.exists(path) and (seen := see(path)).digest == content:
             return seen
+        runs = tree.get("runs", ())
         if "$file" in tree:
-            self._put_back(kept.leaves[tree["$leaf"]], path)
+            self._put_back(kept.leaves[tree["$leaf"]], path, "" in runs)
         else:
             os.makedirs(path, exist_ok=True)
             for name, number in tree["files"].items():
@@ -280,16 +281,19 @@ class Artifacts:
                 if number is None:
                     os.makedirs(inside, exist_ok=True)
                 else:
-                    self._put_back(kept.leaves[number], inside)
+                    self._put_back(kept.leaves[number], inside, name in runs)
         return see(path)
 
-    def _put_back(self, ref: LeafRef, path: str) -> None:
+    def _put_back(self, ref: LeafRef, path: str, runs: bool) -> None:
         if os.path.isfile(path) and os.path.getsize(path) == ref.size and digest_file(Path(path)) == ref.digest:
             return
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:
             with beside(path) as part:
                 shutil.copyfile(self.path(ref.digest), part)
+                if runs:
+                    mode = os.stat(part).st_mode
+                    os.chmod(part, mode | (mode & 0o444) >> 2)  # whoever may read it
         except OSError as error:
             raise WorkflowError(f"a kept file cannot be put back: {error}", where=path, hint="run again") from error
 

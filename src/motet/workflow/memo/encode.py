@@ -6,7 +6,9 @@ Plain values stand for themselves. What JSON cannot say is a dict with one key t
     {"$ordered": a dict, "about": its attributes}
     {"$float": "nan"}  {"$bytes": base64}  {"$path": text}  {"$numpy": [dtype, base64]}
     {"$enum": class, "name": ...}  {"$data": class, "fields": {...}}  {"$named": class, "fields": [...]}
-    {"$leaf": number}  {"$file": path, "leaf": number, "as": ...}  {"$folder": path, "files": {...}, "as": ...}
+    {"$leaf": number}  {"$file": path, "$leaf": number, "as": ...}  {"$folder": path, "files": {...}, "as": ...}
+
+and `"runs": [...]` in the last two, where files may be executed: their names in the folder, of a lone file an empty one.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import importlib
 import io
 import math
 import os
+import stat
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -139,10 +142,10 @@ class Encoder:
             return {"$path": self.named(text)}
         self.paths.append(text)
         if not os.path.isdir(text):
-            return {"$file": self.named(text), **self._file(text), "as": kind}
-        inside = files_below(text).items()
-        files = {name: None if name.endswith("/") else self._file(path)["$leaf"] for name, path in inside}
-        return {"$folder": self.named(text), "files": files, "as": kind}
+            return {"$file": self.named(text), **self._file(text), "as": kind, **_runs({"": text})}
+        inside = files_below(text)
+        files = {name: None if name.endswith("/") else self._file(path)["$leaf"] for name, path in inside.items()}
+        return {"$folder": self.named(text), "files": files, "as": kind, **_runs(inside)}
 
     def _file(self, path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
@@ -159,6 +162,11 @@ class Encoder:
         name = f"{kind.__module__}:{kind.__qualname__}"
         self.classes.add(name)
         return name
+
+
+def _runs(files: dict[str, str]) -> dict[str, list[str]]:
+    found = [name for name, path in files.items() if name[-1:] != "/" and os.stat(path).st_mode & stat.S_IXUSR]
+    return {"runs": found} if found else {}
 
 
 def part_of(tree: Any, keys: Sequence[str | int]) -> tuple[Any, Sequence[str | int]]:

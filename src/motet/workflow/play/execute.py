@@ -124,7 +124,7 @@ class StepExecutor:
         self.session.lay_files(state, found.kept)
         age_s = max(time.time() - found.created, 0.0)
         state.outcome, state.made_s = "resumed", found.seconds
-        state.why = f"finished {told_s(age_s)} ago, before the run was stopped"
+        state.why = f"finished {told_s(age_s)} ago, before the run was gone on with"
         _note(state, value)
         return value
 

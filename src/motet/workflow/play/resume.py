@@ -34,7 +34,7 @@ def earlier_run(
 
     Raises:
         InputError: when the run that is named is of another workflow.
-        WorkflowError: when the run that is named was stopped longer ago.
+        WorkflowError: when the run that is named was over longer ago.
     """
     now = time.time()
     if isinstance(resume, str):
@@ -43,7 +43,7 @@ def earlier_run(
             raise InputError(f"run {found.id} is of workflow {found.workflow}", where=workflow, hint="name another run")
         if within_s is not None and not _is_within(found, now, within_s):
             raise WorkflowError(
-                f"run {found.id} was stopped {_age(found, now)}, and may be gone on with for {told_s(within_s)}",
+                f"run {found.id} {_ended(found)} {_age(found, now)}, and may be gone on with for {told_s(within_s)}",
                 where=workflow,
                 hint="begin anew, or name a longer time (resume_within)",
             )
@@ -67,8 +67,13 @@ def say_resumed(run: RunRow, results: list[Noted]) -> None:
     count = f"{len(results)} result{'s' if results[1:] else ''}"
     told = f" and left {count} of steps without cache, the oldest {told_s(oldest)} old" if results else ""
     _logger.warning(
-        "goes on with run %s, which was stopped %s%s; --fresh (resume=False) begins anew", run.id, _age(run, now), told
+        "goes on with run %s, which %s %s%s; --fresh (resume=False) begins anew",
+        *(run.id, _ended(run), _age(run, now), told),
     )
+
+
+def _ended(run: RunRow) -> str:
+    return {"done": "ended", "failed": "failed"}.get(run.state, "was stopped")
 
 
 def _is_within(run: RunRow, now: float, within_s: float) -> bool:
