@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import gzip
 import multiprocessing
+import os
 import pickle
 import shutil
 import struct
@@ -168,6 +169,31 @@ def test_a_disk_cache_keeps_only_so_many_entries(tmp_path: Path) -> None:
     for key in "abc":
         assert len(seen(numbers(8).cache(tmp_path, key=key, max_entries=2))) == 2
     assert len(list(tmp_path.glob("*/about.json"))) == 2
+
+
+def test_entries_that_another_process_drops_meanwhile_are_no_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in "ab":
+        seen(numbers(8).cache(tmp_path, key=key, max_entries=2))
+    rename, glob = os.rename, Path.glob
+
+    def renamed(old: Any, new: Any) -> None:
+        """Another one has just filled an entry, and drops all others, that one too."""
+        rename(old, new)
+        shutil.rmtree(new)
+
+    def found(path: Path, pattern: str) -> Any:
+        """And a third one drops what this one has just found."""
+        entries = list(glob(path, pattern))
+        shutil.rmtree(entries[0].parent)
+        return entries
+
+    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(Path, "glob", found)
+    assert flat(seen(numbers(8).cache(tmp_path, key="c", max_entries=1))) == list(range(8))
+    monkeypatch.undo()
+    assert list(tmp_path.glob("*/about.json")) == []
 
 
 def test_a_damaged_entry_is_filled_again(tmp_path: Path) -> None:

@@ -351,6 +351,8 @@ def test_what_cannot_be_trained_is_refused(rows: Any, tmp_path: Path) -> None:
     two = mt.train.Worker(0, 2)
     with pytest.raises(InputError, match="batch_rows: 33 rows cannot be shared out among 2 workers"):
         next(two.steps(rows, batch_rows=33, num_epochs=1, state={}))
+    with pytest.raises(InputError, match=r"dataset: a dict is no dataset\n  hint: make one: mt.data.arrays"):
+        next(two.steps({"x": np.zeros(8)}, batch_rows=2, num_epochs=1, state={}))  # type: ignore[arg-type]
     with pytest.raises(InputError, match="has 512 rows, fewer than one batch of 1024"):
         next(two.steps(rows, batch_rows=1024, num_epochs=1, state={}))
     with pytest.raises(InputError, match="does not say how many rows it has"):

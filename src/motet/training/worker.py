@@ -114,8 +114,8 @@ class Worker:
             checkpoint_every_s: seconds between checkpoints; 0 writes one after each step. There is one at the end.
 
         Raises:
-            InputError: when `batch_rows` cannot be shared out, the dataset cannot fill one batch, or an entry of the state
-                cannot be kept in a checkpoint.
+            InputError: when `batch_rows` cannot be shared out, the dataset is none or cannot fill one batch, or an entry of the
+                state cannot be kept in a checkpoint.
             TrainingError: when there are checkpoints, and none can be read.
         """
         import torch
@@ -126,6 +126,9 @@ class Worker:
                 where="batch_rows",
                 hint=f"give a multiple of {self.num_workers}",
             )
+        if not hasattr(dataset, "shard"):
+            hint = "make one: mt.data.arrays(**columns) of arrays by name, mt.data.stored(...) of files"
+            raise InputError(f"a {type(dataset).__name__} is no dataset", where="dataset", hint=hint)
         mine = dataset.shard(self.rank, self.num_workers)
         rows = batch_rows // self.num_workers
         per_epoch = self._num_batches(mine, rows)

@@ -18,7 +18,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, TypeAlias
 
@@ -108,27 +108,31 @@ class DiskCache:
         with _locked(self.folder / f".{key}.lock"):
             found = _opened(entry)
             if found is None:
-                self._fill(entry, blocks)
+                found = self._filled(entry, blocks)
                 self._drop_oldest(entry)
-                found = _opened(entry)
-        assert found is not None, f"{entry} was just written"
         return found
 
-    def _fill(self, entry: Path, blocks: Blocks) -> None:
+    def _filled(self, entry: Path, blocks: Blocks) -> RandomReader:
         free = shutil.disk_usage(self.folder).free
         limit = self.max_bytes if self.max_bytes is not None else free - free // 10
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=self.folder))
         try:
             _write(building, _bounded(blocks(), limit, str(self.folder)), str(self.folder))
+            found = _opened(building)  # in its place another process may drop it at once
+            assert found is not None, f"{building} was just written"
             shutil.rmtree(entry, ignore_errors=True)  # a damaged one
             os.rename(building, entry)
+            return found
         finally:
             shutil.rmtree(building, ignore_errors=True)
 
     def _drop_oldest(self, newest: Path) -> None:
-        entries = [about.parent for about in self.folder.glob(f"*/{_ABOUT}") if about.parent != newest]
-        entries.sort(key=lambda entry: (entry / _ABOUT).stat().st_mtime, reverse=True)
-        for entry in entries[self.max_entries - 1 :]:
+        used: dict[Path, float] = {}
+        for about in self.folder.glob(f"*/{_ABOUT}"):
+            with suppress(FileNotFoundError):  # another process has just dropped it
+                used[about.parent] = about.stat().st_mtime
+        used.pop(newest, None)
+        for entry in sorted(used, key=used.__getitem__, reverse=True)[self.max_entries - 1 :]:
             shutil.rmtree(entry, ignore_errors=True)
             (self.folder / f".{entry.name}.lock").unlink(missing_ok=True)
 
@@ -176,7 +180,7 @@ def _opened(entry: Path) -> RandomReader | None:
         os.utime(entry / _ABOUT)
     except (OSError, ValueError, KeyError):
         return None
-    return ArraysReader(columns, f"the cache {entry}")
+    return ArraysReader(columns, f"the cache {entry.parent}")
 
 
 def _mapped(entry: Path, num_rows: int, about: dict[str, Any]) -> Any:
