@@ -18,6 +18,8 @@ from motet.errors import MotetError, told_file
 __all__ = ["describe", "ends_program", "keeping", "kept", "said", "summary", "users_place", "written"]
 
 MESSAGE_LENGTH = 1000
+_READ_ONLY = ("array is read-only", "destination is read-only", "cannot modify read-only memory")
+"""How what numpy, pandas and Python say ends where memory is written to that is not to be."""
 _OWN = str(Path(__file__).parent) + os.sep
 _INSTALLED = tuple({sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib", "purelib", "platlib")})
 
@@ -91,6 +93,8 @@ def describe(error: BaseException) -> str:
     """What an error says, in one line, and where in the user's code it was raised."""
     text = written(error.what) if isinstance(error, MotetError) else said(error)
     text = " ".join(text.split())[:MESSAGE_LENGTH]
+    if text.endswith(_READ_ONLY):
+        text += "; what is given is shared, so change a copy of it: x = x.copy()"
     place = users_place(error)
     return f"{text} ({place})" if place else text
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
@@ -73,6 +74,21 @@ def test_a_model_that_writes_gets_columns_of_its_own(name, own, placement, tmp_p
         for output, wanted in {"a": own(X[:5]), "b": own(X[:5]), "x": X[:5]}.items():
             np.testing.assert_array_equal(answer[output], wanted)
         np.testing.assert_array_equal(given, X[:5])
+
+
+@pytest.mark.parametrize("write", [
+    lambda x: x.__iadd__(1), lambda x: x.__setitem__(0, 1), lambda x: x.sort(), lambda x: x.fill(0), lambda x: np.put(x, 0, 1),
+    lambda x: np.clip(x, 0, 1, out=x), lambda x: np.random.default_rng(0).shuffle(x), lambda x: x.flat.__setitem__(0, 1),
+    lambda x: memoryview(x).cast("B").__setitem__(0, 1), lambda x: pd.Series(x[:, 0], copy=False).values.fill(0),
+])  # fmt: skip
+def test_a_function_that_writes_is_told_to_copy(write):
+    graph = mt.Graph("g", {"y": mt.map(write, mt.input("x", "float64[3]"), outputs="float64[3]")})
+    given = X[:2].copy()
+    with pytest.raises(
+        RowErrors, match=r"read-only.*; what is given is shared, so change a copy of it: x = x.copy\(\) \("
+    ):
+        graph({"x": given})
+    np.testing.assert_array_equal(given, X[:2])
 
 
 def test_what_only_speaks_of_reading_fails_its_rows():
