@@ -17,6 +17,8 @@ _REFUSED = {
     "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it has shown no certificate",
     "CERTIFICATE_VERIFY_FAILED": "its certificate does not hold",
 }
+_MOST_UNREAD = 16
+"""How often data of a client is left unread that is not let in."""
 
 
 def server_context(certificate: str, key: str, client_ca: str | None = None) -> ssl.SSLContext:
@@ -42,16 +44,29 @@ def server_context(certificate: str, key: str, client_ca: str | None = None) -> 
 
 
 class _Asking(ssl.SSLObject):
-    """A connection whose client must have a certificate: the log says why one is not let in, which loops do not."""
+    """A connection whose client must have a certificate: why one is not let in is said in the log, and to the client.
+
+    Loops say neither: where a handshake fails they close the connection before they send the alert that OpenSSL has made. So
+    they are told to wait for more. What the client still sends is left unread, a few times, until it closes the connection.
+    """
+
+    _error: ssl.SSLError | None = None
+    _unread = 0
 
     def do_handshake(self) -> None:
-        try:
-            super().do_handshake()
-        except ssl.SSLError as error:
-            if why := _REFUSED.get(error.reason or ""):
-                why = getattr(error, "verify_message", why)
+        if self._error is None:
+            try:
+                return super().do_handshake()
+            except ssl.SSLError as error:
+                if error.reason not in _REFUSED:
+                    raise
+                why = getattr(error, "verify_message", _REFUSED[error.reason])
                 INCIDENTS.say(_LOG, "certificate_refused", "a client is not let in: %s", why)
-            raise
+                self._error = error.with_traceback(None)
+        self._unread += 1
+        if self._unread > _MOST_UNREAD:
+            raise self._error
+        raise ssl.SSLWantReadError
 
 
 def client_context(ca: str = "", certificate: str = "", key: str = "", *, where: str = "") -> ssl.SSLContext:
