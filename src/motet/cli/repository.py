@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
-from motet.cli.talk import key_option, repository, server_argument
+from motet.cli.talk import Access, access_options, repository, server_argument
 
 __all__ = ["load", "scale", "unload"]
 
@@ -29,8 +29,8 @@ def _command(
 )
 @server_argument
 @click.argument("name")
-@key_option
-def load(server: str, name: str, key: str | None) -> None:
+@access_options
+def load(server: str, name: str, access: Access) -> None:
     """Have SERVER load the graph NAME, anew from its file where it is loaded.
 
     Models whose files changed are loaded beside those that answer. Requests go to the new ones when all are ready; the
@@ -39,22 +39,22 @@ def load(server: str, name: str, key: str | None) -> None:
 
     SERVER is named as for motet status: one that you run here by its port.
     """
-    repository(server, name, "load", key)
+    repository(server, name, "load", access)
     click.echo(f"{name} is ready")
 
 
 @_command("Have a running server take a graph off line.", "it is off line, and its memory is given back")
 @server_argument
 @click.argument("name")
-@key_option
-def unload(server: str, name: str, key: str | None) -> None:
+@access_options
+def unload(server: str, name: str, access: Access) -> None:
     """Have SERVER take the graph NAME off line, once the requests that it accepted are answered.
 
     Models that other graphs have too stay.
 
     SERVER is named as for motet status: one that you run here by its port.
     """
-    repository(server, name, "unload", key)
+    repository(server, name, "unload", access)
     click.echo(f"{name} is off line")
 
 
@@ -66,8 +66,8 @@ def unload(server: str, name: str, key: str | None) -> None:
 @server_argument
 @click.argument("model")
 @click.argument("replicas", type=click.IntRange(0, 256))
-@key_option
-def scale(server: str, model: str, replicas: int, key: str | None) -> None:
+@access_options
+def scale(server: str, model: str, replicas: int, access: Access) -> None:
     """Have SERVER keep REPLICAS copies of MODEL, in each of its processes.
 
     MODEL is a model's name, or GRAPH.MODEL. New replicas answer when they are ready; those that go finish their calls
@@ -75,5 +75,5 @@ def scale(server: str, model: str, replicas: int, key: str | None) -> None:
 
     SERVER is named as for motet status: one that you run here by its port.
     """
-    repository(server, model, "scale", key, {"replicas": replicas})
+    repository(server, model, "scale", access, {"replicas": replicas})
     click.echo(f"{model} is to have {replicas} replica{'' if replicas == 1 else 's'}")

@@ -7,6 +7,7 @@ import ipaddress
 import json
 import re
 import socket
+import ssl
 import urllib.request
 from dataclasses import dataclass
 from functools import partial
@@ -16,11 +17,51 @@ from urllib.parse import urlsplit
 
 from motet.system.addresses import lacks_brackets
 
-__all__ = ["Address", "address_of"]
+__all__ = ["Access", "Address", "address_of"]
 
 NAMES_S = 5.0
 """What a server may take to say what it serves."""
 MAX_BYTES = 2**24
+
+
+@dataclass(frozen=True)
+class Access:
+    """Who asks, and whom it believes.
+
+    Attributes:
+        key: sent as `Authorization: Bearer KEY`; None for none.
+        ca: a file of certificates to believe; None for the system's.
+        certificate: the file of a certificate to show; None for none.
+        certificate_key: the file of its private key; None where that is in the file of the certificate.
+    """
+
+    key: str | None = None
+    ca: str | None = None
+    certificate: str | None = None
+    certificate_key: str | None = None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether anything is said of it."""
+        return self != Access()
+
+    def context(self, address: Address) -> ssl.SSLContext | None:
+        """What TLS is spoken with to a server; None where none is spoken.
+
+        Raises:
+            InputError: when a file is no certificate, or there are files and no TLS is spoken.
+        """
+        from motet.errors import InputError
+        from motet.system.tls import client_context
+
+        if address.base.startswith("https://"):
+            if self.certificate_key and not self.certificate:
+                raise InputError("there is the key of a certificate and no certificate", where="--certificate-key")
+            return client_context(self.ca or "", self.certificate or "", self.certificate_key or "")
+        if self.ca or self.certificate or self.certificate_key:
+            what = f"there are certificates, and {address.name} is asked without TLS"
+            raise InputError(what, hint="write https://HOST:PORT")
+        return None
 
 
 @dataclass(frozen=True)
@@ -37,21 +78,21 @@ class Address:
     base: str
     socket: Path | None = None
 
-    def opener(self) -> urllib.request.OpenerDirector:
+    def opener(self, context: ssl.SSLContext | None = None) -> urllib.request.OpenerDirector:
         """What opens its URLs."""
         direct = urllib.request.ProxyHandler({})
         if self.socket is None:
-            return urllib.request.build_opener(direct)
+            return urllib.request.build_opener(direct, urllib.request.HTTPSHandler(context=context))
         return urllib.request.build_opener(direct, _SocketHandler(self.socket))
 
 
-def address_of(server: str, key: str | None = None) -> Address:
+def address_of(server: str, access: Access) -> Address:
     """Where a server is that a user names.
 
     Args:
         server: the URL, the port or the path of the socket, or the name of a graph that it serves; empty for the only one that
             this user runs.
-        key: that is to be sent; with one, a URL is asked over the network also where it is this machine's.
+        access: who asks; where that is said, a URL is asked over the network also where it is this machine's.
 
     Raises:
         InputError: when it is no URL, or several servers of this user are meant.
@@ -72,7 +113,7 @@ def address_of(server: str, key: str | None = None) -> Address:
         )
     if hint := lacks_brackets(base.partition("://")[2].partition("/")[0]):
         raise InputError(f"{server!r} is no URL of a server", hint=hint)
-    if key is None and (port := _port_here(base)) is not None and len(found := _sockets(port)) == 1:
+    if not access.is_given and (port := _port_here(base)) is not None and len(found := _sockets(port)) == 1:
         return _over(found[0])
     return Address(base, base)
 

@@ -8,7 +8,7 @@ import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
 from motet.cli.shown import print_json
-from motet.cli.talk import ask, key_option
+from motet.cli.talk import Access, access_options, ask
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -32,9 +32,9 @@ _GOOD = {"READY": "green", "STARTING": "yellow", "LOADING": "yellow", "SUSPECT":
 )
 @click.argument("server", metavar="[SERVER]", default="")
 @click.option("--json", "as_json", is_flag=True, help="Print /status.json, for programs.")
-@key_option
+@access_options
 @click.pass_context
-def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) -> None:
+def command(ctx: click.Context, /, server: str, as_json: bool, access: Access) -> None:
     """Say what SERVER serves, how fast it answers, and what the replicas of its models are doing.
 
     SERVER is a URL, or, for one that you run on this machine, its port, the name of a graph that it serves, or the path of
@@ -42,7 +42,7 @@ def command(ctx: click.Context, /, server: str, as_json: bool, key: str | None) 
     """
     from motet.errors import InputError
 
-    found = ask(server, "/status.json", key)
+    found = ask(server, "/status.json", access)
     if not isinstance(found, dict) or "states" not in found:
         raise InputError("what answers there is no server of Motet: it has no states of graphs", where=server)
     if as_json:

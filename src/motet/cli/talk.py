@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import http.client
 import json
+import ssl
 import urllib.error
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from motet.cli.servers import address_of
+from motet.cli.servers import Access, address_of
 
-__all__ = ["ask", "key_option", "repository", "server_argument"]
+__all__ = ["Access", "access_options", "ask", "repository", "server_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT_S = 10.0
@@ -21,47 +24,71 @@ ACT_TIMEOUT_S = 600.0
 MAX_BYTES = 2**26
 
 server_argument = click.argument("server", metavar="SERVER")
-key_option = click.option(
-    "--key", metavar="KEY", envvar="MOTET_API_KEY", show_envvar=True, help="The API key, where the server asks for one."
-)
+_OPTIONS = [
+    click.option(
+        "--key",
+        metavar="KEY",
+        envvar="MOTET_API_KEY",
+        show_envvar=True,
+        help="The API key, where the server asks for one.",
+    ),
+    click.option("--ca", metavar="FILE", help="The certificates to believe over https.  [default: the system's]"),
+    click.option("--certificate", metavar="FILE", help="The certificate to show, where the server asks for one."),
+    click.option("--certificate-key", metavar="FILE", help="Its private key.  [default: in the same file]"),
+]
+
+
+def access_options(command: F) -> F:
+    """Options that say who asks, which the command takes as its `access`."""
+
+    @functools.wraps(command)
+    def called(*args: Any, **options: Any) -> Any:
+        access = Access(**{each.name: options.pop(each.name) for each in dataclasses.fields(Access)})
+        return command(*args, access=access, **options)
+
+    for option in reversed(_OPTIONS):
+        called = option(called)
+    return called  # type: ignore[return-value]
 
 
 def ask(
-    server: str, path: str, key: str | None, *, body: Mapping[str, Any] | None = None, timeout_s: float = 0.0
+    server: str, path: str, access: Access, *, body: Mapping[str, Any] | None = None, timeout_s: float = 0.0
 ) -> Any:
     """What a server answers, as JSON.
 
     Args:
         server: which one, as users name it.
         path: what is asked for.
-        key: sent as `Authorization: Bearer KEY`.
+        access: who asks.
         body: sent by POST; None asks by GET.
         timeout_s: for the answer; 0 is ten seconds.
 
     Raises:
-        InputError: when the URL is none, or the server refuses what is asked.
+        InputError: when the URL is none, certificates cannot be read, or the server refuses what is asked.
         RequestError: when it cannot be reached, or does not answer.
     """
     from urllib.request import Request
 
     from motet.errors import InputError, RequestError
 
-    address = address_of(server, key)
-    headers = {"accept": "application/json"} | ({} if key is None else {"authorization": f"Bearer {key}"})
+    address = address_of(server, access)
+    context = access.context(address)
+    headers = {"accept": "application/json"} | ({} if access.key is None else {"authorization": f"Bearer {access.key}"})
     data = None if body is None else json.dumps(body).encode()
     try:
         request = Request(address.base + path, data, {**headers, "content-type": "application/json"})
-        with address.opener().open(request, timeout=timeout_s or TIMEOUT_S) as answer:
+        with address.opener(context).open(request, timeout=timeout_s or TIMEOUT_S) as answer:
             return json.loads(answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
         said = _said(error) or str(error.reason)
         kind = InputError if 400 <= error.code < 500 else RequestError
         raise kind(f"the server answered {error.code}: {said}", where=address.name) from None
     except (OSError, http.client.IncompleteRead) as error:
-        reason = getattr(error, "reason", error)
-        raise RequestError(
-            f"the server cannot be reached: {reason}", where=address.name, hint="check the address, and that it runs"
-        ) from None
+        reason = error if isinstance(error, ssl.SSLError) else getattr(error, "reason", error)
+        hint = "check the address, and that it runs"
+        if isinstance(reason, ssl.SSLError):
+            hint = "check the certificates: --ca for the server's, --certificate for yours, where it asks for one"
+        raise RequestError(f"the server cannot be reached: {reason}", where=address.name, hint=hint) from None
     except (ValueError, http.client.HTTPException) as error:  # of a port of gRPC, which speaks HTTP/2
         told = str(error) if isinstance(error, ValueError) else f"it does not speak HTTP/1.1 ({type(error).__name__})"
         raise InputError(f"what answers there is no server of Motet: {told}", where=address.name) from None
@@ -77,7 +104,7 @@ def _said(answer: urllib.error.HTTPError) -> str:
     return str(found.get("error", "")) if isinstance(found, dict) else ""
 
 
-def repository(server: str, name: str, act: str, key: str | None, parameters: Mapping[str, Any] | None = None) -> None:
+def repository(server: str, name: str, act: str, access: Access, parameters: Mapping[str, Any] | None = None) -> None:
     """Load, unload or scale what a server serves under a name; returns when it says that it is done.
 
     Raises:
@@ -88,4 +115,4 @@ def repository(server: str, name: str, act: str, key: str | None, parameters: Ma
 
     body = {} if parameters is None else {"parameters": parameters}
     path = f"/v2/repository/models/{quote(name, safe='')}/{act}"
-    ask(server, path, key, body=body, timeout_s=ACT_TIMEOUT_S)
+    ask(server, path, access, body=body, timeout_s=ACT_TIMEOUT_S)

@@ -14,10 +14,12 @@ import grpc
 import httpx
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from cryptography import x509
 
 import motet
 from helpers.authority import DAY, NOW, Authority, Pair
+from motet.cli import cli
 from motet.client import AsyncClient, Client
 from motet.errors import InputError, ModelLoadError, ModelUnavailableError, RequestError
 from motet.oip.messages import ModelInferRequest, ModelInferResponse
@@ -162,8 +164,9 @@ def test_whoever_has_none_that_holds_is_refused(server, folder, authority, who, 
     }
     pair = pairs[who]() if who in pairs else None
     server.process.log.clear()
-    with server.client(pair, version) as client, pytest.raises(httpx.TransportError):
-        client.get("/v2/health/live")
+    method, path = ("POST", "/predict/plus") if who == "nobody" else ("GET", "/v2/health/live")
+    with server.client(pair, version) as client, pytest.raises(httpx.TransportError, match="(?i)alert"):
+        client.request(method, path, content=bytes(100_000))
     server.process.until(lambda: any("a client is not let in: " in line for line in server.process.log))
     if version == ssl.TLSVersion.TLSv1_3:
         with pytest.raises(grpc.RpcError) as refused:
@@ -348,6 +351,49 @@ class TestClients:
     def test_what_cannot_be_shown_is_said_when_one_is_made(self, server, options, changed, said, kind):
         with pytest.raises(InputError, match=said):
             kind(server.url, **{**options, **changed})
+
+
+class TestCommands:
+    def run(self, server, *arguments, certificate=None, key=None, ca=None):
+        files = {"--ca": ca or server.ca, "--certificate": certificate, "--certificate-key": key}
+        said = [each for name, file in files.items() if file is not None for each in (name, file)]
+        return CliRunner().invoke(cli, [*arguments, *said])
+
+    def test_they_show_a_certificate(self, server, alice, tmp_path):
+        both = tmp_path / "both.pem"
+        both.write_text(Path(alice.certificate).read_text() + Path(alice.key).read_text())
+        for given in ({"certificate": alice.certificate, "key": alice.key}, {"certificate": str(both)}):
+            found = self.run(server, "status", server.url, "--json", **given)
+            assert (found.exit_code, json.loads(found.stdout)["ready"]) == (0, True), found.output
+            for act in (
+                ["load", server.url, "plus"],
+                ["unload", server.url, "plus"],
+                ["scale", server.url, "plus", "2"],
+            ):
+                refused = self.run(server, *act, **given)
+                assert (refused.exit_code, "the server answered 403" in refused.stderr) == (2, True), refused.output
+
+    @pytest.mark.parametrize(
+        ("given", "code", "said"),
+        [
+            ({}, 1, "check the certificates: --ca for the server's, --certificate for yours"),
+            ({"ca": "alice.pem"}, 1, "check the certificates: --ca for the server's, --certificate for yours"),
+            ({"certificate": "none.pem"}, 2, "cannot read none.pem: No such file"),
+            ({"certificate": "alice.pem"}, 2, "are no certificate and key"),
+            ({"key": "alice.key"}, 2, "there is the key of a certificate and no certificate"),
+        ],
+    )
+    def test_what_is_wrong_with_a_certificate_is_said(self, server, folder, alice, given, code, said, monkeypatch):
+        monkeypatch.chdir(folder)
+        for act in (["status", server.url], ["load", server.url, "plus"]):
+            found = self.run(server, *act, **given)
+            assert (found.exit_code, said in found.stderr) == (code, True), found.output
+            assert "Traceback" not in found.output
+
+    def test_none_are_taken_where_no_tls_is_spoken(self, server):
+        for where in (server.url.replace("https", "http"), "unix:/none"):
+            found = self.run(server, "status", where)
+            assert (found.exit_code, "is asked without TLS" in found.stderr) == (2, True), found.output
 
 
 class TestModels:
