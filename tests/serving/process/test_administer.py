@@ -14,6 +14,7 @@ import time
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
 from motet.system.sockets import own_sockets
@@ -27,7 +28,7 @@ NGINX = """
 daemon off; worker_processes 1; error_log stderr; pid {folder}/nginx.pid;
 events {{}}
 http {{
-  access_log off;
+  access_log off; client_max_body_size 0;
   client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
   uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
   server {{ listen 127.0.0.1:{http}; location / {{ proxy_pass http://127.0.0.1:{port}; }} }}
@@ -173,6 +174,45 @@ def test_nobody_administers_over_grpc(between, method, metadata):
             ready
         )
         assert answer.ready
+
+
+def test_rows_are_answered_over_grpc(between):
+    from motet.oip.messages import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
+
+    grpc = pytest.importorskip("grpc")
+    rows = 16_384  # more than nginx keeps in memory
+
+    def request(count=1, typed=(), raw=(), name=""):
+        made = ModelInferRequest(model_name="guarded", id=name, raw_input_contents=raw)
+        tensor = made.inputs.add(name="x", datatype="FP32", shape=[count])
+        if typed:
+            tensor.contents.fp32_contents.extend(typed)
+        return made
+
+    with grpc.insecure_channel(f"127.0.0.1:{between[1]}") as channel:
+        path = "/inference.GRPCInferenceService/Model{}Infer"
+        infer = channel.unary_unary(path.format(""), ModelInferRequest.SerializeToString, ModelInferResponse.FromString)
+        stream = channel.stream_stream(
+            path.format("Stream"), ModelInferRequest.SerializeToString, ModelStreamInferResponse.FromString
+        )
+        given = np.arange(rows, dtype="<f4").tobytes()
+        answer = infer(request(rows, raw=[given]), timeout=60)
+        assert answer.raw_output_contents[0] == given
+        assert infer(request(2, typed=[1, 2]), timeout=60).outputs[0].contents.fp32_contents == [1, 2]
+        for wrong, said in (
+            (request(typed=[1], raw=[bytes(4)]), "input 'x': has contents, and raw_input_contents is given too"),
+            (request(raw=[bytes(4), b""]), "raw_input_contents has 2 tensors where inputs has 1"),
+            (request(raw=[bytes(3)]), "input 'x': FP32 of shape [1] takes 4 bytes; got 3"),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                infer(wrong, timeout=60)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+            assert said in refused.value.details()
+        sent = [request(typed=[each], name=str(each)) for each in range(5)]
+        answers = [each.infer_response for each in stream(iter(sent), timeout=60)]
+        assert {each.id: list(each.outputs[0].contents.fp32_contents) for each in answers} == {
+            str(each): [each] for each in range(5)
+        }
 
 
 def test_the_user_that_runs_it_administers_over_its_socket(server):
