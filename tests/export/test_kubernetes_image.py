@@ -367,6 +367,7 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "late.jwks": json.dumps({"keys": [jwk] * (1 << 15) + [{**jwk, "d": "BBBB"}]}),
         "late.json": json.dumps({"rows": ["AAAA"] * (3 << 17), "to": "postgres://me:hunter2@db/x"}),
         "late.yaml": "- abc\n" * (3 << 16) + "- {user: me, db_password: 'hunter2'}\n",
+        "late_graph.yaml": "motet: 1\nname: late\n#" + "-" * (1 << 20) + "\nmodels: {m: {with: {password: hunter2}}}\n",
         "late.toml": "".join(f"key{n} = 1\n" for n in range(1 << 17)) + '[database]\npassword = "hunter2"\n',
         "late.env": "A=1\n" * (3 << 17) + "export API_KEY=hunter2\n",
         "large.jsonl": keys.read_text() * (1 + (1 << 20) // len(keys.read_text())),
@@ -401,6 +402,9 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "large.yaml": "a: [" + "1, " * (1 << 19) + "]\n",
         "rows.jsonl": '{"hash": 1}\n{"hash": 2}\n',
         "late_rows.json": json.dumps([{"at": "http://me", "by": "a:b@c", "password": "Passwort"}] * (3 << 14)),
+        "late_twin.yaml": "motet: 1\nname: twin\n#"
+        + "-" * (1 << 20)
+        + "\ninputs: {password: string}\noutputs: {y: password}\n",
         "late_text.yaml": "- abc\n" * (3 << 16) + "- password: env:DB\n- password:\n",
     }
     (project / "others").mkdir()

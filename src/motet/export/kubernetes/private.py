@@ -5,8 +5,8 @@ key stores              by their endings; files of API keys, and private JSON We
 passwords               in YAML, JSON, TOML, INI and `*.env`; addresses with one in any, and keys that are called so in all but JSON
 what configuration names as keys and certificates, of any server
 
-Files are looked through from end to end. Configuration is parsed; where it cannot be, is INI or has more than a mebibyte, its text
-tells of passwords.
+Files are looked through from end to end. Configuration is parsed; where it cannot be, is INI or has more than a mebibyte (of graphs
+16), its text tells of passwords.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ _TOML, _INI = (".toml",), (".ini", ".cfg", ".conf", ".properties", ".env")
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BLOCK, _OVERLAP = 1 << 20, 1 << 12
 """How much of a file is looked at at once, and what is looked at again with what comes next. What is larger is not parsed."""
+_GRAPH, _LARGEST_GRAPH = re.compile(rb"^motet:", re.MULTILINE), 1 << 24
 _NAMED = (
     rb"""(?:^|[{,])[ \t]*(?:- +)*(?:export +)?["']?(?:[\w.-]*[-_.])?"""
     + SECRET_NAMES.encode()
@@ -59,8 +60,11 @@ def why_private(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _STORES:
         return "it is a key store"
-    large = path.stat().st_size > _BLOCK
-    found = (_why_keys(data) or (_why_text if large else _why_said)(suffix, data) for data in _blocks(path))
+    block = _BLOCK
+    if suffix in _YAML and (size := path.stat().st_size) <= _LARGEST_GRAPH and _GRAPH.search(next(_blocks(path), b"")):
+        block = max(size, block)  # its inputs may be called as passwords are
+    large = path.stat().st_size > block
+    found = (_why_keys(data) or (_why_text if large else _why_said)(suffix, data) for data in _blocks(path, block))
     return next(filter(None, found), "")
 
 
@@ -77,10 +81,10 @@ def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     return found
 
 
-def _blocks(path: Path) -> Iterator[bytes]:
+def _blocks(path: Path, size: int = _BLOCK) -> Iterator[bytes]:
     with path.open("rb") as file:
         end = b""
-        while data := file.read(_BLOCK):
+        while data := file.read(size):
             yield end + data
             end = data[-_OVERLAP:]
 
