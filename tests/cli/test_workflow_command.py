@@ -131,6 +131,8 @@ def test_wrong_arguments_are_refused(run: Any, arguments: Any, message: str) -> 
         ("if load(1):\n        pass", "`if`, `and`, `or`, `not` and `in` cannot ask for it"),
         ("load(1).size", "AttributeError: the result of step load is not known while the workflow is wired"),
         ("return {}['x']", "workflow broken ({file}:7): KeyError: 'x'"),
+        ("raise SystemExit(5)", "workflow broken ({file}:7): SystemExit: 5"),
+        ("raise type('Own', (BaseException,), {})(5)", "workflow broken ({file}:7): Own: 5"),
         ("return load()", "step load cannot be called so: missing a required argument: 'n'"),
     ],
 )
@@ -139,13 +141,14 @@ def test_what_is_wrong_in_a_workflows_function_is_told_with_its_line(
 ) -> None:
     text = "import motet as mt\n@mt.step\ndef load(n):\n    return n\n@mt.workflow\ndef broken():\n    "
     (tmp_path / "broken_flow.py").write_text(text + body + "\n")
-    result = run("workflow", "run", "broken_flow.py")
-    sys.modules.pop("broken_flow", None)
-    assert result.exit_code == 2, result.output
     file = tmp_path / "broken_flow.py"
-    assert message.format(file=file) in result.stderr
-    assert f"{file}:7" in result.stderr
-    assert "Traceback" not in result.stderr
+    for command in (["run"], ["step", "--run-id", "1"]):
+        result = run("workflow", *command, "broken_flow.py", *(["load"] if command[1:] else []))
+        sys.modules.pop("broken_flow", None)
+        assert result.exit_code == 2, result.output
+        assert message.format(file=file) in result.stderr
+        assert f"{file}:7" in result.stderr
+        assert "Traceback" not in result.stderr
 
 
 def test_a_file_that_cannot_be_imported_is_told_with_the_line(run: Any, tmp_path: Path) -> None:

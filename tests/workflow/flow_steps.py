@@ -102,6 +102,16 @@ def deaths(hows: list[str]) -> Any:
     return [ends_once(how) for how in hows], leaves_once()
 
 
+@mt.step(process=True)
+def leaves_apart(value: Any) -> None:
+    raise BaseException(value) if value else SystemExit(0)
+
+
+@mt.workflow
+def leavings() -> Any:
+    return [leaves_apart(each) for each in (0, "gone")]
+
+
 class Scaled:
     """A model that pickle cannot write: one of its parts is a lambda."""
 

@@ -18,6 +18,7 @@ from motet.errors import StepError, UnknownNameError, WorkflowError
 from motet.workflow.memo.cache import home_folder
 from motet.workflow.record.logs import log_tail
 from motet.workflow.record.runs import RunRecord
+from workflow import flow_steps
 from workflow.flow_steps import fail_apart
 
 
@@ -58,6 +59,13 @@ def test_a_failure_names_function_and_line_and_the_others_finish() -> None:
     assert "2 finished, 1 not run" in str(caught.value)
     with pytest.raises(WorkflowError, match="is not known: a step has no result"):
         _ = run.output
+
+
+def test_what_ends_a_program_fails_a_step_in_a_process_of_its_own_by_name() -> None:
+    run = flow_steps.leavings().run(check=False)
+    told = [each.error.partition("): ")[2].splitlines()[0] for each in run.steps]
+    assert told == ["SystemExit: 0", "BaseException: gone"]
+    assert all("leaves_apart (" in each.error and "flow_steps.py:" in each.error for each in run.steps)
 
 
 def test_a_step_that_a_run_has_not_is_told() -> None:

@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED, WRONG, Command, say_error, say_finished
-from motet.tracebacks import summary
 
 if TYPE_CHECKING:
-    from motet.workflow.definition import Workflow
     from motet.workflow.plan import Plan
     from motet.workflow.play.run import Run
     from motet.workflow.triggers import Trigger
@@ -109,31 +107,13 @@ def command(
 def _plans(workflow: str | None, parameters: tuple[str, ...], resume: str | None) -> Callable[[], Plan]:
     """What wires the workflow; a run that is resumed knows its file, not its parameters."""
     from motet.errors import InputError
-    from motet.workflow.find import find_workflow, read_parameters
+    from motet.workflow.find import find_workflow, wired
 
     if workflow is None:
         hint = "write FILE.py[:NAME] and the --set of the run" if resume else "write FILE.py or FILE.py:NAME"
         raise InputError("no workflow is named", where="motet workflow run", hint=hint)
     found = find_workflow(workflow)[0]
-    return lambda: _wired(found, read_parameters(found, parameters))
-
-
-def _wired(workflow: Workflow[Any], parameters: dict[str, Any]) -> Plan:
-    """The steps of a workflow; what its function raises while they are wired is told with its line."""
-    from motet.errors import GraphError, MotetError
-
-    try:
-        return workflow(**parameters)
-    except Exception as error:
-        from motet.tracebacks import users_place
-
-        place = users_place(error)
-        if not isinstance(error, MotetError):
-            where = f"workflow {workflow.name} ({place})"
-            raise GraphError(summary(error), where=where) from error
-        if place and place not in str(error):
-            error.add_note(f"at {place}")
-        raise
+    return lambda: wired(found, parameters)
 
 
 def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> list[Trigger]:

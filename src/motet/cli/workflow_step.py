@@ -34,12 +34,11 @@ def command(
     """
     from motet.io.target import write_file
     from motet.system.processes import torchrun_rank
-    from motet.workflow.find import find_workflow, read_parameters
+    from motet.workflow.find import find_workflow, wired
     from motet.workflow.run_step import read_inputs, run_step
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    found = find_workflow(workflow)[0]
-    plan = found(**read_parameters(found, parameters))
+    plan = wired(find_workflow(workflow)[0], parameters)
     name = run_step(plan, step, run=run, inputs=read_inputs(inputs), cache=cache, rank=torchrun_rank())
     if output is not None:
         write_file(output, name.encode())

@@ -10,14 +10,15 @@ from typing import Any
 
 import orjson
 
-from motet.errors import GraphError, InputError, UnknownNameError
+from motet.errors import GraphError, InputError, MotetError, UnknownNameError
 from motet.system.places import current_folder
 from motet.tracebacks import ends_program, summary, users_place
 from motet.workflow.definition import Workflow
 from motet.workflow.load import run_file
+from motet.workflow.plan import Plan
 from motet.workflow.project import is_project, module_file
 
-__all__ = ["find_workflow", "read_parameters"]
+__all__ = ["find_workflow", "read_parameters", "wired"]
 
 
 def find_workflow(place: str) -> tuple[Workflow[Any], Path, str]:
@@ -47,6 +48,27 @@ def find_workflow(place: str) -> tuple[Workflow[Any], Path, str]:
         raise GraphError(several, where=text, hint=f"name one: {text}:NAME" if found else "")
     name = name or next(iter(found))
     return found[name], path, name
+
+
+def wired(workflow: Workflow[Any], given: Iterable[str]) -> Plan:
+    """The steps of a workflow, with parameters from `key=value`.
+
+    Raises:
+        InputError, UnknownNameError: when a parameter is wrong.
+        GraphError: with the line, when its function raises while they are wired.
+    """
+    parameters = read_parameters(workflow, given)
+    try:
+        return workflow(**parameters)
+    except BaseException as error:
+        if ends_program(error):
+            raise
+        place = users_place(error)
+        if not isinstance(error, MotetError):
+            raise GraphError(summary(error), where=f"workflow {workflow.name} ({place})") from error
+        if place and place not in str(error):
+            error.add_note(f"at {place}")
+        raise
 
 
 def read_parameters(workflow: Workflow[Any], given: Iterable[str]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from motet.export.kubernetes.project import Project, modules_imported
 from motet.export.kubernetes.settings import dns_name
 from motet.workflow.code.follow import follow
 from motet.workflow.deferred import Choice, Comparison, Deferred, Item, Result
-from motet.workflow.find import find_workflow, read_parameters
+from motet.workflow.find import find_workflow, wired
 from motet.workflow.plan import Plan
 from motet.workflow.run_step import ID_DIGITS
 from motet.workflow.steps import AsReady, PlannedStep
@@ -172,8 +172,9 @@ def read_workflow(place: str, given: Sequence[str]) -> ExportedWorkflow:
         InputError: when a parameter is wrong.
     """
     workflow, path, name = find_workflow(place)
-    plan = workflow(**read_parameters(workflow, given))
-    return ExportedWorkflow(path.resolve(), name, plan, tuple(given), tuple(sorted(modules_imported(path))))
+    return ExportedWorkflow(
+        path.resolve(), name, wired(workflow, given), tuple(given), tuple(sorted(modules_imported(path)))
+    )
 
 
 def _with_defaults(node: PlannedStep) -> dict[str, Any]:

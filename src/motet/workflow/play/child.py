@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 from motet.errors import InputError, MotetError
 from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold
+from motet.tracebacks import ends_program
 from motet.workflow.code.follow import follow
 from motet.workflow.code.parts import PROGRAM
 from motet.workflow.deferred import mapped
@@ -59,7 +60,9 @@ def main(job: BinaryIO, answer: BinaryIO) -> None:
         refuse_result(result)
         stage = "keep"
         told, data = call.kept(result)
-    except Exception as error:  # noqa: BLE001  a user's function may raise anything
+    except BaseException as error:
+        if ends_program(error):
+            raise
         told = {**_failure(error, found["file"]), "called": stage == "call" or isinstance(error, OSError)}
     answer.write(pack({**told, "size": len(data)}) + b"\n")
     answer.write(data)
@@ -158,7 +161,7 @@ def _loaded(artifacts: Artifacts, value: Any, checkout: Checkout) -> Any:
     return mapped(value, lambda each: _loaded(artifacts, each, checkout))
 
 
-def _failure(error: Exception, file: str) -> dict[str, Any]:
+def _failure(error: BaseException, file: str) -> dict[str, Any]:
     frames = traceback.extract_tb(error.__traceback__)
     own = isinstance(error, MotetError)  # which says itself where
     inside = [frame for frame in frames if frame.filename == file] or ([] if own else list(frames))
