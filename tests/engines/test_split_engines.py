@@ -72,13 +72,15 @@ def spark_of_this_machine() -> Iterator[None]:
     shutil.rmtree(work, ignore_errors=True)
 
 
-@pytest.fixture(params=["pool", "ray", "spark", "beam"])
+@pytest.fixture(params=["pool", "ray", "spark", "beam", "prism"])
 def engine(request: pytest.FixtureRequest) -> Any:
     if request.param == "pool":
         return documented_engine()()
     if request.param == "beam":
         pytest.importorskip("apache_beam")
         return find_engine("beam")
+    if request.param == "prism":
+        return find_engine("beam", request.getfixturevalue("prism"))
     request.getfixturevalue(f"{request.param}_of_this_machine")
     return find_engine(request.param)
 
@@ -87,7 +89,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
 @pytest.mark.parametrize("check", engines.CHECKS, ids=lambda check: check.__name__)
 def test_the_engine_passes_the_suite(check: Any, engine: Any, tmp_path: Path) -> None:
     if engine.name == "beam" and "killed" in check.__name__:
-        pytest.skip("Beam's runner in this process has no worker to kill")
+        pytest.skip("these runners of Beam play nothing again: test_beam_runners.py")
     check(engine, tmp_path)
 
 

@@ -1,0 +1,107 @@
+"""What a graph does in a pipeline it does on a runner of its own too, and a worker or a program that is killed there costs nothing.
+
+The runner in this process is in test_beam.py; all of Motet's own engine for Beam in test_split_engines.py, on Prism too.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import apache_beam as beam
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.io.parquetio import ReadFromParquetBatched, WriteToParquetBatched
+from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
+from apache_beam.options.pipeline_options import PipelineOptions
+from apache_beam.testing.test_stream import TestStream as Stream
+from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.window import FixedWindows, TimestampedValue
+
+import motet as mt
+from helpers import functions
+from motet.nodes import map_, model
+from motet.testing.fakes import Affine, Failing, Scores, fake
+
+Visit = NamedTuple("Visit", [("id", int), ("x", float)])  # noqa: UP014 (Beam reads types, no texts)
+ROWS: list[dict[str, Any]] = [{"id": row, "x": float(row % 17 - 2)} for row in range(60)]
+GOOD = [row for row in ROWS if row["x"] >= 0]
+BAD = [row for row in ROWS if row["x"] < 0]
+
+
+def graph() -> mt.Graph:
+    """Twice what is not negative, and scores of it; what is negative fails."""
+    x = map_(functions.refuse_negative, mt.input("x", "float32"), name="checked")
+    scores = model(fake(Scores, "scores", "float32", "float32[3]", output="p"), x)
+    return mt.Graph("visits", {"y": model(fake(Affine, "twice", scale=2.0), x).output, "p": scores.p})
+
+
+def test_rows_are_answered_as_a_call_answers_them_and_counted(prism: list[str]) -> None:
+    called = graph()({"x": [row["x"] for row in GOOD]})
+    wanted = [
+        (row["id"], y, tuple(p)) for row, y, p in zip(GOOD, called["y"].tolist(), called["p"].tolist(), strict=True)
+    ]
+    pipeline = beam.Pipeline(options=PipelineOptions(prism))
+    rows = pipeline | beam.Create(ROWS) | beam.Reshuffle()
+    dicts = rows | "dicts" >> graph().as_ptransform(batch_rows=7)
+    assert_that(
+        dicts.answers | "of dicts" >> beam.Map(lambda row: (row["id"], row["y"], tuple(row["p"]))), equal_to(wanted)
+    )
+    told = dicts.failures | beam.Map(lambda failure: (failure["row"]["id"], failure["node"], failure["error"]))
+    assert_that(told, equal_to([(row["id"], "checked", "ValueError") for row in BAD]), label="failures")
+    keyed = rows | beam.Map(lambda row: (f"k{row['id']}", Visit(**row))).with_output_types(tuple[str, Visit])
+    typed = keyed | "typed" >> graph().as_ptransform(batch_rows=7)
+    grouped = typed.answers | beam.GroupByKey() | beam.MapTuple(lambda key, rows: (key, [row.y for row in rows]))
+    assert_that(grouped, equal_to([(f"k{key}", [y]) for key, y, _ in wanted]), label="grouped")
+    inferred = keyed | RunInference(KeyedModelHandler(graph().as_model_handler(batch_rows=7)))
+    said = inferred | beam.MapTuple(lambda key, each: (key, getattr(each.inference, "y", None)))
+    assert_that(said, equal_to([(f"k{r['id']}", 2 * r["x"] if r["x"] >= 0 else None) for r in ROWS]), label="inferred")
+    result = pipeline.run()
+    result.wait_until_finish()
+    found = result.metrics().query(beam.metrics.MetricsFilter().with_namespace("motet.visits"))["counters"]
+    counted = {each.key.metric.name: each.committed for each in found if "dicts" in each.key.step}
+    assert (counted["rows"], counted["failures"]) == (len(ROWS), len(BAD))
+
+
+def test_tables_of_files_go_through(prism: list[str], tmp_path: Path) -> None:
+    table = pa.table({"id": range(60), "x": pa.array([row["x"] for row in ROWS], pa.float32())})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=11)
+    transform = graph().as_ptransform(schema=table.schema)
+    with beam.Pipeline(options=PipelineOptions(prism)) as pipeline:
+        played = pipeline | ReadFromParquetBatched(str(tmp_path / "in.parquet")) | transform
+        played.answers | WriteToParquetBatched(str(tmp_path / "out"), transform.answers_schema)
+        played.failures | "Failures" >> WriteToParquetBatched(str(tmp_path / "failed"), transform.failures_schema)
+    written = pa.concat_tables(pq.read_table(path) for path in tmp_path.glob("out*")).sort_by("id")
+    assert [(row["id"], row["y"]) for row in written.to_pylist()] == [(row["id"], 2 * row["x"]) for row in GOOD]
+    told = pa.concat_tables(pq.read_table(path) for path in tmp_path.glob("failed*")).to_pylist()
+    assert sorted(row["row"]["id"] for row in told) == [row["id"] for row in BAD]
+
+
+class WithWindow(beam.DoFn):
+    """What an element is, when, and the beginning of its window."""
+
+    def process(self, element: Any, window: Any = beam.DoFn.WindowParam, time: Any = beam.DoFn.TimestampParam) -> Any:
+        yield element.get("y", "failed"), int(time), int(window.start)
+
+
+def test_a_stream_keeps_its_windows_and_times(prism: list[str]) -> None:
+    timed = [TimestampedValue({"x": float(x)}, at) for x, at in ((1, 1), (-1, 3), (2, 7), (3, 12), (-2, 14), (4, 21))]
+    stream = Stream().advance_watermark_to(0).add_elements(timed[:3]).advance_watermark_to(10)
+    stream = stream.add_elements(timed[3:5]).advance_watermark_to(20).add_elements(timed[5:])
+    with beam.Pipeline(options=PipelineOptions([*prism, "--streaming"])) as pipeline:
+        rows = pipeline | stream.advance_watermark_to_infinity() | beam.WindowInto(FixedWindows(10))
+        played = rows | graph().as_ptransform(batch_rows=2)
+        seen = played.answers | "seen" >> beam.ParDo(WithWindow())
+        assert_that(seen, equal_to([(2.0, 1, 0), (4.0, 7, 0), (6.0, 12, 10), (8.0, 21, 20)]))
+        told = played.failures | "told" >> beam.ParDo(WithWindow())
+        assert_that(told, equal_to([("failed", 3, 0), ("failed", 14, 10)]), label="failures")
+        sums = played.answers | beam.Map(lambda row: ("all", float(row["y"]))) | beam.CombinePerKey(sum)
+        assert_that(sums, equal_to([("all", 6.0), ("all", 6.0), ("all", 8.0)]), label="sums")
+
+
+def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error(prism: list[str]) -> None:
+    broken = mt.Graph("g", {"y": model(fake(Failing, "broken"), mt.input("x", "float32"), name="asked")})
+    said = "node 'asked': model 'broken' failed on each of the .*ValueError: cannot take"
+    with pytest.raises(RuntimeError, match=said), beam.Pipeline(options=PipelineOptions(prism)) as pipeline:
+        _ = pipeline | beam.Create(ROWS) | broken.as_ptransform()
