@@ -11,6 +11,7 @@ the reason.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
@@ -101,6 +102,10 @@ class CsvSource(TextSource):
 
     def varying_bytes(self, columns: Sequence[str]) -> float:
         """See `Stream.varying_bytes`; no more than records have in the file, which need not be taken apart for it."""
+        return self._record_bytes
+
+    @cached_property
+    def _record_bytes(self) -> float:
         behind, line, pieces = self._rows(lambda piece: None)
         first = next(blocks(pieces, behind, line, self._delimiter, len(self.schema)), None)
         return len(first.data) / first.num_rows if first is not None and first.num_rows else 0.0

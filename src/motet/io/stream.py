@@ -148,21 +148,24 @@ class Stream(ABC):
         Where rows differ it is a guess, and rather too large than too small; 0 where it cannot be known before reading.
         """
         sizes = {name: type_bytes(self.schema.field(name).type, 0) for name in columns}
-        fixed, varying = sum(sizes.values()), tuple(name for name, size in sizes.items() if not size)
-        if varying and self.reads_again and varying not in self._varying:
+        fixed, varying = sum(sizes.values()), [name for name, size in sizes.items() if not size]
+        if varying and self.reads_again:
             with suppress(InputError), reading(self.description):  # what is wrong is told when it is read
-                self._varying[varying] = self.varying_bytes(varying)
-        return fixed + self._varying.get(varying, 0)
+                return fixed + self.varying_bytes(varying)
+        return fixed
 
     @cached_property
-    def _varying(self) -> dict[tuple[str, ...], float]:
-        """What `varying_bytes` gave for some columns, which is asked for the columns that are read and those that are played."""
+    def _varying(self) -> dict[str, float]:
+        """Bytes of a value in the first rows, by column: those that are played are among those that are read."""
         return {}
 
     def varying_bytes(self, columns: Sequence[str]) -> float:
         """Bytes of a row in columns whose rows differ, by what is known of the file and by the first rows."""
-        first = next(self.pieces(columns, 0, MEASURED_ROWS), None)
-        return max(self.stored_row_bytes(columns), first.nbytes / len(first) if first else 0.0)
+        new = [name for name in columns if name not in self._varying]
+        first = next(self.pieces(new, 0, MEASURED_ROWS), None) if new else None
+        if first:
+            self._varying.update({name: first[name].nbytes / len(first) for name in new})
+        return max(self.stored_row_bytes(columns), sum(self._varying.get(name, 0.0) for name in columns))
 
     def stored_row_bytes(self, columns: Sequence[str]) -> float:
         """Bytes of a row in some columns as the file's metadata have it, where rows are largest; 0 where it has none."""
