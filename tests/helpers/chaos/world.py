@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import yaml
 
-from helpers.until import until
+from ..until import until
 
 ROOT = Path(__file__).parents[3]
 MODELS = """

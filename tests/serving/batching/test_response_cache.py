@@ -44,7 +44,6 @@ def test_gives_what_was_put():
     assert cache.get(key) is None
     cache.put(key, {"y": np.array([1, 2])})
     assert cache.get(key)["y"].tolist() == [1, 2]
-    assert (cache.hits, cache.misses) == (1, 1)
 
 
 @given(st_np.arrays(st.sampled_from(["<f4", "<i8", "?", "u1"]), st_np.array_shapes(max_dims=3, max_side=4)))
@@ -87,7 +86,7 @@ def test_what_cannot_be_told_apart_is_not_kept():
     cache = ResponseCache(1 << 20)
     key = cache.key("g", "1", {"x": np.array([object()], object)}, 1)
     cache.put(key, {"y": np.zeros(1)})
-    assert (key, cache.get(key), len(cache), cache.misses) == (b"", None, 0, 0)
+    assert (key, cache.get(key), len(cache)) == (b"", None, 0)
 
 
 def test_the_least_recently_given_goes_first():
@@ -207,9 +206,8 @@ def test_an_answer_without_a_member_is_not_given_again(gateways, batcher_loop, m
         return each.values()
 
     assert asked() == pytest.approx([without])
+    assert not len(batcher.responder.cache)
     Moody.well = True
     assert asked() == pytest.approx([whole])
-    assert batcher.responder.cache.hits == 0
     Moody.well = False
     assert asked() == pytest.approx([whole])
-    assert batcher.responder.cache.hits == 1

@@ -35,14 +35,13 @@ class ResponseCache:
         clock: seconds, from any start.
 
     Attributes:
-        hits, misses: how often `get` found an answer, and did not.
         held_bytes: what it holds.
     """
 
     def __init__(self, max_bytes: int, ttl_s: float = 0.0, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.max_bytes, self.ttl_s, self._clock = max_bytes, ttl_s, clock
         self._entries: OrderedDict[bytes, tuple[dict[str, Column], int, float]] = OrderedDict()
-        self.hits = self.misses = self.held_bytes = 0
+        self.held_bytes = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -75,13 +74,11 @@ class ResponseCache:
     def get(self, key: bytes) -> Mapping[str, Column] | None:
         """The answer to a request, which must not be changed; None where there is none."""
         found = self._entries.get(key)
-        if found is not None and self.ttl_s and self._clock() - found[2] >= self.ttl_s:
-            self._remove(key)
-            found = None
         if found is None:
-            self.misses += bool(key)
             return None
-        self.hits += 1
+        if self.ttl_s and self._clock() - found[2] >= self.ttl_s:
+            self._remove(key)
+            return None
         self._entries.move_to_end(key)
         return found[0]
 
