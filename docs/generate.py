@@ -38,7 +38,7 @@ DIFFERENTIAL = DOCS.parent / "tests" / "differential"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {
-    **{name: name for name in ("sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras")},
+    **{name: name for name in ("sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras", "beam")},
     **dict.fromkeys(("oip+http", "oip+https", "tfs+http", "tfs+https"), "remote"),
     **dict.fromkeys(("oip+grpc", "oip+grpcs", "tfs+grpc", "tfs+grpcs"), "grpc"),
 }

@@ -12,22 +12,16 @@ an attribute `signature` (a `Signature`), else `any`, which is checked when rows
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
-import os
-import pkgutil
-import sys
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
 from motet.batch import Array
-from motet.errors import ModelLoadError, UnknownNameError
 from motet.models.common import load_error, place
 from motet.models.handler import Handler, ModelSource
+from motet.models.importing import code_file, file_of, find, made_with
 from motet.models.results import by_name
-from motet.system.places import current_folder
-from motet.tracebacks import ends_program, summary
 from motet.types import ANY, ColumnType, Signature, declared_outputs
 
 __all__ = ["PythonHandler", "PythonModel"]
@@ -53,12 +47,8 @@ class PythonHandler(Handler):
         return id(_found(source))
 
     def code_file(self, location: str) -> str | None:
-        """The file of its module, as a process of its own would import it; None where there is none."""
-        try:
-            spec = importlib.util.find_spec(location.partition(":")[0])
-        except (ImportError, AttributeError, ValueError):
-            return None
-        return None if spec is None or spec.origin is None or not os.path.isfile(spec.origin) else spec.origin
+        """See `importing.code_file`."""
+        return code_file(location)
 
     def load(self, source: ModelSource) -> PythonModel:
         """Make it ready; see `Handler.load`."""
@@ -87,67 +77,19 @@ class PythonModel:
 
 def _found(source: ModelSource) -> Any:
     """Import what the location names."""
-    module_name, _, path = source.location.partition(":")
-    if not module_name or not path:
-        raise load_error(source, "it names no object in a module", "write python:pkg.mod:Name")
-    module = _module(module_name, source)
-    found, within = module, module_name
-    for name in path.split("."):
-        if not hasattr(found, name):
-            known = tuple(key for key in vars(found) if not key.startswith("_")) if hasattr(found, "__dict__") else ()
-            file = getattr(module, "__file__", None) or "built in"
-            raise UnknownNameError(f"name in {within} ({file})", name, known, where=place(source))
-        found, within = getattr(found, name), f"{within}.{name}"
+    found = find(source, "python")
     if not callable(found):
         raise load_error(source, f"{source.location} is of type {type(found).__name__}, which cannot be called")
     return found
 
 
-def _module(name: str, source: ModelSource) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
-            what = f"importing {name} failed: it needs the module {error.name!r}, which is not installed"
-            raise load_error(source, what, f"install {error.name}") from error
-        raise _no_module(error.name, source) from error
-    except BaseException as error:
-        if ends_program(error):
-            raise
-        what = f"importing {name} failed: {summary(error)}"
-        raise load_error(source, what, f"mend the module; `python -c 'import {name}'` shows where it fails") from error
-
-
-def _no_module(name: str, source: ModelSource) -> ModelLoadError:
-    parent, _, _ = name.rpartition(".")
-    places = (
-        list(getattr(sys.modules.get(parent), "__path__", ()))
-        if parent
-        else [item or current_folder() or "/" for item in sys.path]
-    )
-    known = tuple(sorted(item.name for item in pkgutil.iter_modules(places)))
-    unknown = UnknownNameError("module", name.rpartition(".")[2], known)
-    inside = f" in package {parent}" if parent else ""
-    hint = "make it importable: install its package, or run where it is, or set PYTHONPATH"
-    return load_error(source, f"{unknown.what.partition(';')[0]}{inside};{unknown.what.partition(';')[2]}", hint)
-
-
 def _made(found: Any, source: ModelSource) -> Callable[..., Any]:
     """The callable that takes the columns only."""
     if inspect.isclass(found):
-        try:
-            made = found(**source.options)
-        except BaseException as error:
-            if ends_program(error):
-                raise
-            given = ", ".join(f"{name}={value!r}" for name, value in source.options.items())
-            what = f"{found.__qualname__}({given}) failed: {summary(error)}"
-            raise load_error(
-                source, what, f"it is in {_file_of(found)}; its options are under `with:` of the model"
-            ) from error
+        made: Callable[..., Any] = made_with(found, source.options, source)
         if not callable(made):
             raise load_error(
-                source, f"a {found.__qualname__} cannot be called", f"give it a __call__ in {_file_of(found)}"
+                source, f"a {found.__qualname__} cannot be called", f"give it a __call__ in {file_of(found)}"
             )
         return made
     if not source.options:
@@ -198,15 +140,7 @@ def _outputs(
     try:
         declared = declared_outputs(function, tuple(inputs.values()), options)
     except (ValueError, TypeError) as error:
-        raise load_error(source, f"it refuses its inputs: {error}", f"it is in {_file_of(function)}") from error
+        raise load_error(source, f"it refuses its inputs: {error}", f"it is in {file_of(function)}") from error
     if declared is None:
         return {"output": ANY}
     return {"output": declared} if isinstance(declared, ColumnType) else dict(declared)
-
-
-def _file_of(found: Any) -> str:
-    code = inspect.unwrap(found)
-    try:
-        return f"{inspect.getsourcefile(code)}:{inspect.getsourcelines(code)[1]}"
-    except (OSError, TypeError):
-        return str(getattr(found, "__module__", "a built-in module"))

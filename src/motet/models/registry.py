@@ -1,6 +1,7 @@
 """Which handler loads a model: found by the scheme of its URI, else by the suffix of its path.
 
     onnx:PATH  sklearn:PATH  torch:PATH  xgboost:PATH  lightgbm:PATH  python:pkg.mod:Name     by scheme
+    beam:pkg.mod:handler
     oip+http://HOST/v2/models/NAME  oip+grpc://HOST/NAME  tfs+http://HOST/v1/models/NAME      behind an address
     tfs+grpc://HOST/NAME
     PATH.onnx  s3://bucket/PATH.ubj                                                           by suffix
@@ -41,6 +42,7 @@ _CLASSES = {
     "jax": "motet.models.jax:JaxHandler",
     "keras": "motet.models.keras:KerasHandler",
     "python": "motet.models.python:PythonHandler",
+    "beam": "motet.models.beam:BeamHandler",
     "oip+http": "motet.models.oip:OipHttpHandler",
     "oip+https": "motet.models.oip:OipHttpsHandler",
     "oip+grpc": "motet.models.oip_grpc:OipGrpcHandler",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -11,6 +10,7 @@ from typing import Any, TypeVar
 from motet.engines.beam.hints import hints_of
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, needed
 from motet.errors import InputError
+from motet.models.beam import quiet
 from motet.runtime.resources.need import Need
 from motet.tracebacks import said
 
@@ -23,17 +23,6 @@ LOCAL = ("direct", "switchingdirect", "bundlebaseddirect", "testdirect", "fnapi"
 """Runners that have no options but those of Beam's parser; a service has others, of which nothing is known here."""
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Leave out what Beam says, as it begins, of clients of stores that are not installed."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
-
-
 class BeamEngine(SplitEngine):
     """Runs splits as a pipeline of Beam, on the runner that its options name.
 
@@ -44,12 +33,12 @@ class BeamEngine(SplitEngine):
     name = "beam"
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
-        with _quiet():
+        with quiet():
             self._beam = imported("apache_beam", self.name)
         own = EngineOptions(self.name)
         found, self._arguments = own.parse_known_args(arguments)
         self.split_bytes = found.split_bytes
-        with _quiet():
+        with quiet():
             self._options().get_all_options(add_extra_args_fn=lambda parser: _check(parser, own, self._arguments))
 
     @contextmanager

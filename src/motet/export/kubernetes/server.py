@@ -59,6 +59,7 @@ _EXTRAS = {
     "lightgbm": "lightgbm",
     "jax": "jax",
     "keras": "tensorflow",
+    "beam": "beam",
 }
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 
