@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,8 @@ from hypothesis import HealthCheck, settings
 
 from helpers import onnxes
 
+JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+"""What is played is little: it would take longer to compile it well."""
 QUIET: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
@@ -56,6 +59,33 @@ def _no_calls() -> None:
     from motet.testing import fakes
 
     fakes.calls.clear()
+
+
+@pytest.fixture(scope="session")
+def spark_session() -> Iterator[Any]:
+    """A session of Spark with two executors, each a process of its own."""
+    pyspark = pytest.importorskip("pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark needs Java, which is not here")
+    from pyspark.sql import SparkSession
+
+    from motet.engines.engine import find_engine
+
+    settings = {
+        "spark.executor.memory": "512m", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2",
+        "spark.driver.extraJavaOptions": JAVA, "spark.executor.extraJavaOptions": JAVA,
+    }  # fmt: skip
+    options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
+    engine: Any = find_engine("spark", ["--master", "local-cluster[2,1,1024]", *options])
+    context = engine._context()
+    yield SparkSession.builder.getOrCreate()
+    work, gateway = Path(pyspark.__file__).parent / "work" / context.applicationId, context._gateway
+    context.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
+    pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None
+    shutil.rmtree(work, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

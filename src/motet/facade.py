@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.options import RunOptions
     from motet.engines.local.report import RunReport
+    from motet.engines.spark.frames import PlayedFrames
     from motet.runtime.executor import Executor
     from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
@@ -400,6 +401,53 @@ class Graph(data.GraphSpec):
         from motet.engines.beam.handler import GraphHandler
 
         return GraphHandler(self.checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
+
+    def on_spark(
+        self,
+        frame: Any,
+        *,
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        row_ids: str | None = None,
+        batch_rows: int | None = None,
+        goes_on: bool = False,
+        ship: bool = False,
+    ) -> PlayedFrames:
+        """This graph over a data frame of Spark: `played = graph.on_spark(frame)`, then `played.answers`, `played.failures`, two frames.
+
+        Nothing runs before an action on one of them, and what is run then is kept for the other, until `played.unpersist()`, the end
+        of a `with` block, or nobody holds them. Frames of streams are taken, too.
+
+        Args:
+            frame: a `pyspark.sql.DataFrame`.
+            keep: the columns to write beside the outputs; None is all but arrays and bytes that the graph takes.
+            drop: columns to leave out.
+            row_ids: a column of answers and failures that says which row it is, as `monotonically_increasing_id` numbers them.
+            batch_rows: how many rows are played together at most; None goes by their size. Batches have no more rows than
+                `spark.sql.execution.arrow.maxRecordsPerBatch`.
+            goes_on: go on, with a failure for each row, where a model fails on everything, instead of ending the job with its error.
+            ship: have the files of models at local paths go with the job, to workers that do not have them.
+
+        Raises:
+            MissingExtraError: when Spark is not installed.
+            InputError: when an argument cannot be, or the columns do not fit.
+            ModelLoadError: when a model is not there.
+        """
+        from motet.engines.splits.engine import imported
+
+        imported("pyspark", "spark")
+        from motet.engines.spark.frames import play_frame
+
+        return play_frame(
+            self.checked,
+            frame,
+            keep=keep,
+            drop=drop,
+            row_ids=row_ids,
+            batch_rows=batch_rows,
+            goes_on=goes_on,
+            ship=ship,
+        )
 
     def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.

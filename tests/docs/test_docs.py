@@ -21,7 +21,13 @@ def ids(page: Any) -> Any:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=ids)
-def test_the_blocks_of_a_page_run(page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_blocks_of_a_page_run(
+    page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    if page.name == "spark.md":
+        context = request.getfixturevalue("spark_session").sparkContext
+        context._jsc.hadoopConfiguration().set("fs.file.impl.disable.cache", "true")
+        context._jvm.System.setProperty("user.dir", str(tmp_path))  # where Spark, which runs already, looks for files
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import importlib
 import re
-import shutil
 import sys
 import types
 import warnings
@@ -20,13 +19,15 @@ from click.testing import CliRunner
 
 import motet as mt
 from motet.cli import cli
-from motet.engines import spark as sparks
 from motet.engines.engine import find_engine
+from motet.engines.spark import engine as sparks
 from motet.engines.splits.engine import kept_signals
 from motet.errors import InputError, UnknownNameError
 from motet.runtime.resources.need import Need
 from motet.testing import engines
 
+CLUSTERS = {"ray": "ray_of_this_machine", "spark": "spark_session"}
+"""Fixtures in which engines find their cluster."""
 EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"
 
 
@@ -37,11 +38,6 @@ def documented_engine() -> Any:
     module = types.ModuleType("pools")
     exec(text[1], module.__dict__)
     return module.PoolEngine
-
-
-def local_cluster() -> list[str]:
-    """Two executors of Spark in processes of their own."""
-    return ["--master", "local-cluster[2,1,1024]", "--conf", "spark.executor.memory=512m"]
 
 
 @pytest.fixture(scope="module")
@@ -55,23 +51,6 @@ def ray_of_this_machine() -> Iterator[None]:
         gc.collect()
 
 
-@pytest.fixture(scope="module")
-def spark_of_this_machine() -> Iterator[None]:
-    pyspark = pytest.importorskip("pyspark")
-    if shutil.which("java") is None:
-        pytest.skip("Spark needs Java, which is not here")
-    engine: Any = find_engine("spark", local_cluster())
-    context = engine._context()
-    yield
-    work, gateway = Path(pyspark.__file__).parent / "work" / context.applicationId, context._gateway
-    context.stop()
-    gateway.shutdown()
-    gateway.proc.stdin.close()
-    gateway.proc.wait()
-    pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None
-    shutil.rmtree(work, ignore_errors=True)
-
-
 @pytest.fixture(params=["pool", "ray", "spark", "beam", "prism"])
 def engine(request: pytest.FixtureRequest) -> Any:
     if request.param == "pool":
@@ -81,7 +60,7 @@ def engine(request: pytest.FixtureRequest) -> Any:
         return find_engine("beam")
     if request.param == "prism":
         return find_engine("beam", request.getfixturevalue("prism"))
-    request.getfixturevalue(f"{request.param}_of_this_machine")
+    request.getfixturevalue(CLUSTERS[request.param])
     return find_engine(request.param)
 
 
@@ -170,7 +149,7 @@ def test_options_of_services_that_beam_asks_are_handed_on() -> None:
         ("ray", ["--num-gpus", "1"], "engine ray: no node has what a task asks for: 1 CPU, 1 GPU"),
         ("ray", ["--address", "auto"], "--address auto is not used: the program is connected to a cluster already"),
         ("spark", ["--master", "local[2]"], "--master and --conf are not used: the program has a session already"),
-        ("spark", ["--conf", "a=b"], "--master and --conf are not used: the program has a session already"),
+        ("spark", ["--conf", "spark.a=b"], "--master and --conf are not used: the program has a session already"),
     ],
 )
 def test_what_an_engine_cannot_do_is_refused_before_anything_is_written(
@@ -179,7 +158,7 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_is_written(
     if name == "beam":
         pytest.importorskip("apache_beam")
     else:
-        request.getfixturevalue(f"{name}_of_this_machine")
+        request.getfixturevalue(CLUSTERS[name])
     pq.write_table(pa.table({"n": [1, 2]}), tmp_path / "in.parquet")
     graph = mt.Graph("g", {"y": mt.input("n", "int64")})
     output = tmp_path / "out.parquet"
@@ -192,7 +171,7 @@ def test_what_an_engine_cannot_do_is_refused_before_anything_is_written(
 
 @pytest.mark.parametrize("name", ["ray", "spark"])
 def test_what_models_ask_for_reaches_the_scheduler(name: str, request: pytest.FixtureRequest) -> None:
-    request.getfixturevalue(f"{name}_of_this_machine")
+    request.getfixturevalue(CLUSTERS[name])
     engine: Any = find_engine(name)
 
     class Given:  # not of a module that workers would have to find

@@ -19,7 +19,7 @@ ENGINES = {
     "local": "motet.engines.local.engine:LocalEngine",
     "beam": "motet.engines.beam.engine:BeamEngine",
     "ray": "motet.engines.ray:RayEngine",
-    "spark": "motet.engines.spark:SparkEngine",
+    "spark": "motet.engines.spark.engine:SparkEngine",
 }
 """Engines by name; other packages add theirs by the entry point group `motet.engines`."""
 

@@ -25,11 +25,12 @@ from motet.runtime.executor import Played
 from motet.types import ColumnType
 
 __all__ = [
-    "FAILURES", "RunLayout", "bind_frame", "check_names", "choose_batch_rows", "choose_window_rows", "failures_table", "is_bulky",
+    "FAILED", "FAILURES", "RunLayout", "bind_frame", "check_names", "choose_batch_rows", "choose_window_rows", "failures_table", "is_bulky",
 ]  # fmt: skip
 
-_SAID = ("node", "model", "version", "error", "message")
-FAILURES = pa.schema([("row", pa.int64(), False), *((name, pa.string(), False) for name in _SAID)])
+FAILED = ("node", "model", "version", "error", "message")
+"""What is said of a row that failed, beside which row it is."""
+FAILURES = pa.schema([("row", pa.int64(), False), *((name, pa.string(), False) for name in FAILED)])
 """What is written for each row that failed; `row` is its position in the source, from 0."""
 
 BATCH_BYTES = 2 << 20

@@ -13,8 +13,7 @@ import numpy as np
 
 from motet.batch import Column, Ragged, objects
 from motet.engines.batch_worker import BatchWorker
-from motet.engines.beam.types import FAILED
-from motet.engines.layout import check_names, is_bulky
+from motet.engines.layout import FAILED, check_names, is_bulky
 from motet.errors import Failure, InputError, MotetError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.runtime.bind import bind_columns

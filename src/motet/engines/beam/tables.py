@@ -10,16 +10,10 @@ import pyarrow as pa
 
 from motet.engines.batch_worker import BatchWorker
 from motet.engines.beam.rows import PlayedElements
-from motet.engines.beam.types import FAILED
+from motet.engines.tables import failures_schema, told
 from motet.io.memory import as_record_batch
-from motet.io.take import take_batch
 
-__all__ = ["failures_schema", "play_tables"]
-
-
-def failures_schema(schema: pa.Schema) -> pa.Schema:
-    """Names and types of what is said of rows of a schema that failed: the row as it came, and why."""
-    return pa.schema([pa.field("row", pa.struct(list(schema))), *(pa.field(name, pa.string()) for name in FAILED)])
+__all__ = ["play_tables"]
 
 
 def play_tables(worker_of: Callable[[pa.Schema], BatchWorker], values: Sequence[Any]) -> PlayedElements:
@@ -48,16 +42,8 @@ def _play_table(worker: BatchWorker, value: Any) -> tuple[Any, list[Any]]:
         answered, failed = worker.play(read, np.arange(len(read)))
         answers.append(answered)
         if len(failed):
-            failures.append(_like(value, [_told(read, failed)], failures_schema(whole.schema)))
+            failures.append(_like(value, [told(read, failed)], failures_schema(whole.schema)))
     return _like(value, answers, worker.job.answers_schema), failures
-
-
-def _told(read: pa.RecordBatch, failed: pa.RecordBatch) -> pa.RecordBatch:
-    """What is said of rows that failed."""
-    schema = failures_schema(read.schema)
-    rows = take_batch(read, failed["row"].to_numpy())
-    struct = pa.StructArray.from_arrays(rows.columns, fields=list(read.schema))
-    return pa.RecordBatch.from_arrays([struct, *(failed[name] for name in FAILED)], schema=schema)
 
 
 def _like(value: pa.Table | pa.RecordBatch, batches: Sequence[pa.RecordBatch], schema: pa.Schema) -> Any:

@@ -15,10 +15,11 @@ from apache_beam.typehints import typehints
 from motet.engines.beam.hints import hints_of
 from motet.engines.beam.play import FAILURES, PlayRows
 from motet.engines.beam.rows import Kept
-from motet.engines.beam.tables import failures_schema
-from motet.engines.beam.types import FAILED, field_type, fields_of, row_type
+from motet.engines.beam.types import field_type, fields_of, row_type
 from motet.engines.job import Job
+from motet.engines.layout import FAILED
 from motet.engines.needs import need_of
+from motet.engines.tables import failures_schema
 from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 

@@ -11,7 +11,7 @@ from apache_beam.typehints.row_type import RowTypeConstraint
 
 from motet.types import ColumnType
 
-__all__ = ["FAILED", "field_type", "fields_of", "row_type"]
+__all__ = ["field_type", "fields_of", "row_type"]
 
 _LEAVES: Mapping[str, Any] = {
     "float16": np.float32, "float32": np.float32, "float64": np.float64,
@@ -20,8 +20,6 @@ _LEAVES: Mapping[str, Any] = {
     "bool": bool, "string": typehints.Optional[str], "bytes": typehints.Optional[bytes],
 }  # fmt: skip
 """Beam has no unsigned numbers: each is the next larger signed one; those of uint64 are pickled, as what has no type is."""
-FAILED = ("node", "model", "version", "error", "message")
-"""What is said of a row that failed, beside the row itself."""
 
 
 def field_type(kind: ColumnType) -> Any:

@@ -28,7 +28,7 @@ from motet.io.stream import join
 from motet.runtime.resources.need import Need
 from motet.runtime.stats import tallied
 
-__all__ = ["SplitPlan", "SplitPlayer", "SplitTask", "play_split"]
+__all__ = ["SplitPlan", "SplitPlayer", "SplitTask", "job_of", "play_split"]
 
 TRIED_ROWS = 4
 """Rows of each split that others show to a model which fails on everything."""
@@ -86,7 +86,7 @@ class SplitPlan:
     @cached_property
     def job(self) -> Job:
         """What plays."""
-        return _job_of(self.pickled)
+        return job_of(self.pickled)
 
     def rows_elsewhere(self) -> tuple[pa.RecordBatch, Indices] | None:
         """A few rows from all over the source, with their ids."""
@@ -138,7 +138,8 @@ class SplitPlayer:
 
 
 @lru_cache(maxsize=4)
-def _job_of(pickled: bytes) -> Job:
+def job_of(pickled: bytes) -> Job:
+    """A job that was sent; the same one for the same bytes."""
     job: Job = pickle.loads(pickled)
     return job
 

@@ -35,7 +35,7 @@ from motet.io.stream import Stream, join
 from motet.runtime.resources.need import Need
 from motet.tracebacks import said, summary
 
-__all__ = ["SplitRun", "check_options", "connected", "tasks_of"]
+__all__ = ["SplitRun", "check_options", "connected", "pickled", "tasks_of"]
 
 Connected = Callable[[Sequence[Need]], AbstractContextManager[None]]
 Map = Callable[[Callable[[SplitTask], SplitResult], Sequence[SplitTask]], Iterator[SplitResult]]
@@ -173,7 +173,7 @@ class SplitRun:
             manifest.check_same(earlier, run.output)
         output = SplitOutput(run, journal, job.answers_schema)
         plan = SplitPlan(
-            _pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, _some(tasks),
+            pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, _some(tasks),
             tuple(sys.path),
         )  # fmt: skip
         need = need_of(run.checked)
@@ -292,7 +292,7 @@ def _counted(results: Iterable[SplitResult]) -> tuple[int, int]:
     return sum(result.rows for result in results), sum(result.failed for result in results)
 
 
-def _pickled(job: Job) -> bytes:
+def pickled(job: Job) -> bytes:
     """A job as it is sent to workers; what only this program defines, such as a notebook's functions, by value.
 
     Raises:

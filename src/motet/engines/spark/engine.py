@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import subprocess
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,10 @@ __all__ = ["SparkEngine"]
 T = TypeVar("T")
 R = TypeVar("R")
 
+_QUIET = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "OFF"}
+"""What is wrong is said by Motet; `--conf spark.log.level=WARN` has Spark say it, too."""
+JAVA = 17
+"""The oldest version of Java that Spark 4 runs on."""
 LOOK_S = 0.1
 """How often the driver looks for what came back."""
 
@@ -67,7 +72,9 @@ class SparkEngine(SplitEngine):
     def _context(self) -> Any:
         """The context that is there, or one that is begun, whose workers have this Python."""
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        conf = self._spark.SparkConf().setAppName("motet").set("spark.ui.showConsoleProgress", "false")
+        if self._spark.SparkContext._gateway is None:
+            check_java()
+        conf = self._spark.SparkConf().setAppName("motet").setAll(_QUIET.items())
         if self._options.master:
             conf.setMaster(self._options.master)
         conf.set("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))
@@ -160,4 +167,26 @@ def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ArgumentTypeError(f"must be KEY=VALUE; got {text!r}")
+    if not key.startswith("spark."):
+        raise ArgumentTypeError(f"must be a setting of Spark, spark.NAME=VALUE; got {text!r}")
     return key, value
+
+
+def check_java() -> None:
+    """See that the Java that Spark will begin is there, and new enough.
+
+    Raises:
+        InputError: when it is not.
+    """
+    home = os.environ.get("JAVA_HOME")
+    program = os.path.join(home, "bin", "java") if home else "java"
+    hint = f"install Java {JAVA} or newer, such as Debian's openjdk-{JAVA}-jre-headless; JAVA_HOME names its folder"
+    try:
+        said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError as error:
+        what = f"Spark needs Java {JAVA} or newer, and {program} cannot be run: {error.strerror}"
+        raise InputError(what, where="engine spark", hint=hint) from None
+    found = re.search(r'version "(?:1\.)?(\d+)', said)
+    if found is None or int(found[1]) < JAVA:
+        what = f"Spark needs Java {JAVA} or newer; {program} is {said.strip().partition(chr(10))[0] or 'none'}"
+        raise InputError(what, where="engine spark", hint=hint)

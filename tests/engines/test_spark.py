@@ -1,0 +1,290 @@
+"""Graphs over data frames of Spark, in executors of their own; the rows that Spark itself has are what is right."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import motet as mt
+from helpers.until import until
+from motet.batch import Array
+from motet.errors import InputError, UnknownNameError
+from motet.types import returns
+
+ROWS, PARTS = 40, 4
+pytestmark = pytest.mark.timeout(600)
+
+
+@returns("float32[2]")
+def pair(n: Array, calls: str = "") -> Array:
+    """A number and its half; one that ends in 3 fails."""
+    if calls:
+        told(calls, len(n))
+    if (n % 10 == 3).any():
+        raise ValueError("three")
+    return np.stack([n, n / 2], 1).astype(np.float32)
+
+
+@returns("uint8")
+def small(n: Array) -> Array:
+    return (200 + n % 50).astype(np.uint8)
+
+
+@returns("uint64")
+def large(n: Array) -> Array:
+    return n.astype(np.uint64) + np.uint64(2**63)
+
+
+@returns("int16[2,3]")
+def grid(n: Array) -> Array:
+    return (n[:, None, None] + np.arange(6).reshape(2, 3)).astype(np.int16)
+
+
+@returns("string")
+def text(n: Array) -> Array:
+    return np.array([f"é{each}" for each in n], object)
+
+
+@returns("int64")
+def broken(n: Array, calls: str) -> Array:
+    told(calls, len(n))
+    raise RuntimeError("the model is broken")
+
+
+@returns("int64")
+def killing(n: Array, marker: str) -> Array:
+    """The numbers; the first process that has 25 among them kills its executor, before it answers."""
+    if (n == 25).any():
+        try:
+            os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+        except FileExistsError:
+            return n
+        status = Path(f"/proc/{os.getppid()}/status").read_text()
+        os.kill(int(status.partition("PPid:")[2].split()[0]), signal.SIGKILL)
+        signal.pause()
+    return n
+
+
+def told(path: str, number: int) -> None:
+    """Add a line to a file."""
+    with open(path, "a") as file:
+        file.write(f"{number}\n")
+
+
+def lines(path: Path) -> list[int]:
+    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def graph(**outputs: Any) -> mt.Graph:
+    return mt.Graph("g", outputs=outputs)
+
+
+def halves(calls: Path | None = None) -> mt.Graph:
+    return graph(half=mt.map(pair, N, name="halved", calls=str(calls or "")))
+
+
+def persisted(spark: Any) -> int:
+    return len(spark.sparkContext._jsc.getPersistentRDDs())
+
+
+N = mt.input("id", "int64")
+FAILED = [n for n in range(ROWS) if n % 10 == 3]
+TYPES = """
+    SELECT id, CAST(id AS DECIMAL(20, 4)) exact, TIMESTAMP'2024-01-01 00:00:00' + make_interval(0, 0, 0, 0, 0, 0, id) zoned,
+    TIMESTAMP_NTZ'2024-03-31 02:30:00' plain, array(1, NULL) list, map('a', id) map, DATE'1960-02-03' day, X'00FF' bytes,
+    named_struct('x', id, 'y', array(named_struct('z', TIMESTAMP'2024-01-01 00:00:00'))) nested, NULL nothing,
+    INTERVAL '1' DAY span, parse_json('{"a": 1}') variant, CAST(1 AS TINYINT) `dotted.name`, CASE WHEN id % 2 = 0 THEN 'x' END half_null
+    FROM range(0, 40, 1, 4)
+"""
+
+
+def test_columns_that_are_kept_and_outputs_are_of_sparks_types(spark_session: Any) -> None:
+    frame = spark_session.sql(TYPES)
+    made = graph(
+        pair=mt.map(pair, N, name="halved"), small=mt.map(small, N), large=mt.map(large, N), grid=mt.map(grid, N), text=mt.map(text, N)
+    )  # fmt: skip
+    stored = {row.id: row for row in frame.collect()}
+    with made.on_spark(frame, row_ids="nr") as played:
+        kinds = dict(played.answers.dtypes)
+        outputs = {
+            "pair": "array<float>",
+            "small": "smallint",
+            "large": "decimal(20,0)",
+            "grid": "array<array<smallint>>",
+        }
+        assert kinds == {"nr": "bigint", **dict(frame.dtypes), **outputs, "text": "string"}
+        answers, failures = played.answers.collect(), played.failures.collect()
+    ids = frame.selectExpr("id", "monotonically_increasing_id() nr").collect()
+    assert sorted((row.id, row.nr) for row in answers) == [tuple(row) for row in ids if row.id not in FAILED]
+    assert sorted((row.row.id, row.nr) for row in failures) == [tuple(row) for row in ids if row.id in FAILED]
+    for row in answers:
+        assert str([row[name] for name in frame.columns]) == str(list(stored[row.id]))
+        grid_of_row = [[row.id, row.id + 1, row.id + 2], [row.id + 3, row.id + 4, row.id + 5]]
+        assert (row.pair, row.small, row.grid) == ([row.id, row.id / 2], 200 + row.id, grid_of_row)
+        assert (row.large, row.text) == (Decimal(2**63 + row.id), f"é{row.id}")
+    for row in failures:
+        assert str(list(row.row)) == str(list(stored[row.row.id]))
+        assert (row.node, row.error, row.message.partition(" (")[0]) == ("halved", "ValueError", "three")
+    first = answers[0]
+    assert (first.exact, first.day, first.plain) == (Decimal("0.0000"), date(1960, 2, 3), datetime(2024, 3, 31, 2, 30))
+
+
+def test_what_both_frames_need_is_computed_once_and_let_go(spark_session: Any, tmp_path: Path) -> None:
+    frame, calls = spark_session.range(0, ROWS, 1, PARTS), tmp_path / "calls"
+    good = graph(y=mt.map(pair, N, calls=str(calls)))
+    before = persisted(spark_session)
+    with good.on_spark(frame) as played:
+        assert lines(calls) == [], "nothing runs before somebody asks"
+        assert played.answers.where("y[0] > 30").count() == 8
+        once = lines(calls)
+        played.failures.write.json(f"{tmp_path}/failed")
+        played.answers.write.parquet(f"{tmp_path}/answers")
+        assert lines(calls) == once
+        assert persisted(spark_session) == before + 1
+    assert persisted(spark_session) == before
+    assert sorted(pq.read_table(tmp_path / "answers")["id"].to_pylist()) == [n for n in range(ROWS) if n not in FAILED]
+    assert good.on_spark(frame, keep=[]).answers.columns == ["y"]
+    gc.collect()
+    until(lambda: persisted(spark_session) == before)
+
+
+def test_batches_have_no_more_rows_than_spark_says(spark_session: Any, tmp_path: Path) -> None:
+    frame = spark_session.range(0, ROWS, 1, 1)
+    spark_session.conf.set("spark.sql.execution.arrow.maxRecordsPerBatch", "6")
+    try:
+        for most, batch_rows in ((6, None), (6, 100), (4, 4)):
+            calls = tmp_path / f"{most}-{batch_rows}"
+            with graph(y=mt.map(small, N), z=mt.map(counted, N, calls=str(calls))).on_spark(
+                frame, batch_rows=batch_rows
+            ) as played:
+                assert [row.id for row in played.answers.collect()] == list(range(ROWS))
+            assert (max(lines(calls)), sum(lines(calls))) == (most, ROWS)
+    finally:
+        spark_session.conf.unset("spark.sql.execution.arrow.maxRecordsPerBatch")
+
+
+@returns("int64")
+def counted(n: Array, calls: str) -> Array:
+    told(calls, len(n))
+    return n
+
+
+def test_a_broken_model_ends_every_action_with_its_own_error_and_is_not_tried_again(
+    spark_session: Any, tmp_path: Path
+) -> None:
+    frame, calls = spark_session.range(0, ROWS, 1, 1), tmp_path / "calls"
+    actions: list[Callable[[Any], Any]] = [
+        lambda played: played.answers.where("y > 3").count(),
+        lambda played: played.answers.where("y IS NOT NULL").collect(),
+        lambda played: played.answers.groupBy("y").count().where("y = 1").collect(),
+        lambda played: played.failures.where("node = 'z'").count(),
+        lambda played: played.answers.write.parquet(f"{tmp_path}/out"),
+    ]
+    once: list[int] = []
+    with graph(y=mt.map(broken, N, name="z", calls=str(calls))).on_spark(frame) as played:
+        for action in actions:
+            with pytest.raises(
+                Exception, match="ModelFailedError: node 'z': .*RuntimeError: the model is broken"
+            ) as caught:
+                action(played)
+            assert "Traceback" not in str(caught.value)
+            assert "\tat " not in str(caught.value)
+            once = once or lines(calls)
+            assert lines(calls) == once
+    with graph(y=mt.map(broken, N, calls=str(calls))).on_spark(frame, goes_on=True) as played:
+        assert (played.answers.count(), played.failures.count()) == (0, ROWS)
+
+
+def test_what_cannot_be_is_refused_before_anything_runs(spark_session: Any) -> None:
+    frame = spark_session.range(3).selectExpr("id", "id AS Half", "INTERVAL '1' MONTH months", "1 AS id2")
+    good = halves()
+    for match, error, options in (
+        ("Spark does not tell the columns 'Half' and 'half'", InputError, {"drop": ["months"]}),
+        ("column 'months' is interval month, which Spark does not hand to Python", InputError, {"drop": ["Half"]}),
+        ("keep must be a list of names; got 'id'", InputError, {"keep": "id"}),
+        ("unknown column 'ids'", UnknownNameError, {"keep": ["ids"]}),
+        ("failures have a column 'row' of their own", InputError, {"row_ids": "row", "keep": []}),
+        ("row_ids must be the name of a column; got 3", InputError, {"row_ids": 3}),
+        ("batch_rows must be a whole number of at least 1; got 0", InputError, {"batch_rows": 0, "keep": []}),
+    ):  # fmt: skip
+        with pytest.raises(error, match=match):
+            good.on_spark(frame, **options)
+    with pytest.raises(InputError, match="expected a data frame of Spark; got Table"):
+        good.on_spark(pa.table({"id": [1]}))
+    with pytest.raises(UnknownNameError, match="unknown column 'id'"):
+        good.on_spark(frame.select("id2"))
+    with pytest.raises(InputError, match="nobody says of which type the output 'y' is"):
+        graph(y=mt.map(str, N)).on_spark(frame, keep=[])
+    with pytest.raises(InputError, match="foreach_batch is for streams"):
+        good.on_spark(frame, keep=[]).foreach_batch(print)
+
+
+def test_streams_are_played_and_go_on_where_they_stopped(spark_session: Any, tmp_path: Path) -> None:
+    source, answers = tmp_path / "in", tmp_path / "answers"
+    source.mkdir()
+
+    def play(first: int) -> None:
+        pq.write_table(pa.table({"id": range(first, first + ROWS)}), source / f"{first}.parquet")
+        stream = spark_session.readStream.schema("id long").parquet(str(source))
+        query = (
+            halves().on_spark(stream).answers.writeStream.option("checkpointLocation", f"{tmp_path}/checkpoint")
+            .trigger(availableNow=True).start(str(answers), format="parquet")
+        )  # fmt: skip
+        query.awaitTermination()
+
+    play(0)
+    play(ROWS)
+    found = sorted(row.id for row in spark_session.read.parquet(str(answers)).collect())
+    assert found == [n for n in range(2 * ROWS) if n % 10 != 3]
+    stream = spark_session.readStream.schema("id long").parquet(str(source))
+    with pytest.raises(InputError, match="rows of a stream have no ids"):
+        halves().on_spark(stream, row_ids="nr")
+
+
+def test_both_parts_of_a_stream_are_written_batch_by_batch_and_computed_once(
+    spark_session: Any, tmp_path: Path
+) -> None:
+    source, calls = tmp_path / "in", tmp_path / "calls"
+    source.mkdir()
+    pq.write_table(pa.table({"id": range(ROWS)}), source / "0.parquet")
+
+    def write(played: Any, number: int) -> None:
+        assert number == 0
+        played.answers.write.parquet(f"{tmp_path}/answers")
+        once = lines(calls)
+        played.failures.write.parquet(f"{tmp_path}/failures")
+        assert lines(calls) == once
+
+    stream = spark_session.readStream.schema("id long").parquet(str(source))
+    before = persisted(spark_session)
+    writer = halves(calls).on_spark(stream).foreach_batch(write).option("checkpointLocation", f"{tmp_path}/checkpoint")
+    writer.trigger(availableNow=True).start().awaitTermination()
+    assert sorted(pq.read_table(tmp_path / "answers")["id"].to_pylist()) == [n for n in range(ROWS) if n not in FAILED]
+    failed = pq.read_table(tmp_path / "failures").to_pylist()
+    assert sorted(each["row"]["id"] for each in failed) == FAILED
+    assert persisted(spark_session) == before
+
+
+def test_an_executor_that_is_killed_costs_no_row_and_doubles_none(spark_session: Any, tmp_path: Path) -> None:
+    frame = spark_session.range(0, ROWS, 1, PARTS)
+    with graph(y=mt.map(killing, N, marker=f"{tmp_path}/killed")).on_spark(frame) as played:
+        assert sorted((row.id, row.y) for row in played.answers.collect()) == [(n, n) for n in range(ROWS)]
+        assert played.failures.count() == 0
+    assert (tmp_path / "killed").exists()
+    pq.write_table(pa.table({"id": range(ROWS)}), tmp_path / "in.parquet", row_group_size=10)
+    report = graph(y=mt.map(killing, N, marker=f"{tmp_path}/killed again")).run(
+        tmp_path / "in.parquet", f"{tmp_path}/out.parquet", engine="spark", engine_options=["--split-bytes", "1"]
+    )
+    assert (report.rows, report.answered, (tmp_path / "killed again").exists()) == (ROWS, ROWS, True)
+    assert pq.read_table(tmp_path / "out.parquet").to_pydict() == {"id": list(range(ROWS)), "y": list(range(ROWS))}
