@@ -9,6 +9,7 @@ import click
 
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import FAILED, WRONG, Command, load_graph
+from motet.cli.stages import ENGINE, stages_on
 
 if TYPE_CHECKING:
     from motet.graph.check import CheckedGraph
@@ -41,8 +42,11 @@ __all__ = ["command", "summary"]
 @click.option(
     "--update", is_flag=True, help="Write the answers into the golden rows where they differ, or are not there."
 )
+@ENGINE
 @click.pass_context
-def command(ctx: click.Context, /, graph: str, golden: str | None, tolerance: float | None, update: bool) -> None:
+def command(
+    ctx: click.Context, /, graph: str, golden: str | None, tolerance: float | None, update: bool, engine: str | None
+) -> None:
     """Check a graph: names, types, cycles, model files.
 
     Prints what the graph takes, gives and consists of, and warns of parts that no output needs. No model is loaded for
@@ -53,8 +57,10 @@ def command(ctx: click.Context, /, graph: str, golden: str | None, tolerance: fl
     if golden is None:
         if update or tolerance is not None:
             raise click.UsageError("--update and --tolerance are for golden rows: give --golden", ctx)
-        click.echo("\n".join(summary(found.checked, found.executor.host.resolver)))
+        click.echo("\n".join(summary(found.checked, found.executor.host.resolver, engine)))
         return
+    if engine is not None:
+        raise click.UsageError("--engine shows stages, and golden rows are played here: leave one of them out", ctx)
     from motet.testing.golden import TOLERANCE, play_golden
 
     played = play_golden(found, golden, tolerance=TOLERANCE if tolerance is None else tolerance, update=update)
@@ -67,7 +73,7 @@ def command(ctx: click.Context, /, graph: str, golden: str | None, tolerance: fl
         click.echo(f"{golden}: {played.rows} golden rows, all answered as written")
 
 
-def summary(checked: CheckedGraph, resolver: ModelResolver) -> list[str]:
+def summary(checked: CheckedGraph, resolver: ModelResolver, engine: str | None = None) -> list[str]:
     """What a graph takes, gives and consists of, a line each."""
     from motet.engines.support import lacking
 
@@ -78,10 +84,13 @@ def summary(checked: CheckedGraph, resolver: ModelResolver) -> list[str]:
     lines += _section("nodes, in order", dict(_nodes(checked, "")))
     outputs = checked.signature.outputs
     lines += _section("outputs", {name: f"{outputs[name]} from {column}" for name, column in graph.outputs.items()})
+    if engine is not None:
+        stages = enumerate(stages_on(checked, engine), 1)
+        lines += _section(f"stages on {engine}", {str(place): text for place, (_, text) in stages})
     lines += _warnings(checked, "")
     if checked.left_out:
         lines.append(f"note: left out until a store has them: {', '.join(checked.left_out)}")
-    notes = [*dict.fromkeys(_notes(checked, resolver)), *lacking(graph, "local")]
+    notes = [*dict.fromkeys(_notes(checked, resolver)), *lacking(graph, engine or "local")]
     return lines + [f"note: {text}" for text in notes]
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, OK, WRONG, Command, load_graph
+from motet.cli.stages import ENGINE, stages_on
+
+if TYPE_CHECKING:
+    from motet.graph.check import CheckedGraph
 
 __all__ = ["command"]
 
@@ -27,13 +32,35 @@ __all__ = ["command"]
     show_default=True,
     help="A tree for a terminal, a Mermaid flowchart, or an image.",
 )
+@ENGINE
 @click.option("-o", "output", metavar="FILE", type=click.Path(), help="File or URL to write, instead of the terminal.")
-def command(graph: str, format_: Any, output: str | None) -> None:
+@click.pass_context
+def command(ctx: click.Context, /, graph: str, format_: Any, engine: str | None, output: str | None) -> None:
     """Show a graph: its inputs, every node with its members and the types of its columns, its outputs."""
-    drawing = load_graph(graph).draw(format_)
+    if engine is not None and format_ == "svg":
+        raise click.UsageError("stages are shown as text or Mermaid", ctx)
+    found = load_graph(graph)
+    drawing = found.draw(format_)
+    if engine is not None:
+        drawing += "\n" + "\n".join(_stages(found.checked, engine, format_))
     if output is None:
         click.echo(drawing)
         return
     from motet.io.target import write_file
 
     write_file(output, f"{drawing.removesuffix(chr(10))}\n".encode())
+
+
+def _stages(checked: CheckedGraph, engine: str, form: str) -> Iterator[str]:
+    """The stages of an engine: lines, or boxes around nodes."""
+    if form == "text":
+        yield f"stages on {engine}"
+    for place, (stage, text) in enumerate(stages_on(checked, engine), 1):
+        if form == "text":
+            yield f"  {place}  {text}"
+            continue
+        from motet.graph.draw.mermaid import box_around
+
+        yield from box_around(
+            f"stage {place} on {engine}: {text.partition(': ')[2]}", f"stage_{place}", stage.checked.order
+        )

@@ -157,6 +157,19 @@ class Job:
         digest = hashlib.sha256(self.digest.encode() + pickle.dumps(layout)).hexdigest()[:32]
         return replace(self, layout=layout, digest=digest).declared()
 
+    def stage(self, checked: CheckedGraph, schema: pa.Schema, keep: Sequence[str], row_ids: str | None) -> Job:
+        """A part of the graph with the same models over rows of another schema.
+
+        Raises:
+            InputError: as for `of`.
+        """
+        layout = RunLayout.of(checked, schema, keep, (), "the rows of a stage", row_ids=row_ids)
+        inside = {*checked.graph.models, *checked.graphs}
+        versions = {name: each for name, each in self.versions.items() if name.partition("/")[0] in inside}
+        kinds = {name: each for name, each in self.kinds.items() if name in layout.undeclared}
+        made = replace(self, checked=checked, layout=layout, versions=versions, kinds=kinds, digest="")
+        return replace(made, digest=_digest(made)).declared()
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that a worker is given, in this order."""

@@ -9,7 +9,7 @@ from motet.graph.model import Model
 from motet.models.registry import is_address
 from motet.runtime.resources.need import Need
 
-__all__ = ["PLAIN", "need_of", "said"]
+__all__ = ["PLAIN", "models_of", "need_of", "said"]
 
 PLAIN = Need(cpu=1.0)
 """What a worker has whose models ask for nothing."""
@@ -28,7 +28,8 @@ def need_of(checked: CheckedGraph, names: Iterable[str] | None = None) -> Need:
         names: of the nodes; None for all that its outputs need.
     """
     graph = checked.graph
-    found = _models(checked, checked.order if names is None else names)
+    order = checked.order if names is None else list(names)
+    found = models_of(checked, order, at_once=True)
     here = [model for model, _ in found if not is_address(model.uri)]
     counts = {id(model): max(1, model.num_replicas) for model in here}
     shared = max((model.resources.cpu for model in here if model.placement != "process"), default=PLAIN.cpu)
@@ -52,19 +53,18 @@ def said(need: Need) -> str:
     return ", ".join(parts)
 
 
-def _models(checked: CheckedGraph, names: Iterable[str]) -> _Placed:
-    """The models that nodes may have loaded at the same time."""
+def models_of(checked: CheckedGraph, names: Iterable[str], *, at_once: bool = False) -> _Placed:
+    """The models of nodes, those of graphs inside included, each once; or only as many as may be loaded at the same time."""
     graph, found = checked.graph, _Placed()
     for name in names:
-        node = graph.nodes[name]
-        inside = _Placed()
+        node, inside = graph.nodes[name], _Placed()
         for uses in dict.fromkeys(member.uses for member in node.members):
             if uses in checked.graphs:
-                inside |= _models(checked.graphs[uses], checked.graphs[uses].order)
+                inside |= models_of(checked.graphs[uses], checked.graphs[uses].order, at_once=at_once)
             else:
                 inside[graph.models[uses], graph.folder] = None
-        found |= _largest(inside, getattr(node, "max_loaded", None))
-    return _largest(found, None if graph.pool is None else graph.pool.max_loaded)
+        found |= _largest(inside, getattr(node, "max_loaded", None)) if at_once else inside
+    return _largest(found, graph.pool.max_loaded) if at_once and graph.pool is not None else found
 
 
 def _largest(models: _Placed, places: int | None) -> _Placed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
@@ -42,7 +42,7 @@ class RayEngine(SplitEngine):
         options.add_argument("--num-cpus", type=float)
         options.add_argument("--num-gpus", type=float)
         self._options = options.parse_args(arguments)
-        self.split_bytes = self._options.split_bytes
+        self.split_bytes, self.one_stage = self._options.split_bytes, self._options.one_stage
 
     @contextmanager
     def connected(self, needs: Sequence[Need] = ()) -> Iterator[None]:
@@ -68,12 +68,13 @@ class RayEngine(SplitEngine):
             if begun:
                 ray.shutdown()
 
-    def _room(self, need: Need) -> dict[str, float]:
-        """What a task has to itself, by Ray's names."""
+    def hints(self, need: Need) -> Mapping[str, float]:
+        """See `SplitEngine.hints`: what a task has to itself."""
         cpus, gpus = self._options.num_cpus, self._options.num_gpus
         if gpus is None:
             gpus = need.accelerator if need.accelerator <= 1 else math.ceil(need.accelerator)  # as Ray wants it
-        return {"CPU": need.cpu if cpus is None else cpus, "GPU": gpus, "memory": need.memory_bytes}
+        room = {"num_cpus": need.cpu if cpus is None else cpus, "num_gpus": gpus}
+        return {**room, "memory": need.memory_bytes} if need.memory_bytes else room
 
     def _check_room(self, need: Need) -> None:
         """See that a node has what a task asks for: else all would wait for ever.
@@ -81,10 +82,11 @@ class RayEngine(SplitEngine):
         Raises:
             InputError: when none has.
         """
-        wanted = self._room(need)
+        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+        wanted = {names[name]: count for name, count in self.hints(need).items()}
         nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
         if not any(all(node.get(name, 0.0) >= count for name, count in wanted.items()) for node in nodes):
-            said = ", ".join(f"{count:,.10g} {name}" for name, count in wanted.items() if name != "memory" or count)
+            said = ", ".join(f"{count:,.10g} {name}" for name, count in wanted.items())
             hint = (
                 "ask for less with --num-cpus and --num-gpus, or resources of the models, or start a node that has it"
             )
@@ -92,11 +94,8 @@ class RayEngine(SplitEngine):
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
-        ray, room = self._ray, self._room(needed(function))
-        call = ray.remote(_call).options(
-            num_cpus=room["CPU"], num_gpus=room["GPU"], memory=room["memory"] or None, max_retries=RETRIES,
-            retry_exceptions=True,
-        )  # fmt: skip
+        ray, room = self._ray, self.hints(needed(function))
+        call = ray.remote(_call).options(**room, max_retries=RETRIES, retry_exceptions=True)
         shared, left = ray.put(function), iter(items)
         waiting: list[Any] = []
         try:

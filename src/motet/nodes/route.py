@@ -250,6 +250,10 @@ class Route(MembersNode):
         """The models and graphs that rows with these keys lead to; only for a route by key."""
         return {self.players[place].uses for place in set(self._by_key(keys).tolist()) if place >= 0}
 
+    def calls_of(self, keys: Array) -> Indices:
+        """For rows with these keys which call they are of: the first arm of those that are called alike; -1 for none."""
+        return self._calls[np.maximum(self._by_key(keys), -1)].astype(np.int64)
+
     @cached_property
     def _table(self) -> dict[str, int]:
         """The place of the arm of each key, `*` for every other."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import Any, TypeVar
@@ -37,7 +37,7 @@ class BeamEngine(SplitEngine):
             self._beam = imported("apache_beam", self.name)
         own = EngineOptions(self.name)
         found, self._arguments = own.parse_known_args(arguments)
-        self.split_bytes = found.split_bytes
+        self.split_bytes, self.one_stage = found.split_bytes, found.one_stage
         with quiet():
             self._options().get_all_options(add_extra_args_fn=lambda parser: _check(parser, own, self._arguments))
 
@@ -54,6 +54,10 @@ class BeamEngine(SplitEngine):
             what = " ".join(said(error).split())
             raise InputError(what, where="engine beam", hint="mend the options behind --") from error
         yield
+
+    def hints(self, need: Need) -> Mapping[str, str]:
+        """See `SplitEngine.hints`."""
+        return hints_of(need)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`; a pipeline brings no results back."""

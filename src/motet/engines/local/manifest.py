@@ -35,6 +35,7 @@ class Manifest:
         output: the format that is written.
         sizes: rows a call has, of the models whose answers depend on what shares the call.
         split_bytes: what a part of the input has at most that a worker reads by itself; None where one process reads all.
+        stages: into how many the graph is cut.
     """
 
     graph: str
@@ -47,6 +48,7 @@ class Manifest:
     output: str
     sizes: Mapping[str, int]
     split_bytes: int | None = None
+    stages: int = 1
 
     def to_json(self) -> str:
         """The manifest as a file holds it."""
@@ -83,6 +85,7 @@ _CHECKED = {
     "row_ids": "--row-ids",
     "output": "the format of the output",
     "split_bytes": "how the engine cuts the input",
+    "stages": "into how many stages the engine cuts the graph (--one-stage)",
 }
 
 

@@ -101,6 +101,8 @@ class RunReport:
         sizes_file: where the batch sizes that were found are remembered.
         nodes: what each node did.
         models: what each model did.
+        loads: where rows were brought together by key, how often the models of that route were loaded, and how many models
+            the rows of each split lead to, added up: each would have been loaded for its split once, or more often.
         left_out: models that no store had when the graph was built, whose members took no part.
         columns_left_out: columns of the source that are not written though nobody asked for that: arrays and bytes that
             the graph takes, and what the format cannot hold.
@@ -126,6 +128,7 @@ class RunReport:
     sizes_file: str
     nodes: Sequence[NodeReport] = field(default_factory=tuple)
     models: Sequence[ModelReport] = field(default_factory=tuple)
+    loads: tuple[int, int] = (0, 0)
     left_out: Sequence[str] = field(default_factory=tuple)
     files_left_out: str = ""
     columns_left_out: Sequence[str] = field(default_factory=tuple)
@@ -168,6 +171,12 @@ class RunReport:
             lines.append(self.files_left_out)
         if self.resumed_rows:
             lines.append(f"{self.resumed_rows:,} rows were done by an earlier part of this run")
+        if self.loads[1]:
+            lines.append(
+                "rows brought together by key: {:,} loads of models, against {:,} for each split by itself".format(
+                    *self.loads
+                )
+            )
         if self.columns_left_out:
             lines.append(f"columns left out: {', '.join(self.columns_left_out)} (--keep names those to write)")
         if self.left_out:

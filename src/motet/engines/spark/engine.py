@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 from argparse import ArgumentTypeError
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -45,7 +45,7 @@ class SparkEngine(SplitEngine):
         options.add_argument("--master")
         options.add_argument("--conf", action="append", default=[], type=_pair)
         self._options = options.parse_args(arguments)
-        self.split_bytes = self._options.split_bytes
+        self.split_bytes, self.one_stage = self._options.split_bytes, self._options.one_stage
 
     @contextmanager
     def connected(self, needs: Sequence[Need] = ()) -> Iterator[None]:
@@ -64,6 +64,10 @@ class SparkEngine(SplitEngine):
         finally:
             if begun:
                 context.stop()
+
+    def hints(self, need: Need) -> Mapping[str, Any]:
+        """See `SplitEngine.hints`: of a resource profile."""
+        return _hints(need)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
@@ -130,21 +134,32 @@ def _profile(context: Any, need: Need) -> Any:
 
     Where executors are there already, memory is not theirs to give; a process that is master and worker at once has no scheduler.
     """
-    if need == PLAIN or re.match(r"local(\[|$)", context.master):
+    hints = _hints(need)
+    task = {name: count for name, count in hints.items() if name != "memoryOverhead"}
+    dynamic = context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
+    if re.match(r"local(\[|$)", context.master) or not (hints if dynamic else task):
         return None
     spark = imported("pyspark.resource", "spark")
-    cpus, gpus = math.ceil(need.cpu), need.accelerator if need.accelerator <= 0.5 else math.ceil(need.accelerator)
-    task, executor = spark.TaskResourceRequests().cpus(cpus), spark.ExecutorResourceRequests().cores(cpus)
+    cpus, gpus = task.get("cpus", 1), task.get("gpu", 0)
+    tasks, executors = spark.TaskResourceRequests().cpus(cpus), spark.ExecutorResourceRequests().cores(cpus)
     if gpus:
-        task, executor = task.resource("gpu", gpus), executor.resource("gpu", math.ceil(gpus))
+        tasks, executors = tasks.resource("gpu", gpus), executors.resource("gpu", math.ceil(gpus))
+    if "memoryOverhead" in hints:
+        executors = executors.memoryOverhead(hints["memoryOverhead"])
+    builder = spark.ResourceProfileBuilder().require(tasks)
+    return (builder.require(executors) if dynamic else builder).build
+
+
+def _hints(need: Need) -> dict[str, Any]:
+    """What a worker must have, by Spark's names; what nobody asks for is left out."""
+    found: dict[str, Any] = {}
+    if need.cpu > PLAIN.cpu:
+        found["cpus"] = math.ceil(need.cpu)
+    if need.accelerator:
+        found["gpu"] = need.accelerator if need.accelerator <= 0.5 else math.ceil(need.accelerator)
     if need.memory_bytes:
-        executor = executor.memoryOverhead(f"{math.ceil(need.memory_bytes / 2**20)}m")
-    builder = spark.ResourceProfileBuilder().require(task)
-    if context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true":
-        builder = builder.require(executor)
-    elif need.cpu == PLAIN.cpu and not gpus:
-        return None
-    return builder.build
+        found["memoryOverhead"] = f"{math.ceil(need.memory_bytes / 2**20)}m"
+    return found
 
 
 def _lists(spark: Any) -> Any:

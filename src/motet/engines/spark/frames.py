@@ -21,7 +21,7 @@ from motet.engines.job import Job
 from motet.engines.layout import FAILED
 from motet.engines.spark.play import ENDED, FAILED_ROW, PlayPartition, answer_names
 from motet.engines.spark.types import arrow_schema, spark_field
-from motet.engines.splits.run import pickled
+from motet.engines.splits.staged import pickled
 from motet.errors import InputError
 from motet.graph.check import CheckedGraph
 

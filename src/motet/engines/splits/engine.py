@@ -7,14 +7,15 @@ import importlib
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.engines.local.prepared import prepared
-from motet.engines.needs import PLAIN, need_of
+from motet.engines.needs import PLAIN
 from motet.engines.splits.run import SplitRun, check_options, connected
+from motet.engines.stages import Stage, stages_of
 from motet.errors import GraphError, InputError, MissingExtraError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import read_bytes
@@ -44,10 +45,12 @@ class SplitEngine(ABC):
     Attributes:
         name: what people call it.
         split_bytes: what a split has at most.
+        one_stage: whether a graph is played as one stage, whatever its models ask for.
     """
 
     name = "splits"
     split_bytes: int = SPLIT_BYTES
+    one_stage: bool = False
 
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         if arguments:
@@ -77,6 +80,14 @@ class SplitEngine(ABC):
             items: pickle.
         """
 
+    def hints(self, need: Need) -> Mapping[str, Any]:
+        """What the engine's scheduler is told that a worker must have, by its own names; by itself nothing."""
+        return {}
+
+    def stages(self, checked: CheckedGraph) -> list[Stage]:
+        """The stages that a graph is played in."""
+        return stages_of(checked, one=self.one_stage)
+
     def run(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> RunReport:
         """Play every row of a source and write the answers.
 
@@ -92,7 +103,7 @@ class SplitEngine(ABC):
         """
         check_options(self.name, options)
         with prepared(checked, source, output, options) as run:
-            return SplitRun(run, self.name, self.connected, self.map, self.split_bytes).play()
+            return SplitRun(run, self.name, self.connected, self.map, self.split_bytes, one_stage=self.one_stage).play()
 
     def estimate(self, checked: CheckedGraph, source: Any, output: str, **options: Any) -> Estimate:
         """Check what a run checks, and play its first rows in this process to tell what they would take here.
@@ -104,7 +115,7 @@ class SplitEngine(ABC):
         check_options(self.name, options)
         with (
             prepared(checked, source, output, options) as run,
-            connected(self.name, partial(self.connected, [need_of(checked)])),
+            connected(self.name, partial(self.connected, [stage.need for stage in self.stages(checked)])),
         ):
             return dry_run(run)
 
@@ -141,7 +152,7 @@ def kept_signals() -> Iterator[None]:
 
 
 class EngineOptions(argparse.ArgumentParser):
-    """Reads an engine's own options: `--split-bytes 16MiB`, and what the engine adds.
+    """Reads an engine's own options: `--split-bytes 16MiB`, `--one-stage`, and what the engine adds.
 
     Args:
         engine: the engine's name.
@@ -151,6 +162,7 @@ class EngineOptions(argparse.ArgumentParser):
         super().__init__(prog=f"motet run --engine {engine} --", add_help=False, allow_abbrev=False)
         self._engine = engine
         self.add_argument("--split-bytes", type=_bytes, default=SPLIT_BYTES)
+        self.add_argument("--one-stage", action="store_true")
 
     def error(self, message: str) -> Any:
         """Tell of an option that is wrong.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -45,6 +45,7 @@ class SplitResult:
         failures: that of the failures; empty where no row failed.
         worker: the process that played it.
         work: what that took.
+        keyed: models that its rows lead to, where the next stage brings them together by key.
         error: why it cannot be played, on which the run ends; None where it was.
     """
 
@@ -55,6 +56,7 @@ class SplitResult:
     failures: str = ""
     worker: str = ""
     work: SplitWork = NO_WORK
+    keyed: int = 0
     error: MotetError | None = None
 
     @classmethod
@@ -106,6 +108,17 @@ class SplitFolder:
         found = SplitResult.of(_read(self.where, name))
         return found if self._holds(found.part) else None
 
+    @contextmanager
+    def read(self, name: str) -> Iterator[Any]:
+        """A file of the folder, opened."""
+        with _opened(self.where, name) as file:
+            yield file
+
+    def open_slots(self, number: int, schema: pa.Schema) -> tuple[str, CountingWriter]:
+        """As `open`, of a file of Arrow whose record batches can be read one by one."""
+        name = f"_left-{number:05d}-{self._attempt}.arrow"
+        return name, _RowsWriter(f"{self.where}/{name}", schema, pa.ipc.new_file)
+
     def open(self, kind: str, number: int, schema: pa.Schema, format: str | None) -> tuple[str, CountingWriter]:
         """The name and the writer of a file of this attempt; of no format it is as `rows_of` reads it."""
         name = f"_{kind}-{number:05d}-{self._attempt}.{format or _ARROW}"
@@ -136,10 +149,10 @@ class SplitFolder:
 class _RowsWriter:
     """Writes record batches as they are; see `BatchWriter`."""
 
-    def __init__(self, where: str, schema: pa.Schema) -> None:
+    def __init__(self, where: str, schema: pa.Schema, make: Callable[..., Any] = pa.ipc.new_stream) -> None:
         self._where, self._target, self.rows = where, target_of(where), 0
         self._file = self._target.open()
-        self._out = pa.ipc.new_stream(self._file, schema)
+        self._out = make(self._file, schema)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take a batch."""

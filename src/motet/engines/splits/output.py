@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import pyarrow as pa
 
@@ -46,15 +46,19 @@ class SplitOutput:
         self._failures = failure_file(run, journal)
         self.first_failures: Sequence[str] = ()
 
-    def publish(self, results: Sequence[SplitResult]) -> str:
+    def publish(self, results: Sequence[SplitResult], failing: Iterable[Sequence[SplitResult]]) -> str:
         """Put answers and failures where they belong, in the order of the source. The path of the failures.
+
+        Args:
+            results: of the splits.
+            failing: what failures are in: those of each are neighbours in the source.
 
         Raises:
             RunError: when rows are lost.
         """
         self._journal.folder.check(now=True)
         try:
-            self._write_failures(results)
+            self._write_failures(failing)
             failed_path = self._failures.close()
             if isinstance(self._output, FolderParts):
                 self._publish_parts(self._output, results)
@@ -66,14 +70,18 @@ class SplitOutput:
         self.first_failures = self._failures.first
         return failed_path
 
-    def _write_failures(self, results: Sequence[SplitResult]) -> None:
-        for result in results:
-            if result.failures:
-                for batch in self._journal.rows_of(result.failures):
+    def _write_failures(self, failing: Iterable[Sequence[SplitResult]]) -> None:
+        expected = 0
+        for near in failing:
+            expected += sum(result.failed for result in near)
+            batches = (batch for result in near if result.failures for batch in self._journal.rows_of(result.failures))
+            if len(near) == 1:
+                for batch in batches:
                     self._failures.write([Failure(**row) for row in batch.to_pylist()])
-        _check_rows(
-            self._failures.rows, sum(result.failed for result in results), self._failures.path or self._run.output
-        )
+            else:
+                failures = [Failure(**row) for batch in batches for row in batch.to_pylist()]
+                self._failures.write(sorted(failures, key=lambda failure: failure.row))
+        _check_rows(self._failures.rows, expected, self._failures.path or self._run.output)
 
     def _publish_parts(self, parts: FolderParts, results: Sequence[SplitResult]) -> None:
         for result in results:

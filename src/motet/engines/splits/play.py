@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
+from itertools import islice
 
 import numpy as np
 import pyarrow as pa
@@ -19,6 +20,7 @@ from motet.engines.job import Job
 from motet.engines.local.report import model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.rows import MOST_BYTES
 from motet.engines.local.selection import Chosen
+from motet.engines.splits.exchange import Exchange, SlotWriter, Window
 from motet.engines.splits.folder import SplitFolder, SplitResult
 from motet.engines.splits.work import SplitWork, Stopwatch
 from motet.errors import MotetError
@@ -28,7 +30,7 @@ from motet.io.stream import join
 from motet.runtime.resources.need import Need
 from motet.runtime.stats import tallied
 
-__all__ = ["SplitPlan", "SplitPlayer", "SplitTask", "job_of", "play_split"]
+__all__ = ["AnyTask", "SplitPlan", "SplitPlayer", "SplitTask", "StageTask", "job_of", "play_split"]
 
 TRIED_ROWS = 4
 """Rows of each split that others show to a model which fails on everything."""
@@ -62,8 +64,28 @@ class SplitTask:
 
 
 @dataclass(frozen=True)
+class StageTask:
+    """A task of one of several stages.
+
+    Attributes:
+        number: of its result.
+        window: the tasks that it exchanges rows with.
+        place: which of them it is.
+        split: what the first stage reads.
+    """
+
+    number: int
+    window: Window
+    place: int
+    split: SplitTask | None = None
+
+
+AnyTask = SplitTask | StageTask
+
+
+@dataclass(frozen=True)
 class SplitPlan:
-    """What all splits of a run share.
+    """What all tasks of a stage of a run share.
 
     Attributes:
         pickled: the job, which is unpickled when modules can be found.
@@ -71,8 +93,9 @@ class SplitPlan:
         run: what tells the run from others, also from one that it goes on with.
         manifest: of the run, as JSON.
         format: of the parts, see `motet.io.open_writer`; None where they are put together to a file.
-        elsewhere: some splits from all over the source.
+        elsewhere: some tasks from all over the source.
         path: where modules are found.
+        exchange: where rows come from and go to; None where there is one stage.
     """
 
     pickled: bytes
@@ -80,8 +103,9 @@ class SplitPlan:
     run: str
     manifest: str
     format: str | None
-    elsewhere: tuple[SplitTask, ...] = ()
+    elsewhere: tuple[AnyTask, ...] = ()
     path: tuple[str, ...] = ()
+    exchange: Exchange | None = None
 
     @cached_property
     def job(self) -> Job:
@@ -90,15 +114,32 @@ class SplitPlan:
 
     def rows_elsewhere(self) -> tuple[pa.RecordBatch, Indices] | None:
         """A few rows from all over the source, with their ids."""
-        found = []
+        found: list[tuple[Indices, pa.RecordBatch]] = []
         for task in self.elsewhere:
-            ids = task.ids
+            split = task.split if isinstance(task, StageTask) else task
+            if split is None:
+                found += islice(self.read(task, self.opened(), TRIED_ROWS), 1)
+                continue
+            ids = split.ids
             ids = ids[:: max(1, len(ids) // TRIED_ROWS)][:TRIED_ROWS]
-            found += list(task.split.batches_at(ids, TRIED_ROWS, self.job.columns))
+            found += split.split.batches_at(ids, TRIED_ROWS, self.job.columns)
         return (join([read for _, read in found]), np.concatenate([ids for ids, _ in found])) if found else None
 
+    def opened(self) -> SplitFolder:
+        """The folder."""
+        return SplitFolder(self.folder, self.manifest)
 
-def play_split(plan: SplitPlan, task: SplitTask) -> SplitResult:
+    def read(self, task: AnyTask, folder: SplitFolder, rows: int) -> Iterator[tuple[Indices, pa.RecordBatch]]:
+        """The batches of a task, with the ids of their rows."""
+        split, columns = task.split if isinstance(task, StageTask) else task, self.job.columns
+        if split is not None:
+            return split.read(rows, columns)
+        assert isinstance(task, StageTask)
+        assert self.exchange is not None
+        return self.exchange.read(folder, task.window, task.place, rows, columns)
+
+
+def play_split(plan: SplitPlan, task: AnyTask) -> SplitResult:
     """Read a split, play it, and write its part and its failures; a split that is done stays so.
 
     It may be called again for the same task, at the same time too, and killed at any moment.
@@ -110,7 +151,7 @@ def play_split(plan: SplitPlan, task: SplitTask) -> SplitResult:
         MotetError: which another attempt may mend, or another worker that finds the folder.
     """
     sys.path += [each for each in plan.path if each not in sys.path]
-    folder = SplitFolder(plan.folder, plan.manifest)
+    folder = plan.opened()
     try:
         return folder.done(task.number) or _played(plan, task, folder)
     except MotetError as error:
@@ -132,7 +173,7 @@ class SplitPlayer:
     plan: SplitPlan
     need: Need
 
-    def __call__(self, task: SplitTask) -> SplitResult:
+    def __call__(self, task: AnyTask) -> SplitResult:
         """See `play_split`."""
         return play_split(self.plan, task)
 
@@ -144,11 +185,11 @@ def job_of(pickled: bytes) -> Job:
     return job
 
 
-def _played(plan: SplitPlan, task: SplitTask, folder: SplitFolder) -> SplitResult:
+def _played(plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> SplitResult:
     job = plan.job
     worker = BatchWorker.shared(job, plan.rows_elsewhere, plan.run)
-    writer = _PartWriter(plan, task.number, folder)
-    reading, batches = Stopwatch(), task.read(job.batch_rows, job.columns)
+    writer = _PartWriter(plan, task, folder)
+    reading, batches = Stopwatch(), plan.read(task, folder, job.batch_rows)
     try:
         with tallied() as tally:
             for ids, read in reading.each(batches):
@@ -164,11 +205,17 @@ def _played(plan: SplitPlan, task: SplitTask, folder: SplitFolder) -> SplitResul
 class _PartWriter:
     """Writes what a split gave."""
 
-    def __init__(self, plan: SplitPlan, number: int, folder: SplitFolder) -> None:
-        self._number, self._folder, self._rows = number, folder, 0
+    def __init__(self, plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> None:
+        self._number, self._folder, self._rows = task.number, folder, 0
         self._writing = Stopwatch()
-        self._part, self._answers = folder.open("part", number, plan.job.answers_schema, plan.format)
-        self._open_failures = partial(folder.open, "failed", number, plan.job.failures_schema, None)
+        schema, self._exchange = plan.job.answers_schema, plan.exchange
+        if self._exchange is None or self._exchange.last:
+            self._part, self._answers = folder.open("part", task.number, schema, plan.format)
+        else:
+            assert isinstance(task, StageTask)
+            self._part, out = folder.open_slots(task.number, schema)
+            self._answers = SlotWriter(out, schema, self._exchange, task.window)
+        self._open_failures = partial(folder.open, "failed", task.number, plan.job.failures_schema, None)
         self._failures: tuple[str, CountingWriter] | None = None
 
     def write(self, rows: int, answers: pa.RecordBatch, failures: pa.RecordBatch) -> None:
@@ -192,7 +239,8 @@ class _PartWriter:
         assert self._answers.rows + failed == self._rows, f"{self._rows} rows became {self._answers.rows} and {failed}"
         worker = f"{socket.gethostname()}:{os.getpid()}"
         work = replace(work, seconds_writing=self._writing.seconds, peak_memory_bytes=peak_memory_bytes())
-        result = SplitResult(self._number, self._rows, failed, self._part, name, worker, work)
+        keyed = self._answers.keyed if isinstance(self._answers, SlotWriter) else 0
+        result = SplitResult(self._number, self._rows, failed, self._part, name, worker, work, keyed)
         self._folder.commit(result)
         return result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import sys
 import time
@@ -13,7 +12,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import cloudpickle
 import numpy as np
 
 from motet.engines.job import Job
@@ -23,11 +21,12 @@ from motet.engines.local.prepared import PreparedRun, underway
 from motet.engines.local.report import RunReport, peak_memory_bytes
 from motet.engines.local.results import check_failures
 from motet.engines.local.selection import Chosen
-from motet.engines.needs import need_of
 from motet.engines.splits.folder import SplitJournal, SplitResult
 from motet.engines.splits.output import SplitOutput
-from motet.engines.splits.play import SplitPlan, SplitPlayer, SplitTask
+from motet.engines.splits.play import AnyTask, SplitPlan, SplitTask
+from motet.engines.splits.staged import StageRun, check_rows, failing, pickled, some, stage_runs
 from motet.engines.splits.work import SplitWork
+from motet.engines.stages import stages_of
 from motet.errors import InputError, MotetError, RunError
 from motet.io.foreign import ForeignSource
 from motet.io.splits import Split
@@ -35,10 +34,10 @@ from motet.io.stream import Stream, join
 from motet.runtime.resources.need import Need
 from motet.tracebacks import said, summary
 
-__all__ = ["SplitRun", "check_options", "connected", "pickled", "tasks_of"]
+__all__ = ["SplitRun", "check_options", "connected", "tasks_of"]
 
 Connected = Callable[[Sequence[Need]], AbstractContextManager[None]]
-Map = Callable[[Callable[[SplitTask], SplitResult], Sequence[SplitTask]], Iterator[SplitResult]]
+Map = Callable[[Callable[[AnyTask], SplitResult], Sequence[AnyTask]], Iterator[SplitResult]]
 
 _LOCAL_ONLY = {
     "append": "needs an order of parts that only one process keeps",
@@ -51,8 +50,6 @@ _LOCAL_ONLY = {
 """Options that such engines do not have, and why."""
 SAMPLE_ROWS = 32
 """Rows of each split that is looked at which tell the types of outputs that nobody declared."""
-LOOKED_AT = 8
-"""Splits from all over the source that are looked at for that, and before a model is said to fail on everything."""
 _TRACE = re.compile(
     r"Traceback \(most recent call last\):\n(?:[ \t].*\n)+(?:motet\.errors\.\w+: )?(\S.*)(?:\n  hint: (.*))?"
 )
@@ -129,15 +126,18 @@ class SplitRun:
         begin: see `SplitEngine.connected`.
         map: see `SplitEngine.map`.
         split_bytes: what a split has at most.
+        one_stage: whether the graph is not cut into stages.
 
     Raises:
         OutputExistsError: when the output, or an unfinished run, is there and nobody asked to replace it.
         InputError: when workers cannot read the source, or cannot write the output.
     """
 
-    def __init__(self, run: PreparedRun, engine: str, begin: Connected, map: Map, split_bytes: int) -> None:
+    def __init__(
+        self, run: PreparedRun, engine: str, begin: Connected, map: Map, split_bytes: int, *, one_stage: bool
+    ) -> None:
         self._run, self._engine, self._begin, self._map, self._split_bytes = run, engine, begin, map, split_bytes
-        self._rows = 0
+        self._rows, self._splits, self._stages = 0, 0, stages_of(run.checked, one=one_stage)
         if run.destination.is_stream:
             raise InputError(
                 "is a stream, which workers cannot write to", where=run.output, hint="name a file or a folder"
@@ -164,62 +164,65 @@ class SplitRun:
         split_bytes = self._split_bytes if earlier is None else earlier.split_bytes or self._split_bytes
         with underway(run.output):
             tasks = tasks_of(run, split_bytes)
-        self._rows = sum(len(task.ids) for task in tasks)
+        self._rows, self._splits = sum(len(task.ids) for task in tasks), len(tasks)
         batch_rows = run.options.batch_rows if earlier is None else beginning.batch_rows
         job = self._job(tasks, batch_rows)
         job = job if earlier is None else replace(job, sizes=earlier.sizes)
-        manifest = replace(run.manifest(job.batch_rows), split_bytes=split_bytes, sizes=dict(job.sizes))
+        manifest = replace(
+            run.manifest(job.batch_rows), split_bytes=split_bytes, sizes=dict(job.sizes), stages=len(self._stages)
+        )
         if earlier is not None:
             manifest.check_same(earlier, run.output)
         output = SplitOutput(run, journal, job.answers_schema)
         plan = SplitPlan(
-            pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, _some(tasks),
+            pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, some(tasks),
             tuple(sys.path),
         )  # fmt: skip
-        need = need_of(run.checked)
-        with connected(self._engine, partial(self._begin, [need]) if tasks else nullcontext):
+        stages = stage_runs(job, stages_of(job.checked, one=len(self._stages) == 1), tasks, plan)
+        needs = [stage.player.need for stage in stages]
+        with connected(self._engine, partial(self._begin, needs) if tasks else nullcontext):
             journal.put_manifest(manifest, goes_on=earlier is not None)
             results = {result.number: result for result in journal.results()}
             earlier_parts = frozenset(results)
             with underway(run.output):
-                self._collect(SplitPlayer(plan, need), tasks, results, journal)
+                for place, stage in enumerate(stages):
+                    self._collect(stage, results, journal)
+                    if place == 0:
+                        self._reconcile(stage, tasks, results)
+                    else:
+                        check_rows(stages[place - 1], stage, results, self._engine)
+                self._check_failures(results, finished=True)
         with underway(run.output):
-            self._reconcile(tasks, results)
-            failed_path = output.publish([results[task.number] for task in tasks])
+            failed_path = output.publish([results[task.number] for task in stages[-1].tasks], failing(stages, results))
         journal.remove()
-        return self._report(job, results, earlier_parts, failed_path, output.first_failures)
+        return self._report(job, stages, results, earlier_parts, failed_path, output.first_failures)
 
     def _job(self, tasks: Sequence[SplitTask], batch_rows: int | None) -> Job:
         """What workers play."""
         run, options, sample = self._run, self._run.options, None
         if run.layout.undeclared and tasks:
             rows = min(batch_rows or SAMPLE_ROWS, SAMPLE_ROWS)
-            sample = join([next(task.read(rows, run.layout.read))[1] for task in _some(tasks)])
+            sample = join([next(task.read(rows, run.layout.read))[1] for task in some(tasks)])
         return Job.of(
             run.checked, run.source.schema, keep=run.layout.kept, row_ids=options.row_ids, batch_rows=batch_rows,
             num_rows=self._rows, goes_on=options.goes_on, sample=sample,
             holds=run.destination.holds, where=run.source.description,
         )  # fmt: skip
 
-    def _collect(
-        self, player: SplitPlayer, tasks: Sequence[SplitTask], results: dict[int, SplitResult], journal: SplitJournal
-    ) -> None:
-        """Have what is not done yet played, until each task has a result."""
-        left = [task for task in tasks if task.number not in results]
+    def _collect(self, stage: StageRun, results: dict[int, SplitResult], journal: SplitJournal) -> None:
+        """Have what is not done yet of a stage played, until each of its tasks has a result."""
+        left = [task for task in stage.tasks if task.number not in results]
         self._tell(results)
         if left:
-            with closing(self._mapped(player, left)) as found:
+            with closing(self._mapped(stage.player, left)) as found:
                 for result in found:
                     self._take(result, results)
         for number in [task.number for task in left if task.number not in results]:
             told = journal.result(number)
             if told is not None:
                 self._take(told, results)
-        self._check_failures(results, finished=True)
 
-    def _mapped(
-        self, function: Callable[[SplitTask], SplitResult], left: Sequence[SplitTask]
-    ) -> Generator[SplitResult]:
+    def _mapped(self, function: Callable[[AnyTask], SplitResult], left: Sequence[AnyTask]) -> Generator[SplitResult]:
         """What the engine gives.
 
         Raises:
@@ -244,14 +247,22 @@ class SplitRun:
 
     def _tell(self, results: Mapping[int, SplitResult]) -> None:
         if self._run.options.progress:
-            rows, failed = _counted(results.values())
+            rows, failed = self._counted(results.values())
             self._run.options.progress(rows, self._rows, failed)
 
     def _check_failures(self, results: Mapping[int, SplitResult], *, finished: bool) -> None:
-        rows, failed = _counted(results.values())
+        rows, failed = self._counted(results.values())
+        if not finished and len(self._stages) > 1:  # few have come through all stages yet
+            rows = self._rows
         check_failures(self._run, rows, failed, finished=finished)
 
-    def _reconcile(self, tasks: Sequence[SplitTask], results: Mapping[int, SplitResult]) -> None:
+    def _counted(self, results: Iterable[SplitResult]) -> tuple[int, int]:
+        """Rows that went through all stages, or failed in one; and those that failed."""
+        listed = list(results)
+        failed = sum(result.failed for result in listed)
+        return failed + sum(result.answered for result in listed if result.number < self._splits), failed
+
+    def _reconcile(self, stage: StageRun, tasks: Sequence[SplitTask], results: Mapping[int, SplitResult]) -> None:
         """See that all rows of each split came back.
 
         Raises:
@@ -259,21 +270,23 @@ class SplitRun:
         """
         if isinstance(self._run.source, Stream):
             self._run.source.check_unchanged()
-        for task in tasks:
-            result, rows = results.get(task.number), len(task.ids)
+        for task, number in zip(tasks, (each.number for each in stage.tasks), strict=True):
+            result, rows = results.get(number), len(task.ids)
             if result is None or result.rows != rows:
                 came = "nothing came back" if result is None else f"{result.rows:,} came back"
                 what = f"split {task.number} has {rows:,} rows from {task.split.first:,} on, and {came}"
                 raise RunError(what, where=f"engine {self._engine}", hint="--resume plays it again")
 
     def _report(
-        self, job: Job, results: Mapping[int, SplitResult], earlier: Set[int], failed_path: str, first: Sequence[str]
-    ) -> RunReport:
+        self, job: Job, stages: Sequence[StageRun], results: Mapping[int, SplitResult], earlier: Set[int],
+        failed_path: str, first: Sequence[str],
+    ) -> RunReport:  # fmt: skip
         run = self._run
         seconds = time.perf_counter() - run.started
-        rows, failed = _counted(results.values())
-        resumed = sum(results[number].rows for number in earlier)
-        played = [results[number] for number in sorted(results.keys() - earlier)]
+        rows, failed = self._counted(results.values())
+        resumed, _ = self._counted(results[number] for number in earlier)
+        order = [task.number for stage in stages for task in stage.tasks]
+        played = [results[number] for number in order if number not in earlier]
         work = SplitWork.together((each.worker, each.work) for each in played)
         return RunReport(
             graph=run.checked.graph.name, source=run.source.description, output=run.output, failed_output=failed_path,
@@ -282,33 +295,12 @@ class SplitRun:
             seconds_writing=work.seconds_writing, seconds_waiting=0.0, batch_rows=job.batch_rows,
             workers=len({result.worker for result in results.values()}),
             peak_memory_bytes=max(work.peak_memory_bytes, peak_memory_bytes()), sizes_file="",
-            nodes=work.nodes, models=work.models, left_out=run.checked.left_out,
+            nodes=work.nodes, models=work.models, loads=_loads(stages, played, work), left_out=run.checked.left_out,
             columns_left_out=run.layout.left_out, files_left_out=run.left_out,
         )  # fmt: skip
 
 
-def _counted(results: Iterable[SplitResult]) -> tuple[int, int]:
-    """Rows that were played, and those that failed."""
-    return sum(result.rows for result in results), sum(result.failed for result in results)
-
-
-def pickled(job: Job) -> bytes:
-    """A job as it is sent to workers; what only this program defines, such as a notebook's functions, by value.
-
-    Raises:
-        InputError: when it holds what cannot be sent.
-    """
-    try:
-        return bytes(cloudpickle.dumps(job))
-    except (pickle.PicklingError, TypeError, AttributeError) as error:
-        what = f"cannot be sent to workers: {error}"
-        hint = "a graph for a cluster holds data, and functions of modules"
-        raise InputError(what, where=f"graph {job.checked.graph.name!r}", hint=hint) from error
-
-
-def _some(tasks: Sequence[SplitTask]) -> tuple[SplitTask, ...]:
-    """A few splits from all over the source."""
-    if not tasks:
-        return ()
-    places = np.unique(np.linspace(0, len(tasks) - 1, min(len(tasks), LOOKED_AT)).astype(np.int64))
-    return tuple(tasks[place] for place in places.tolist())
+def _loads(stages: Sequence[StageRun], results: Sequence[SplitResult], work: SplitWork) -> tuple[int, int]:
+    """How often models were loaded that rows were brought together for, and would have been at least otherwise."""
+    names = {name for each in stages if each.stage.grouped for name in each.stage.checked.graph.models}
+    return sum(each.loads for each in work.models if each.name in names), sum(each.keyed for each in results)

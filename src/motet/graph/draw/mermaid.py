@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from itertools import pairwise
 
 from motet.graph.check import CheckedGraph
 from motet.graph.draw.parts import OUTPUT, Box, picture
 
-__all__ = ["draw_mermaid"]
+__all__ = ["box_around", "draw_mermaid"]
 
 _SHAPES = {"input": ("([", "])"), "output": ("([", "])"), "map": ("[", "]"), "model": ("[[", "]]")}
 _CLASSES = {
@@ -37,6 +38,11 @@ def draw_mermaid(checked: CheckedGraph) -> str:
     lines += [f"  classDef {kind} {_CLASSES[kind]}" for kind in used]
     lines += [f"  class {','.join(named[kind])} {kind}" for kind in used]
     return "\n".join(lines)
+
+
+def box_around(title: str, name: str, nodes: Iterable[str]) -> list[str]:
+    """The lines of a box around nodes of a drawing."""
+    return [f"  subgraph {name}[{_label([title])}]", *(f"    {_id(node)}" for node in nodes), "  end"]
 
 
 def _box(box: Box) -> list[str]:

@@ -1,0 +1,184 @@
+"""What stages leave each other: files of Arrow in the run's folder, in which rows lie by the task that reads them next.
+
+Tasks of a window exchange their rows. Where rows are brought together by key a window has many tasks, and each reads from all of
+them; elsewhere it has one, which reads what it left itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from motet.batch import Indices
+from motet.engines.splits.folder import SplitFolder
+from motet.engines.stages import LEFT
+from motet.errors import RunError
+from motet.graph.input import Input
+from motet.io.memory import as_record_batch
+from motet.io.sink import CountingWriter
+from motet.io.splits import runs
+from motet.io.stream import join
+from motet.io.take import take_batch
+from motet.nodes.route import Route
+from motet.runtime.bind import read_stored
+
+__all__ = ["ROW", "Exchange", "Grouping", "SlotWriter", "Window", "windows"]
+
+ROW = f"{LEFT}:row"
+"""The column of the ids of rows."""
+TOGETHER_BYTES, TOGETHER_TASKS = 512 << 20, 64
+"""What is brought together by key at most: a task holds its share of that in memory, or all of it where all have one key."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tasks that exchange their rows.
+
+    Attributes:
+        first: the number of the first.
+        starts: the id of the first row that each has read from the source.
+    """
+
+    first: int
+    starts: tuple[int, ...]
+
+
+def windows(first_rows: Sequence[int], sizes: Sequence[int], *, together: bool) -> list[Window]:
+    """The windows of tasks, by the id of the first row and the bytes of each; of one task each unless rows are brought together."""
+    if not together:
+        return [Window(number, (row,)) for number, row in enumerate(first_rows)]
+    near = [(each.start, each.stop) for each in runs(sizes, TOGETHER_BYTES)]
+    return [
+        Window(first, tuple(first_rows[first : min(stop, first + TOGETHER_TASKS)]))
+        for start, stop in near
+        for first in range(start, stop, TOGETHER_TASKS)
+    ]
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """Tells rows by the calls that a route by key makes for them.
+
+    Attributes:
+        route: the route.
+        key: its key, as an input.
+        column: where that is stored.
+    """
+
+    route: Route
+    key: Input
+    column: str
+
+    def of(self, rows: pa.RecordBatch) -> Indices:
+        """For each row its call; 0 for all where the key is not there, which has a default then."""
+        if self.column not in rows.schema.names:
+            return np.zeros(len(rows), np.int64)
+        keys, bad = read_stored(rows.column(self.column), rows.schema.field(self.column), self.key)
+        assert not bad, f"rows without a key that fits have failed before: {bad}"
+        assert isinstance(keys, np.ndarray)
+        return self.route.calls_of(keys)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """Where a stage's rows come from, and where they go.
+
+    Attributes:
+        before: the number of the first result of the stage before; None for the first stage, which reads the source.
+        by: what its rows are brought together by; None where they come in the order of the source.
+        after: the same of the next stage.
+        last: whether there is none.
+    """
+
+    before: int | None
+    by: Grouping | None
+    after: Grouping | None
+    last: bool
+
+    def read(
+        self, folder: SplitFolder, window: Window, place: int, rows: int, columns: Sequence[str]
+    ) -> Iterator[tuple[Indices, pa.RecordBatch]]:
+        """What the stage before left for a task, with the ids of the rows, in ascending order in each batch."""
+        assert self.before is not None
+        numbers = range(self.before + window.first, self.before + window.first + len(window.starts))
+        read = _joined([_slot(folder, number, place) for number in numbers])
+        ids = read[ROW].to_numpy()
+        order = np.argsort(ids, kind="stable")
+        calls = None
+        if self.by is not None:
+            calls = self.by.of(read)[order]
+            grouped = np.argsort(calls, kind="stable")
+            order, calls = order[grouped], calls[grouped]
+        for part in _cut(len(read), rows, calls):
+            chosen = order[part]
+            chosen = chosen[np.argsort(ids[chosen], kind="stable")]
+            yield ids[chosen], take_batch(read.select(list(columns)), chosen)
+
+    def slots(self, rows: pa.RecordBatch, window: Window) -> tuple[Indices, int]:
+        """For rows which task of a window reads them next; and how many models they lead to that are brought together then."""
+        if self.after is None:
+            return np.searchsorted(window.starts, rows[ROW].to_numpy(), side="right") - 1, 0
+        calls = self.after.of(rows)
+        return np.maximum(calls, 0) % len(window.starts), len(np.unique(calls[calls >= 0]))
+
+
+def _cut(total: int, rows: int, calls: Indices | None) -> Iterator[slice]:
+    """Batches of so many rows; where rows are brought together one ends where another call's rows begin, if any do in it."""
+    start = 0
+    while start < total:
+        end = min(start + rows, total)
+        if calls is not None and end < total and calls[end - 1] == calls[end] != calls[start]:
+            end = int(np.searchsorted(calls, calls[end]))
+        yield slice(start, end)
+        start = end
+
+
+def _slot(folder: SplitFolder, number: int, place: int) -> pa.RecordBatch:
+    done = folder.done(number)
+    if done is None:
+        raise RunError("a part that the stage before has left is not there any more", where=folder.where)
+    with folder.read(done.part) as file, pa.ipc.open_file(file) as left:
+        return left.get_batch(place)
+
+
+def _joined(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
+    return join([part for part in parts if len(part)] or parts[:1])
+
+
+class SlotWriter:
+    """Writes rows by who reads them; see `CountingWriter`. It holds them until it is closed.
+
+    Args:
+        out: writes record batches one by one.
+        schema: of the rows.
+        exchange: tells where they go.
+        window: the tasks that read them.
+
+    Attributes:
+        keyed: how many models they lead to that are brought together next, once it is closed.
+    """
+
+    def __init__(self, out: CountingWriter, schema: pa.Schema, exchange: Exchange, window: Window) -> None:
+        self._out, self._schema, self._exchange, self._window = out, schema, exchange, window
+        self._batches: list[pa.RecordBatch] = []
+        self.rows = self.keyed = 0
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Take a batch."""
+        self._batches.append(batch)
+        self.rows += len(batch)
+
+    def close(self) -> None:
+        """Let the file appear."""
+        held = _joined(self._batches or [as_record_batch(self._schema.empty_table())])
+        slots, self.keyed = self._exchange.slots(held, self._window)
+        for place in range(len(self._window.starts)):
+            self._out.write(take_batch(held, np.flatnonzero(slots == place)))
+        self._out.close()
+
+    def abort(self) -> None:
+        """Leave no file."""
+        self._out.abort()
