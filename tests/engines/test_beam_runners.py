@@ -5,6 +5,13 @@ The runner in this process is in test_beam.py; all of Motet's own engine for Bea
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +25,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream as Stream
 from apache_beam.testing.util import assert_that, equal_to
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from click.testing import CliRunner
 
 import motet as mt
-from helpers import functions
+from helpers import functions, killers
+from motet.cli import cli
 from motet.nodes import map_, model
 from motet.testing.fakes import Affine, Failing, Scores, fake
+
+pytestmark = pytest.mark.timeout(600)  # processes begin, and import Beam
 
 Visit = NamedTuple("Visit", [("id", int), ("x", float)])  # noqa: UP014 (Beam reads types, no texts)
 ROWS: list[dict[str, Any]] = [{"id": row, "x": float(row % 17 - 2)} for row in range(60)]
@@ -105,3 +116,83 @@ def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error(p
     said = "node 'asked': model 'broken' failed on each of the .*ValueError: cannot take"
     with pytest.raises(RuntimeError, match=said), beam.Pipeline(options=PipelineOptions(prism)) as pipeline:
         _ = pipeline | beam.Create(ROWS) | broken.as_ptransform()
+
+
+@pytest.fixture(params=["processes", "prism"])
+def killable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Beam's options for workers in processes of their own."""
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    if request.param == "processes":
+        return ["--direct_running_mode", "multi_processing"]
+    return [*request.getfixturevalue("prism"), *request.getfixturevalue("worker_pool")]
+
+
+def killed(tmp_path: Path, who: str) -> list[str]:
+    """The arguments of a run over 240 rows in 6 splits, in the middle of which somebody is killed."""
+    pq.write_table(pa.table({"n": range(240)}), tmp_path / "in.parquet", row_group_size=40)
+    (tmp_path / "pid").write_text(who)
+    node = {"map": "helpers.killers.kill_once", "inputs": ["n"], "with": {"pid_file": f"{tmp_path}/pid"}}
+    text = {"motet": 1, "name": "g", "inputs": {"n": "int64"}, "nodes": {"k": node}, "outputs": {"same": "k"}}
+    (tmp_path / "g.yaml").write_text(json.dumps(text))
+    return ["run", f"{tmp_path}/g.yaml", "--input", f"{tmp_path}/in.parquet", "--output", f"{tmp_path}/parts/"]
+
+
+def check_resumed(tmp_path: Path, line: list[str], options: list[str]) -> None:
+    """A run goes on, and every row is there once."""
+    assert not (tmp_path / "pid").exists(), "nobody was killed"
+    resumed = CliRunner().invoke(cli, [*line, "--resume", "--engine", "beam", "--", "--split-bytes", "1", *options])
+    assert resumed.exit_code == 0, resumed.output
+    assert pq.read_table(tmp_path / "parts").to_pydict() == {"n": list(range(240)), "same": list(range(240))}
+
+
+def test_a_lost_worker_ends_the_run_with_an_error_and_resume_goes_on(killable: list[str], tmp_path: Path) -> None:
+    line = killed(tmp_path, "")
+    lost = CliRunner().invoke(cli, [*line, "--engine", "beam", "--", "--split-bytes", "1", *killable])
+    assert (lost.exit_code, "Traceback" in lost.output) == (1, False), lost.output
+    assert re.search("a worker process of Beam is lost|SDK worker disconnected", lost.output), lost.output
+    assert "--resume goes on with what is finished" in lost.output
+    check_resumed(tmp_path, line, killable)
+
+
+@pytest.mark.parametrize("runner", ["in this process", "prism"])
+def test_a_program_that_is_killed_is_resumed(
+    runner: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    names = () if runner == "in this process" else ("prism", "worker_pool")
+    options = [option for name in names for option in request.getfixturevalue(name)]
+    line = killed(tmp_path, "")
+    code = f"""
+        import os
+        from pathlib import Path
+        from motet.cli import main
+        Path({f"{tmp_path}/pid"!r}).write_text(str(os.getpid()))
+        main()
+    """
+    command = [
+        sys.executable,
+        "-c",
+        textwrap.dedent(code),
+        *line,
+        "--engine",
+        "beam",
+        "--",
+        "--split-bytes",
+        "1",
+        *options,
+    ]
+    done = subprocess.run(command, capture_output=True, timeout=500)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    check_resumed(tmp_path, line, options)
+
+
+def test_a_lost_worker_ends_a_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
+    (tmp_path / "pid").write_text("")
+    same = map_(killers.kill_once, mt.input("n", "int64"), pid_file=f"{tmp_path}/pid")
+    options = PipelineOptions(["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
+    with (
+        pytest.raises(RuntimeError, match="a worker process of Beam is lost"),
+        beam.Pipeline(options=options) as pipeline,
+    ):
+        _ = pipeline | beam.Create([{"n": n} for n in range(60)]) | mt.Graph("g", {"same": same}).as_ptransform()

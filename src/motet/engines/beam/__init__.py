@@ -6,5 +6,6 @@ handler.py      `Graph.as_model_handler()`: a graph for `RunInference`
 play.py         what workers do: rows are held until a batch is full or the bundle ends, and keep their windows, times and keys
 rows.py         rows of Python (dicts, named tuples, Beam rows) as batches and back
 tables.py       record batches and tables
+workers.py      processes of Beam's runner in this process: one that is lost ends the pipeline
 types.py        between types of columns and Beam's
 """

@@ -61,6 +61,9 @@ class BeamEngine(SplitEngine):
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`; a pipeline brings no results back."""
+        from motet.engines.beam.workers import watch_workers  # needs Beam
+
+        watch_workers()
         beam = self._beam
         with beam.Pipeline(options=self._options()) as pipeline:
             play = beam.Map(function).with_resource_hints(**hints_of(needed(function)))

@@ -11,6 +11,7 @@ from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from motet.engines.batch_worker import BatchWorker
 from motet.engines.beam.rows import Kept, play_values, telling
+from motet.engines.beam.workers import watch_workers
 from motet.engines.job import Job
 from motet.graph.check import CheckedGraph
 
@@ -31,6 +32,7 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         self, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
     ) -> None:
         super().__init__()
+        watch_workers()
         self._run = uuid.uuid4().hex
         self._job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 

@@ -16,6 +16,7 @@ from motet.engines.beam.hints import hints_of
 from motet.engines.beam.play import FAILURES, PlayRows
 from motet.engines.beam.rows import Kept
 from motet.engines.beam.types import field_type, fields_of, row_type
+from motet.engines.beam.workers import watch_workers
 from motet.engines.job import Job
 from motet.engines.layout import FAILED
 from motet.engines.needs import need_of
@@ -75,6 +76,7 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
 
     def expand(self, rows: PCollection[Any]) -> DoOutputsTuple:
         """The answers, and what is said of rows that failed."""
+        watch_workers()
         run = _runs.setdefault(rows.pipeline, uuid.uuid4().hex)
         play = PlayRows(self._job, self._kept, run, typed=self._schema is not None)
         found = rows | "Play" >> beam.ParDo(play).with_outputs(FAILURES, main="answers")
