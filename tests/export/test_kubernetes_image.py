@@ -367,6 +367,9 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         "late.jwks": json.dumps({"keys": [jwk] * (1 << 15) + [{**jwk, "d": "BBBB"}]}),
         "late.json": json.dumps({"rows": ["AAAA"] * (3 << 17), "to": "postgres://me:hunter2@db/x"}),
         "late.yaml": "- abc\n" * (3 << 16) + "- {user: me, db_password: 'hunter2'}\n",
+        "late_other.yaml": "motet: 1\n#" + "-" * (1 << 20) + "\nserve: {tls: {certificate: late.crt, key: late.der}}\n",
+        "late.crt": "c",
+        "late.der": "d",
         "late_graph.yaml": "motet: 1\nname: late\n#" + "-" * (1 << 20) + "\nmodels: {m: {with: {password: hunter2}}}\n",
         "late.toml": "".join(f"key{n} = 1\n" for n in range(1 << 17)) + '[database]\npassword = "hunter2"\n',
         "late.env": "A=1\n" * (3 << 17) + "export API_KEY=hunter2\n",
@@ -412,7 +415,7 @@ def test_what_lies_beside_a_graph_and_holds_secrets_is_left_out_and_told_of(proj
         (project / name).write_text(text)
     said = exported(project, tmp_path / "out").output
     app = tmp_path / "out" / "image" / "app"
-    named = {"others/serve.yaml", "other.yaml", "served.json"}  # which hold none themselves
+    named = {"others/serve.yaml", "other.yaml", "served.json", "late_other.yaml"}  # which hold none themselves
     assert {str(each.relative_to(app)) for each in app.rglob("*") if each.is_file()} == {
         "kept.yaml", "functions.py", *plain, *named,
     }  # fmt: skip

@@ -60,12 +60,9 @@ def why_private(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix in _STORES:
         return "it is a key store"
-    block = _BLOCK
-    if suffix in _YAML and (size := path.stat().st_size) <= _LARGEST_GRAPH and _GRAPH.search(next(_blocks(path), b"")):
-        block = max(size, block)  # its inputs may be called as passwords are
-    large = path.stat().st_size > block
-    found = (_why_keys(data) or (_why_text if large else _why_said)(suffix, data) for data in _blocks(path, block))
-    return next(filter(None, found), "")
+    parsed = _is_parsed(path)
+    block, why = (_LARGEST_GRAPH, _why_said) if parsed else (_BLOCK, _why_text)
+    return next(filter(None, (_why_keys(data) or why(suffix, data) for data in _blocks(path, block))), "")
 
 
 def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
@@ -73,12 +70,20 @@ def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     found = {}
     for file in files:
         suffix = file.suffix.lower()
-        if suffix in _YAML + _JSON and file.stat().st_size <= _BLOCK:
+        if suffix in _YAML + _JSON and _is_parsed(file):
             for said in _parsed(suffix, file.read_bytes()) or ():
                 for part in (said, said.get("serve") if isinstance(said, dict) else None):
                     for path in secret_places(part):
                         found[(file.parent / path).resolve()] = f"{file} names it among keys and certificates"
     return found
+
+
+def _is_parsed(path: Path) -> bool:
+    """Whether a file is small enough, or a graph's, whose inputs may be called as passwords are."""
+    size = path.stat().st_size
+    if size <= _BLOCK or size > _LARGEST_GRAPH or path.suffix.lower() not in _YAML:
+        return size <= _BLOCK
+    return _GRAPH.search(next(_blocks(path), b"")) is not None
 
 
 def _blocks(path: Path, size: int = _BLOCK) -> Iterator[bytes]:
