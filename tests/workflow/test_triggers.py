@@ -256,6 +256,11 @@ def test_what_links_in_a_folder_lead_to_is_watched_too(tmp_path: Path) -> None:
         found.append(fingerprint([str(tmp_path / "data")]))
     assert len({*found}) == len(found)
     (tmp_path / "data" / "round").symlink_to("../data")
+    for one in range(30):  # as packages that need each other
+        (tmp_path / "data" / f"{one}").mkdir()
+        for other in range(30):
+            (tmp_path / "data" / f"{one}" / f"{other}").symlink_to(f"../{other}")
+    (tmp_path / "data" / "itself").symlink_to("itself")
     (tmp_path / "data" / "a").write_text("1")
     found = [fingerprint([str(tmp_path / "data")])]
     (tmp_path / "data" / "a").write_text("12")

@@ -134,7 +134,7 @@ def fingerprint(paths: Sequence[str]) -> str:
     whole = hashlib.sha256()
     for path in paths:
         with suppress(FileNotFoundError, NotADirectoryError):  # what is not there yet, or any more
-            for name, at in files_below(path, circles=True).items() if os.path.isdir(path) else [(path, path)]:
+            for name, at in files_below(path, once=True).items() if os.path.isdir(path) else [(path, path)]:
                 with suppress(OSError):
                     found = os.stat(at)
                     told = "" if name.endswith("/") else f"{found.st_size}\0{found.st_mtime_ns}"
