@@ -24,17 +24,13 @@ ACT_TIMEOUT_S = 600.0
 MAX_BYTES = 2**26
 
 server_argument = click.argument("server", metavar="SERVER")
+_FILE: dict[str, Any] = {"metavar": "FILE", "type": click.Path()}
+_KEY: dict[str, Any] = {"metavar": "KEY", "envvar": "MOTET_API_KEY", "show_envvar": True}
 _OPTIONS = [
-    click.option(
-        "--key",
-        metavar="KEY",
-        envvar="MOTET_API_KEY",
-        show_envvar=True,
-        help="The API key, where the server asks for one.",
-    ),
-    click.option("--ca", metavar="FILE", help="The certificates to believe over https.  [default: the system's]"),
-    click.option("--certificate", metavar="FILE", help="The certificate to show, where the server asks for one."),
-    click.option("--certificate-key", metavar="FILE", help="Its private key.  [default: in the same file]"),
+    click.option("--key", **_KEY, help="The API key, where the server asks for one."),
+    click.option("--ca", **_FILE, help="The certificates to believe over https.  [default: the system's]"),
+    click.option("--certificate", **_FILE, help="The certificate to show, where the server asks for one."),
+    click.option("--certificate-key", **_FILE, help="Its private key.  [default: in the same file]"),
 ]
 
 
