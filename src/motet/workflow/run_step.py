@@ -76,7 +76,8 @@ def run_step(
 
     Raises:
         UnknownNameError: when the plan has no such step.
-        WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs.
+        WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs; where
+            another process has done its part, and process 0 leaves no result for two hours.
         StepError: when the step fails.
     """
     node = find_step(plan, step)
