@@ -8,7 +8,8 @@ Plain values stand for themselves. What JSON cannot say is a dict with one key t
     {"$enum": class, "name": ...}  {"$data": class, "fields": {...}}  {"$named": class, "fields": [...]}
     {"$leaf": number}  {"$file": path, "$leaf": number, "as": ...}  {"$folder": path, "files": {...}, "as": ...}
 
-and `"runs": [...]` in the last two, where files may be executed: their names in the folder, of a lone file an empty one.
+and with `files` also `"runs": [...]` in the last two, where files may be executed: their names in the folder, of a lone file an
+empty one.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ class Encoder:
 
     Attributes:
         hook: is asked first about what is no plain value; what it gives stands for the value, unless that is None.
-        files: whether the content of files counts, not only that of `File` but also of paths.
+        files: whether the content of files counts, not only that of `File` but also of paths, and which may be executed.
         named: gives what the path of a file is called in the tree.
         leaves: the leaves so far.
         classes: classes of what was met, as `module:name`.
@@ -142,10 +143,15 @@ class Encoder:
             return {"$path": self.named(text)}
         self.paths.append(text)
         if not os.path.isdir(text):
-            return {"$file": self.named(text), **self._file(text), "as": kind, **_runs({"": text})}
+            return {"$file": self.named(text), **self._file(text), "as": kind, **self._runs({"": text})}
         inside = files_below(text)
         files = {name: None if name.endswith("/") else self._file(path)["$leaf"] for name, path in inside.items()}
-        return {"$folder": self.named(text), "files": files, "as": kind, **_runs(inside)}
+        return {"$folder": self.named(text), "files": files, "as": kind, **self._runs(inside)}
+
+    def _runs(self, files: dict[str, str]) -> dict[str, list[str]]:
+        paths = {name: path for name, path in files.items() if self.files and name[-1:] != "/"}
+        found = [name for name, path in paths.items() if os.stat(path).st_mode & stat.S_IXUSR]
+        return {"runs": found} if found else {}
 
     def _file(self, path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
@@ -162,11 +168,6 @@ class Encoder:
         name = f"{kind.__module__}:{kind.__qualname__}"
         self.classes.add(name)
         return name
-
-
-def _runs(files: dict[str, str]) -> dict[str, list[str]]:
-    found = [name for name, path in files.items() if name[-1:] != "/" and os.stat(path).st_mode & stat.S_IXUSR]
-    return {"runs": found} if found else {}
 
 
 def part_of(tree: Any, keys: Sequence[str | int]) -> tuple[Any, Sequence[str | int]]:
