@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,7 +21,9 @@ import pytest
 import motet as mt
 from helpers.until import until
 from motet.batch import Array
-from motet.errors import InputError, UnknownNameError
+from motet.engines.engine import find_engine
+from motet.engines.spark.java import begin_java, told_by_java
+from motet.errors import InputError, RunError, UnknownNameError
 from motet.types import returns
 
 ROWS, PARTS = 40, 4
@@ -228,6 +232,56 @@ def test_what_cannot_be_is_refused_before_anything_runs(spark_session: Any) -> N
         graph(y=mt.map(str, N)).on_spark(frame, keep=[])
     with pytest.raises(InputError, match="foreach_batch is for streams"):
         good.on_spark(frame, keep=[]).foreach_batch(print)
+
+
+def test_java_that_is_missing_too_old_or_does_not_begin_is_told_of(
+    spark_session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyspark import SparkConf, SparkContext
+
+    with pytest.raises(RunError, match="^engine spark: no.such.Class$"), told_by_java():
+        spark_session._jvm.java.lang.Class.forName("no.such.Class")
+    with pytest.raises(RunError, match="^engine spark: the cluster does not answer, or has ended"), told_by_java():
+        spark_session._jvm.java.util.Objects.requireNonNull(None, "SparkContext has been shutdown")
+    (tmp_path / "g.yaml").write_text("{motet: 1, name: g, inputs: {n: int64}, outputs: {y: n}}")
+    pq.write_table(pa.table({"n": [1]}), tmp_path / "in.parquet")
+    command = f"-m motet.cli run {tmp_path}/g.yaml --input {tmp_path}/in.parquet --output {tmp_path}/out.parquet --engine spark"
+    ended = subprocess.run(
+        [sys.executable, *command.split(), "--", "--conf", "spark.executor.memory=-1"], capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert "error: engine spark: Executor memory must be a positive number\n" in ended.stderr
+    assert "\tat " not in ended.stderr
+    memory = SparkConf(loadDefaults=False)
+    monkeypatch.setattr(SparkContext, "_gateway", None)
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(
+        InputError, match=f"needs Java 17 or newer, and {tmp_path}/bin/java cannot be run: No such file"
+    ):
+        begin_java(memory, quiet=True)
+    program = tmp_path / "bin" / "java"
+    program.parent.mkdir()
+    for version in ("1.8.0_412", "11.0.2"):
+        program.write_text(f"#!/bin/sh\necho 'openjdk version \"{version}\" 2019-01-15' >&2\n")
+        program.chmod(0o755)
+        with pytest.raises(InputError, match=f'{program} is openjdk version "{version}"'):
+            begin_java(memory, quiet=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--master", "nonsense"], "argument --master: must be spark://HOST:PORT, .*; got 'nonsense'"),
+        (["--master", "local[x]"], "argument --master: must be spark://HOST:PORT, .*; got 'local\\[x\\]'"),
+        (["--conf", "spark.master=here"], "argument --conf: must be spark://HOST:PORT, .*; got 'here'"),
+        (["--conf", "executor.memory=1g"], "argument --conf: must be a setting of Spark, spark.NAME=VALUE; got 'exec"),
+        (["--conf", "spark.executor.memory"], "argument --conf: must be KEY=VALUE; got 'spark.executor.memory'"),
+    ],
+)
+def test_masters_and_settings_that_cannot_be_are_refused(arguments: list[str], said: str) -> None:
+    pytest.importorskip("pyspark")
+    with pytest.raises(InputError, match=f"^engine spark: {said}"):
+        find_engine("spark", arguments)
+    find_engine("spark", ["--master", "local-cluster[2,1,1024]", "--conf", "spark.master=k8s://https://here:6443"])
 
 
 def test_streams_are_played_and_go_on_where_they_stopped(spark_session: Any, tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import subprocess
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from motet.engines.needs import PLAIN
+from motet.engines.spark.java import begin_java, told_by_java
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
@@ -24,8 +24,6 @@ R = TypeVar("R")
 
 _QUIET = {"spark.ui.showConsoleProgress": "false", "spark.log.level": "OFF"}
 """What is wrong is said by Motet; `--conf spark.log.level=WARN` has Spark say it, too."""
-JAVA = 17
-"""The oldest version of Java that Spark 4 runs on."""
 LOOK_S = 0.1
 """How often the driver looks for what came back."""
 
@@ -42,7 +40,7 @@ class SparkEngine(SplitEngine):
     def __init__(self, arguments: Sequence[str] = ()) -> None:
         self._spark = imported("pyspark", self.name)
         options = EngineOptions(self.name)
-        options.add_argument("--master")
+        options.add_argument("--master", type=_master)
         options.add_argument("--conf", action="append", default=[], type=_pair)
         self._options = options.parse_args(arguments)
         self.split_bytes, self.one_stage = self._options.split_bytes, self._options.one_stage
@@ -76,14 +74,13 @@ class SparkEngine(SplitEngine):
     def _context(self) -> Any:
         """The context that is there, or one that is begun, whose workers have this Python."""
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-        if self._spark.SparkContext._gateway is None:
-            check_java()
         conf = self._spark.SparkConf().setAppName("motet").setAll(_QUIET.items())
         if self._options.master:
             conf.setMaster(self._options.master)
         conf.set("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))
         conf.setAll(self._options.conf)
-        with kept_signals():
+        with kept_signals(), told_by_java():
+            begin_java(conf, quiet=conf.get("spark.log.level") == "OFF")
             return self._spark.SparkContext.getOrCreate(conf)
 
     def _mapped(self, context: Any, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -124,7 +121,8 @@ class _Job:
             self._context.setJobGroup(group, "motet", interruptOnCancel=True)
             rows = self._context.parallelize(self._items, len(self._items))
             profile = _profile(self._context, self._need)
-            (rows if profile is None else rows.withResources(profile)).foreach(self._play)
+            with told_by_java("--resume goes on with what is finished"):
+                (rows if profile is None else rows.withResources(profile)).foreach(self._play)
         except Exception as error:  # noqa: BLE001 (told by whoever waits for it)
             self.error = error
 
@@ -178,30 +176,21 @@ def _lists(spark: Any) -> Any:
     return Lists()
 
 
+_MASTERS = r"local(\[(\d+|\*)(, *\d+)?\])?|local-cluster\[\d+, *\d+, *\d+\]|yarn|spark://.+|k8s://.+"
+
+
+def _master(text: str) -> str:
+    if not re.fullmatch(_MASTERS, text):
+        raise ArgumentTypeError(f"must be spark://HOST:PORT, k8s://URL, yarn, local or local[CORES]; got {text!r}")
+    return text
+
+
 def _pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
         raise ArgumentTypeError(f"must be KEY=VALUE; got {text!r}")
     if not key.startswith("spark."):
         raise ArgumentTypeError(f"must be a setting of Spark, spark.NAME=VALUE; got {text!r}")
+    if key == "spark.master":
+        _master(value)
     return key, value
-
-
-def check_java() -> None:
-    """See that the Java that Spark will begin is there, and new enough.
-
-    Raises:
-        InputError: when it is not.
-    """
-    home = os.environ.get("JAVA_HOME")
-    program = os.path.join(home, "bin", "java") if home else "java"
-    hint = f"install Java {JAVA} or newer, such as Debian's openjdk-{JAVA}-jre-headless; JAVA_HOME names its folder"
-    try:
-        said = subprocess.run([program, "-version"], capture_output=True, text=True, check=False).stderr
-    except OSError as error:
-        what = f"Spark needs Java {JAVA} or newer, and {program} cannot be run: {error.strerror}"
-        raise InputError(what, where="engine spark", hint=hint) from None
-    found = re.search(r'version "(?:1\.)?(\d+)', said)
-    if found is None or int(found[1]) < JAVA:
-        what = f"Spark needs Java {JAVA} or newer; {program} is {said.strip().partition(chr(10))[0] or 'none'}"
-        raise InputError(what, where="engine spark", hint=hint)
