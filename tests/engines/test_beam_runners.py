@@ -24,7 +24,9 @@ from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream as Stream
 from apache_beam.testing.util import assert_that, equal_to
+from apache_beam.transforms.periodicsequence import PeriodicImpulse
 from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 from click.testing import CliRunner
 
 import motet as mt
@@ -109,6 +111,18 @@ def test_a_stream_keeps_its_windows_and_times(prism: list[str]) -> None:
         assert_that(told, equal_to([("failed", 3, 0), ("failed", 14, 10)]), label="failures")
         sums = played.answers | beam.Map(lambda row: ("all", float(row["y"]))) | beam.CombinePerKey(sum)
         assert_that(sums, equal_to([("all", 6.0), ("all", 6.0), ("all", 8.0)]), label="sums")
+
+
+def test_a_source_without_bounds_streams_through(prism: list[str]) -> None:
+    start = Timestamp(1000)
+    with beam.Pipeline(options=PipelineOptions([*prism, "--streaming"])) as pipeline:
+        times = pipeline | PeriodicImpulse(start, start + 8, 1)
+        rows = times | beam.Map(lambda time: {"x": float(time) - 1002})
+        played = rows | graph().as_ptransform(batch_rows=3)
+        assert not played.answers.is_bounded
+        assert_that(played.answers | "y" >> beam.Map(lambda row: row["y"]), equal_to([0.0, 2.0, 4.0, 6.0, 8.0, 10.0]))
+        told = played.failures | "x" >> beam.Map(lambda failure: failure["row"]["x"])
+        assert_that(told, equal_to([-2.0, -1.0]), label="failures")
 
 
 def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error(prism: list[str]) -> None:
