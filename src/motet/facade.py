@@ -349,6 +349,7 @@ class Graph(data.GraphSpec):
         batch_rows: int | None = None,
         goes_on: bool = False,
         ship: bool = False,
+        models: Any = None,
     ) -> PlayGraph:
         """This graph as a transform of Apache Beam: `played = rows | graph.as_ptransform()`, then `played.answers`, `played.failures`.
 
@@ -364,6 +365,9 @@ class Graph(data.GraphSpec):
             batch_rows: how many rows are played together at most; None goes by their size.
             goes_on: go on, with a failure for each row, where a model fails on everything, instead of ending the job with its error.
             ship: have the files of models at local paths go with the pipeline, to workers that do not have them.
+            models: a PCollection whose elements, of which the last counts, tell of other models while the pipeline goes on: by names of
+                models their URIs, or a `ModelMetadata`. Whatever comes has the aliases of stores looked at again; what comes
+                to a worker after it is answered by what they mean then.
 
         Raises:
             MissingExtraError: when Beam is not installed.
@@ -376,8 +380,9 @@ class Graph(data.GraphSpec):
         from motet.engines.beam.transform import PlayGraph
 
         return PlayGraph(
-            self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship
-        )
+            self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship,
+            models=models, graph=self.changed(),
+        )  # fmt: skip
 
     def as_model_handler(
         self, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
@@ -385,7 +390,9 @@ class Graph(data.GraphSpec):
         """This graph as a model handler of Apache Beam, for `RunInference` and what takes such a one (`KeyedModelHandler`).
 
         Examples are rows as `as_ptransform` takes them, but for tables. The `inference` of a result has the outputs; of a row that
-        failed `row`, `node`, `model`, `version`, `error` and `message`.
+        failed `row`, `node`, `model`, `version`, `error` and `message`. What `model_metadata_pcoll` or `watch_model_pattern` of
+        `RunInference` names is the file of the graph's model, where it has one; a file inside a store says that its aliases are
+        looked at again.
 
         Args:
             batch_rows, goes_on, ship: as for `as_ptransform`.
@@ -400,7 +407,7 @@ class Graph(data.GraphSpec):
         imported("apache_beam", "beam")
         from motet.engines.beam.handler import GraphHandler
 
-        return GraphHandler(self.checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
+        return GraphHandler(self.checked, self.changed(), batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 
     def on_spark(
         self,

@@ -56,6 +56,12 @@ class BatchWorker:
                 found = _shared.put(job.digest, cls(job, elsewhere, run))
             return found
 
+    @classmethod
+    def forget(cls, job: Job) -> None:
+        """Let go of a job that is not asked for again; those who still play it do so with what they have."""
+        with _sharing:
+            _shared.pop(job.digest)
+
     def load(self) -> None:
         """Load every model that stays.
 

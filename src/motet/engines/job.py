@@ -10,7 +10,7 @@ import hashlib
 import os
 import pickle
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -170,6 +170,27 @@ class Job:
         made = replace(self, checked=checked, layout=layout, versions=versions, kinds=kinds, digest="")
         return replace(made, digest=_digest(made)).declared()
 
+    def anew(self, checked: CheckedGraph) -> Job:
+        """The same job with the models that a graph has now; itself where they are the same.
+
+        Raises:
+            InputError: when the graph takes or gives other types with them.
+            ModelLoadError: when a model is not there.
+        """
+        own, others = self.checked.signature, checked.signature
+        if (own.inputs, own.outputs) != (others.inputs, others.outputs):
+            what = f"with its models of now it is {others}; it was {own} when the job was made"
+            raise InputError(
+                what, where=f"graph {checked.graph.name!r}", hint="make the job anew with the other models"
+            )
+        checked, resolver = _absolute(checked), ModelResolver()
+        versions = resolver.versions(checked)
+        told = repr((sorted(versions.items()), sorted(_uris(checked))))
+        if told == repr((sorted(self.versions.items()), sorted(_uris(self.checked)))):
+            return self
+        digest = hashlib.sha256(f"{self.digest} {told}".encode()).hexdigest()[:32]
+        return replace(self, checked=checked, versions=versions, sizes=_sizes_of(checked, resolver), digest=digest)
+
     @property
     def columns(self) -> tuple[str, ...]:
         """The columns that a worker is given, in this order."""
@@ -231,6 +252,13 @@ def _absolute(checked: CheckedGraph) -> CheckedGraph:
     inner = {name: each.graph for name, each in graphs.items()}
     folder = folder if "://" in folder else os.path.abspath(folder)
     return replace(checked, graph=checked.graph.changed(folder=folder, graphs=inner), graphs=graphs)
+
+
+def _uris(checked: CheckedGraph, path: str = "") -> Iterator[tuple[str, str]]:
+    """Where models are, by the graphs they stand in and their names."""
+    yield from ((f"{path}{name}", model.uri) for name, model in checked.graph.models.items())
+    for name, inner in checked.graphs.items():
+        yield from _uris(inner, f"{path}{name}/")
 
 
 def _sizes_of(checked: CheckedGraph, resolver: ModelResolver) -> dict[str, int]:

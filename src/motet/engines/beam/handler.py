@@ -10,10 +10,12 @@ from typing import Any
 from apache_beam.ml.inference.base import ModelHandler, PredictionResult
 
 from motet.engines.batch_worker import BatchWorker
+from motet.engines.beam.refresh import refreshed
 from motet.engines.beam.rows import Kept, play_values, telling
 from motet.engines.beam.workers import watch_workers
 from motet.engines.job import Job
 from motet.graph.check import CheckedGraph
+from motet.graph.graph import GraphSpec
 
 __all__ = ["GraphHandler"]
 
@@ -26,20 +28,29 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         batch_rows: how many rows are played together at most; None goes by their size.
         goes_on: whether to go on where a model fails on everything.
         ship: whether the files of local models go with the pipeline.
+        graph: as it was declared, for `model_metadata_pcoll` of `RunInference`.
     """
 
     def __init__(
-        self, checked: CheckedGraph, *, batch_rows: int | None = None, goes_on: bool = False, ship: bool = False
+        self,
+        checked: CheckedGraph,
+        graph: GraphSpec,
+        *,
+        batch_rows: int | None = None,
+        goes_on: bool = False,
+        ship: bool = False,
     ) -> None:
         super().__init__()
         watch_workers()
+        self._graph, self._path = graph, ""
         self._run = uuid.uuid4().hex
         self._job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
 
     @telling()
     def load_model(self) -> BatchWorker:
         """What plays the graph, its models loaded, once a process."""
-        worker = BatchWorker.shared(self._job, run=self._run)
+        job = refreshed(self._job, self._graph, self._path) if self._path else self._job
+        worker = BatchWorker.shared(job, run=self._run)
         worker.load()
         return worker
 
@@ -55,6 +66,10 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
                 played.answers[place] = failure
             found += played.answers
         return [PredictionResult(row, answer) for row, answer in zip(batch, found, strict=True)]
+
+    def update_model_path(self, model_path: str | None = None) -> None:
+        """Have the next model that is loaded be another one; see `refreshed`."""
+        self._path = model_path or self._path
 
     def batch_elements_kwargs(self) -> Mapping[str, Any]:
         """How many rows a batch has at most."""

@@ -19,9 +19,11 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from motet.engines.batch_worker import BatchWorker
+from motet.engines.beam.refresh import refreshed
 from motet.engines.beam.rows import Kept, PlayedElements, play_values, telling
 from motet.engines.beam.tables import play_tables
 from motet.engines.job import Job
+from motet.graph.graph import GraphSpec
 from motet.system.recent import LruCache
 
 __all__ = ["FAILURES", "PlayRows"]
@@ -61,10 +63,12 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         kept: which columns are written beside the outputs.
         run: tells the pipeline from others of the same process: what has failed on everything is of one alone.
         typed: whether the job is over the schema of the tables that come.
+        graph: as it was declared, where a side input tells of other models.
     """
 
-    def __init__(self, job: Job, kept: Kept, run: str, *, typed: bool) -> None:
+    def __init__(self, job: Job, kept: Kept, run: str, *, typed: bool, graph: GraphSpec | None = None) -> None:
         self._job, self._kept, self._run, self._typed = job, kept, run, typed
+        self._made, self._graph, self._told = job, graph, None
         self._held: list[WindowedValue] = []
         self._kind, self._rows = _kind(dict, keyed=False), 0
         namespace = f"motet.{job.checked.graph.name}"
@@ -73,30 +77,52 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
 
     @telling()
     def setup(self) -> None:
-        """Load the models, once a process."""
+        """Load the models, once a process; those of which a side input tells when it does."""
+        self._begin()
+        if self._graph is None:
+            self._worker.load()
+
+    def _begin(self) -> None:
         self._over: LruCache[bytes, BatchWorker] = LruCache(SCHEMAS)
         self._worker = BatchWorker.shared(self._job, run=self._run)
-        self._worker.load()
 
     def start_bundle(self) -> None:
         """Begin with nothing: what a bundle that failed has held comes again."""
         self._take()
 
-    def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterable[Any]:
-        """Hold an element, and play what is held where that fills a batch, or was of another kind."""
+    def process(
+        self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam, told: Sequence[Any] = ()
+    ) -> Iterable[Any]:
+        """Hold an element, and play what is held where that fills a batch, was of another kind, or came for other models."""
         kind = _kind_of(element)
+        done: Iterable[Any] = ()
+        if told and told[-1] != self._told:
+            done = list(self._played(self._take()))
+            self._refresh(told[-1])
         before = self._take() if self._held and kind != self._kind else None
         self._kind = kind
         self._held.append(windowed)
         self._rows += _num_rows(element[1] if kind.keyed else element) if kind.tables else 1
         full = self._take() if self._rows >= self._job.batch_rows else None
         if before is None and full is None:
-            return ()
-        return chain(*(self._played(held) for held in (before, full) if held is not None))
+            return done
+        return chain(done, *(self._played(held) for held in (before, full) if held is not None))
 
     def finish_bundle(self) -> Iterable[Any]:
         """Play what is held."""
         return self._played(self._take())
+
+    @telling()
+    def _refresh(self, told: Any) -> None:
+        """Play what comes from here on with the models of which a side input tells."""
+        assert self._graph is not None
+        job = refreshed(self._made, self._graph, told)
+        if job.digest != self._job.digest:
+            before, self._job = self._job, job
+            self._begin()
+            self._worker.load()
+            BatchWorker.forget(before)
+        self._told = told
 
     def _take(self) -> tuple[list[WindowedValue], _Kind, int]:
         """What is held, and no more."""

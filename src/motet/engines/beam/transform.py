@@ -23,6 +23,7 @@ from motet.engines.needs import need_of
 from motet.engines.tables import failures_schema
 from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
+from motet.graph.graph import GraphSpec
 
 __all__ = ["PlayGraph"]
 
@@ -40,6 +41,8 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         batch_rows: how many rows are played together at most; None goes by their size.
         goes_on: whether to go on where a model fails on everything.
         ship: whether the files of local models go with the pipeline.
+        models: tells of other models while the pipeline goes on; see `refreshed`.
+        graph: as it was declared.
     """
 
     def __init__(
@@ -52,13 +55,18 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         batch_rows: int | None = None,
         goes_on: bool = False,
         ship: bool = False,
+        models: PCollection[Any] | None = None,
+        graph: GraphSpec | None = None,
     ) -> None:
         super().__init__(f"Play {checked.graph.name}")
         for name, given in (("keep", keep), ("drop", drop)):
             if isinstance(given, str):
                 raise InputError(f"{name} must be a list of names; got {given!r}")
         self._kept = Kept(None if keep is None else tuple(keep), tuple(drop))
-        self._schema = schema
+        if ship and models is not None:
+            hint = "publish them to a store that the workers reach"
+            raise InputError("models that come later cannot be shipped", where="ship", hint=hint)
+        self._schema, self._models, self._graph = schema, models, None if models is None else graph
         job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
         self._job = job if schema is None else job.over(schema, keep=keep, drop=drop)
         self.with_resource_hints(**hints_of(need_of(self._job.checked)))
@@ -78,8 +86,9 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         """The answers, and what is said of rows that failed."""
         watch_workers()
         run = _runs.setdefault(rows.pipeline, uuid.uuid4().hex)
-        play = PlayRows(self._job, self._kept, run, typed=self._schema is not None)
-        found = rows | "Play" >> beam.ParDo(play).with_outputs(FAILURES, main="answers")
+        play = PlayRows(self._job, self._kept, run, typed=self._schema is not None, graph=self._graph)
+        told = {} if self._models is None else {"told": beam.pvalue.AsList(self._models)}
+        found = rows | "Play" >> beam.ParDo(play, **told).with_outputs(FAILURES, main="answers")
         answers, failures = self._types(rows.element_type)
         found.answers.element_type, found.failures.element_type = answers, failures
         return found
