@@ -108,10 +108,12 @@ def _page(title: str, lead: str, parts: Iterable[str]) -> str:
 
 def _api() -> str:
     lead = "Every public name, in order. `import motet as mt` imports none of the frameworks; each name is imported when it is first used."
-    names = [name for name in motet.__all__ if name not in ("data", "errors", "ops", "serving", "testing", "train")]
+    names = [
+        name for name in motet.__all__ if name not in ("data", "errors", "ops", "ray", "serving", "testing", "train")
+    ]
     parts = [_entry(name, getattr(motet, name), f"mt.{name}") for name in names]
     options = f"## Options of run\n\nKeywords of `Graph.run`.\n\n{markdown(_after_summary(BulkOptions))}"
-    return _page("motet", lead, [*parts, options])
+    return _page("motet", lead, [*parts, *_of_module(motet.ray, "motet.ray"), options])
 
 
 def _training() -> str:

@@ -1,10 +1,13 @@
 """What all tests share."""
 
+import gc
 import os
 import shutil
 import signal
 import tempfile
+import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from helpers import onnxes
+from helpers.until import until
 
 JAVA = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 """What is played is little: it would take longer to compile it well."""
@@ -59,6 +63,37 @@ def _no_calls() -> None:
     from motet.testing import fakes
 
     fakes.calls.clear()
+
+
+def _began(cluster: Any, node: dict[str, Any]) -> bool:
+    """Whether a node of Ray has begun within 30 seconds, more than which Ray does not wait for one."""
+    try:
+        cluster.add_node(**node)
+    except Exception as error:
+        if "timed out during startup" not in str(error):
+            raise
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[Any]:
+    """A cluster of Ray with a node of two CPUs and one of one, to which the tests are connected."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    from motet.engines.splits.engine import kept_signals
+
+    with warnings.catch_warnings(action="ignore"), kept_signals():
+        cluster = Cluster()
+        for node in ({"num_cpus": 2, "include_dashboard": False}, {"num_cpus": 1}):
+            until(partial(_began, cluster, node), 300)
+        ray.init(address=cluster.address, log_to_driver=False)
+    yield cluster
+    with warnings.catch_warnings(action="ignore"):  # of processes that it does not wait for
+        ray.shutdown()
+        cluster.shutdown()
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from motet import errors, ops, serving, testing
+    from motet import errors, ops, ray, serving, testing
     from motet import training as train
     from motet.batch import Batch, Ragged
     from motet.engines.local.report import RunReport
@@ -82,6 +82,7 @@ _MODULES = {
     "data": "motet.training.data",
     "errors": "motet.errors",
     "ops": "motet.ops",
+    "ray": "motet.ray",
     "serving": "motet.serving",
     "testing": "motet.testing",
     "train": "motet.training",
@@ -123,6 +124,7 @@ __all__ = [
     "member",
     "model",
     "ops",
+    "ray",
     "returns",
     "route",
     "serving",

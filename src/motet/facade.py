@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.options import RunOptions
     from motet.engines.local.report import RunReport
+    from motet.engines.ray.play import PlayedDataset
     from motet.engines.spark.frames import PlayedFrames
     from motet.runtime.executor import Executor
     from motet.runtime.explanation import Explanation
@@ -456,6 +457,48 @@ class Graph(data.GraphSpec):
             ship=ship,
         )
 
+    def on_ray(
+        self,
+        rows: Any,
+        *,
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        schema: Any = None,
+        batch_rows: int | None = None,
+        goes_on: bool = False,
+        ship: bool = False,
+        num_cpus: float | None = None,
+        num_gpus: float | None = None,
+        concurrency: int | None = None,
+    ) -> PlayedDataset:
+        """This graph over a data set of Ray: `played = graph.on_ray(rows)`, then `played.answers`, `played.failures`, two data sets.
+
+        Both are computed once, when one of them is first asked for, in tasks of Ray, whose processes keep the models that they have
+        loaded. `motet.ray.Play` plays in actors, as part of a pipeline.
+
+        Args:
+            rows: a `ray.data.Dataset`.
+            keep: the columns to write beside the outputs; None is all but arrays and bytes that the graph takes.
+            drop: columns to leave out.
+            schema: of the rows, an Arrow schema; None asks the data set, which may read some of it.
+            batch_rows: how many rows are played together at most; None goes by their size.
+            goes_on: go on, with a failure for each row, where a model fails on everything, instead of ending with its error.
+            ship: have the files of models at local paths go along, to nodes that do not have them.
+            num_cpus, num_gpus: what a task has to itself, a part of one or whole ones; None goes by what the models ask for.
+            concurrency: how many tasks go on at the same time at most.
+
+        Raises:
+            MissingExtraError: when Ray is not installed.
+            InputError: when an argument cannot be, no node has room for a task, or the columns do not fit.
+            ModelLoadError: when a model is not there.
+        """
+        from motet.engines.ray.play import play_dataset
+
+        return play_dataset(
+            self.checked, rows, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship,
+            num_cpus=num_cpus, num_gpus=num_gpus, concurrency=concurrency,
+        )  # fmt: skip
+
     def explain(self, columns: Any, row: int = 0) -> Explanation:
         """Say how the answer of one row came about: which members ran, their versions, their scores, and their times.
 
@@ -508,12 +551,10 @@ class Graph(data.GraphSpec):
 
         return placed(self, None)._parts()  # the same models are the same, wherever the file is that names them
 
-    def anew(self) -> Graph:
-        """The same graph, checked again: its models of stores are those that their aliases mean now."""
-        return Graph(
-            self.name, self.outputs, inputs=self.inputs, models=self.models, graphs=self.graphs, nodes=self.nodes,
-            folder=self.folder, serving=self.serving, pool=self.pool,
-        )  # fmt: skip
+    def anew(self, **parts: Unpack[data.GraphParts]) -> Graph:
+        """The same graph, but for these of its parts, checked again: its models of stores are those that their aliases mean now."""
+        own: Any = {name: getattr(self, name) for name in data.GraphParts.__annotations__}
+        return Graph(self.name, self.outputs, **{**own, **parts})
 
     def draw(self, format: Literal["text", "mermaid", "svg"] = "text") -> str:
         """Draw the graph: a tree for a terminal, a Mermaid diagram, or an SVG image."""

@@ -20,6 +20,7 @@ def ids(page: Any) -> Any:
     return str(page.relative_to(ROOT))
 
 
+@pytest.mark.timeout(300)  # the page on Ray waits for its processes
 @pytest.mark.parametrize("page", PAGES, ids=ids)
 def test_the_blocks_of_a_page_run(
     page: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
@@ -28,6 +29,8 @@ def test_the_blocks_of_a_page_run(
         context = request.getfixturevalue("spark_session").sparkContext
         context._jsc.hadoopConfiguration().set("fs.file.impl.disable.cache", "true")
         context._jvm.System.setProperty("user.dir", str(tmp_path))  # where Spark, which runs already, looks for files
+    if page.name == "ray.md":
+        request.getfixturevalue("ray_cluster")
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import gc
 import importlib
 import re
 import sys
 import types
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
 import motet as mt
+from helpers import onnxes
 from motet.cli import cli
+from motet.engines import shipping
 from motet.engines.engine import find_engine
 from motet.engines.spark import engine as sparks
-from motet.engines.splits.engine import kept_signals
-from motet.errors import InputError, UnknownNameError
+from motet.engines.splits.engine import SplitEngine
+from motet.errors import InputError, MotetError, UnknownNameError
 from motet.runtime.resources.need import Need
 from motet.testing import engines
 
-CLUSTERS = {"ray": "ray_of_this_machine", "spark": "spark_session"}
+CLUSTERS = {"ray": "ray_cluster", "spark": "spark_session"}
 """Fixtures in which engines find their cluster."""
 EXTENDING = Path(__file__).parents[2] / "docs" / "extending.md"
 
@@ -38,17 +40,6 @@ def documented_engine() -> Any:
     module = types.ModuleType("pools")
     exec(text[1], module.__dict__)
     return module.PoolEngine
-
-
-@pytest.fixture(scope="module")
-def ray_of_this_machine() -> Iterator[None]:
-    ray = pytest.importorskip("ray")
-    with warnings.catch_warnings(action="ignore"), kept_signals():
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    with warnings.catch_warnings(action="ignore"):  # of processes that it does not wait for
-        ray.shutdown()
-        gc.collect()
 
 
 @pytest.fixture(params=["pool", "ray", "spark", "beam", "prism"])
@@ -70,6 +61,59 @@ def test_the_engine_passes_the_suite(check: Any, engine: Any, tmp_path: Path) ->
     if engine.name == "beam" and "killed" in check.__name__:
         pytest.skip("these runners of Beam play nothing again: test_beam_runners.py")
     check(engine, tmp_path)
+
+
+class Elsewhere(SplitEngine):
+    """An engine whose workers do not find a folder of this machine."""
+
+    def __init__(self, engine: SplitEngine, folder: Path) -> None:
+        self._engine, self.name, self._folder = engine, engine.name, folder
+
+    def connected(self, needs: Sequence[Need] = ()) -> AbstractContextManager[None]:
+        return self._engine.connected(needs)
+
+    def map(self, function: Any, items: Any) -> Iterator[Any]:
+        hidden = self._folder.rename(self._folder.with_suffix(".hidden"))
+        try:
+            yield from self._engine.map(function, items)
+        finally:
+            hidden.rename(self._folder)
+
+
+@pytest.mark.timeout(600)
+def test_local_models_go_along_to_workers_that_lack_them_when_they_are_shipped(engine: Any, tmp_path: Path) -> None:
+    onnxes.classifier(tmp_path / "models" / "a.onnx")
+    rows = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32)
+    table = pa.table({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(rows), "n": range(90)})
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=30)
+    model = mt.Model(str(tmp_path / "models" / "a.onnx"))
+    graph = mt.Graph("g", {"p": mt.model(model, mt.input("x", "float32[4]"))})
+    wanted = graph.run(table)
+    elsewhere = Elsewhere(engine, tmp_path / "models")
+    elsewhere.split_bytes = 1
+    with pytest.raises(MotetError, match="there is no such model file\n  hint: put the models .*: --ship"):
+        graph.run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine=elsewhere)
+    report = graph.run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine=elsewhere, ship=True, resume=True)
+    assert (report.rows, report.failed) == (90, 0)
+    found = pq.read_table(tmp_path / "out.parquet")
+    assert found["n"].to_pylist() == list(range(90))
+    np.testing.assert_allclose(found["p"].to_pylist(), wanted["p"].to_pylist(), rtol=1e-6)
+
+
+def test_what_is_shipped_is_bounded_and_only_to_other_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnxes.classifier(tmp_path / "a.onnx")
+    graph = mt.Graph("g", {"p": mt.model(mt.Model(str(tmp_path / "a.onnx")), mt.input("x", "float32[4]"))})
+    graph.save(tmp_path / "g.yaml")
+    schema = pa.schema({"x": pa.list_(pa.float32(), 4)})
+    pq.write_table(pa.table({"x": [[0.0, 1.0, 2.0, 3.0]]}, schema=schema), tmp_path / "in.parquet")
+    command = ["run", "g.yaml", "--input", "in.parquet", "--output", "out.csv", "--ship"]
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(cli, command)
+    assert (refused.exit_code, "engine local: ship is for engines with workers" in refused.output) == (2, True)
+    monkeypatch.setattr(shipping, "SHIPPED_BYTES", 10)
+    for more in ([], ["--dry-run"]):
+        large = CliRunner().invoke(cli, [*command, "--engine", "beam", *more])
+        assert (large.exit_code, "can be shipped" in large.output) == (2, True)
 
 
 def test_the_command_hands_on_an_engines_own_options(tmp_path: Path) -> None:

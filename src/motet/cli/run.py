@@ -167,6 +167,9 @@ _EXITS = {
     help="Take turns with what else shares this folder; live work goes first.  [default: $MOTET_POOL]",
 )
 @click.option(
+    "--ship", is_flag=True, help="Send the files of local models along, to workers of a cluster that lack them."
+)
+@click.option(
     "--dry-run", is_flag=True, help="Check all, play a few rows and say what the run would take; write nothing."
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")

@@ -31,7 +31,7 @@ _EXITS = {
 
 
 @click.command("serve", cls=Command, short_help="Serve graphs over HTTP and gRPC.", exits=_EXITS)
-@click.argument("graphs", metavar="GRAPH.yaml ...", nargs=-1, type=GRAPH_FILE)
+@click.argument("graphs", metavar="GRAPH.yaml ... [-- ENGINE OPTIONS]", nargs=-1, type=GRAPH_FILE)
 @click.option("--host", help="Address to listen on.  [default: 127.0.0.1]")
 @click.option("--port", type=click.IntRange(0, 65_535), help="Port of HTTP; 0 takes a free one.  [default: 8000]")
 @click.option(
@@ -41,6 +41,13 @@ _EXITS = {
 )
 @click.option("--processes", type=click.IntRange(1), metavar="N", help="Processes that share the ports.  [default: 1]")
 @click.option("--config", metavar="serve.yaml", help="How to serve.  [default: the key serve: of the graph's file]")
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="What serves: this machine, or a cluster of Ray, over HTTP.",
+)
 @click.option("--quiet", is_flag=True, help="Print nothing but warnings and errors.")
 @click.option("--log-format", type=click.Choice(["text", "json"]), help="Lines of the log.  [default: text]")
 @click.option(
@@ -54,6 +61,7 @@ def command(
     /,
     graphs: tuple[str, ...],
     config: str | None,
+    engine: str,
     quiet: bool,
     log_format: str | None,
     log_level: str | None,
@@ -69,16 +77,25 @@ def command(
     from motet.serving.observability.server_log import set_up
     from motet.serving.process.supervisor import run
 
+    graphs, arguments = _parted(graphs)
+    if arguments and engine == "local":
+        raise click.UsageError(f"the engine local takes no options of its own; got {' '.join(arguments)}", ctx)
     log = {"format": log_format, "level": log_level or ("warning" if quiet else None)}
     options["log"] = {name: value for name, value in log.items() if value is not None}
     set_up(LogSettings(**options["log"]))
     as_json = log_format == "json"
     try:
-        chosen = _configured(graphs, config, options)
+        chosen = _configured(graphs, config, options, grpc=engine == "local")
         set_up(chosen.log)
         as_json = chosen.log.format == "json"
         if not graphs and not chosen.graphs:
             raise click.UsageError("name the file of a graph, or give --config with graphs", ctx)
+
+        if engine == "ray":
+            from motet.serving.process.ray_serve import run_on_ray
+
+            run_on_ray(graphs, chosen, arguments, lambda: None if quiet else _say_on_ray(chosen, as_json=as_json))
+            return
 
         def say(server: Server) -> None:
             _LOG.info("%s", _begun(server)) if as_json else click.echo(_begun(server), err=True)
@@ -91,7 +108,20 @@ def command(
         ctx.exit(exit_code(error))
 
 
-def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, Any]) -> ServeConfig:
+def _parted(given: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Files of graphs, and the engine's own options behind them."""
+    first = next((place for place, each in enumerate(given) if each.startswith("-")), len(given))
+    return given[:first], given[first:]
+
+
+def _say_on_ray(config: ServeConfig, *, as_json: bool) -> None:
+    text = f"serving on a cluster of Ray, on http://{in_url(config.host)}:{config.port}"
+    _LOG.info("%s", text) if as_json else click.echo(text, err=True)
+
+
+def _configured(
+    graphs: tuple[str, ...], config: str | None, options: dict[str, Any], *, grpc: bool = True
+) -> ServeConfig:
     from motet.serving.config.server import read_config
 
     said = {path: _serving(path) for path in graphs}
@@ -99,7 +129,7 @@ def _configured(graphs: tuple[str, ...], config: str | None, options: dict[str, 
     given = {name: value for name, value in options.items() if value is not None}
     given["log"] = replace(chosen.log, **given.get("log", {}))
     port = given.pop("grpc_port", chosen.grpc_port)
-    if port is None and _has_grpc():
+    if port is None and grpc and _has_grpc():
         port = 8001
     return replace(chosen, **given, grpc_port=None if port == -1 else port)
 

@@ -11,7 +11,7 @@ from motet.batch import Batch, Indices
 from motet.engines.job import Job
 from motet.engines.layout import failures_table
 from motet.engines.player import BatchPlayer, Elsewhere
-from motet.errors import Failure, ModelLoadError
+from motet.errors import Failure, ModelLoadError, ModelUnavailableError, StoreError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
 from motet.runtime.executor import Played
@@ -25,6 +25,9 @@ __all__ = ["BatchWorker"]
 
 MOST = 4
 """Jobs of a process whose models stay loaded; beyond it those of the job that was used longest ago go."""
+
+SHIPPING = "put the models where all workers reach them, or have their files go along: --ship (ship=True)"
+"""How workers get models that lie on disks of another machine."""
 
 
 class BatchWorker:
@@ -111,11 +114,16 @@ class BatchWorker:
 def _player(job: Job, elsewhere: Elsewhere) -> BatchPlayer:
     """What plays a job, of the models that it was made with."""
     player = job.player(elsewhere)
-    there = player.executor.host.resolver.versions(job.checked)
+    try:
+        there = player.executor.host.resolver.versions(job.checked)
+    except (ModelLoadError, StoreError) as error:
+        if job.local_models and not isinstance(error, ModelUnavailableError):
+            error.hint = SHIPPING
+        raise
     for name, version in job.versions.items():
         if there[name] != version:
             what = f"here it is version {there[name]!r}; the job was made with version {version!r}"
-            hint = "make the job anew, or give its workers the same files"
+            hint = f"make the job anew, or: {SHIPPING}" if job.local_models else "make the job anew"
             raise ModelLoadError(what, where=f"model {name!r}", hint=hint)
     return player
 

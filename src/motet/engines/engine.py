@@ -18,7 +18,7 @@ __all__ = ["ENGINES", "Engine", "find_engine"]
 ENGINES = {
     "local": "motet.engines.local.engine:LocalEngine",
     "beam": "motet.engines.beam.engine:BeamEngine",
-    "ray": "motet.engines.ray:RayEngine",
+    "ray": "motet.engines.ray.engine:RayEngine",
     "spark": "motet.engines.spark.engine:SparkEngine",
 }
 """Engines by name; other packages add theirs by the entry point group `motet.engines`."""

@@ -14,7 +14,7 @@ from motet.models.registry import find_handler
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.resources.memory import file_bytes
 
-__all__ = ["SHIPPED_BYTES", "local_models", "shipped"]
+__all__ = ["SHIPPED_BYTES", "check_shipped", "local_models", "shipped"]
 
 SHIPPED_BYTES = 512 << 20
 """The most that models of a job hold which are shipped: each process of a worker gets them, through its engine."""
@@ -42,12 +42,21 @@ def shipped(checked: CheckedGraph) -> CheckedGraph:
         ModelLoadError: when one is not there.
     """
     resolver = ModelResolver()
+    check_shipped(checked, resolver)
+    return _packed(checked, resolver)
+
+
+def check_shipped(checked: CheckedGraph, resolver: ModelResolver) -> None:
+    """See that the files of a graph's local models are not too many to be shipped.
+
+    Raises:
+        InputError, ModelLoadError: as for `shipped`.
+    """
     total = _bytes(checked, resolver)
     if total > SHIPPED_BYTES:
         what = f"its models hold {total >> 20} MiB; {SHIPPED_BYTES >> 20} MiB can be shipped"
         hint = "put them where the workers reach them: a store in a bucket, or a disk that all of them mount"
         raise InputError(what, where=f"graph {checked.graph.name!r}", hint=hint)
-    return _packed(checked, resolver)
 
 
 def _bytes(checked: CheckedGraph, resolver: ModelResolver) -> int:

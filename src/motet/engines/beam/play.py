@@ -23,8 +23,8 @@ from motet.engines.beam.refresh import refreshed
 from motet.engines.beam.rows import Kept, PlayedElements, play_values, telling
 from motet.engines.beam.tables import play_tables
 from motet.engines.job import Job
+from motet.engines.tables import TableWorkers
 from motet.graph.graph import GraphSpec
-from motet.system.recent import LruCache
 
 __all__ = ["FAILURES", "PlayRows"]
 
@@ -32,8 +32,6 @@ FAILURES = "failures"
 """The tag of what is said of rows that failed."""
 KINDS = 64
 """Types of rows that are remembered."""
-SCHEMAS = 8
-"""Schemas of tables whose columns are remembered."""
 
 
 class _Kind(NamedTuple):
@@ -83,7 +81,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
             self._worker.load()
 
     def _begin(self) -> None:
-        self._over: LruCache[bytes, BatchWorker] = LruCache(SCHEMAS)
+        self._tables = TableWorkers(self._job, self._kept.keep, self._kept.drop, self._run, typed=self._typed)
         self._worker = BatchWorker.shared(self._job, run=self._run)
 
     def start_bundle(self) -> None:
@@ -150,19 +148,8 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
     @telling()
     def _play(self, values: Sequence[Any], kind: _Kind) -> PlayedElements:
         if kind.tables:
-            return play_tables(self._worker_of, values)
+            return play_tables(self._tables, values)
         return play_values(self._worker, self._kept, values)
-
-    def _worker_of(self, schema: pa.Schema) -> BatchWorker:
-        """What plays tables of a schema."""
-        if self._typed:
-            return self._worker
-        key = schema.serialize().to_pybytes()
-        found = self._over.get(key)
-        if found is None:
-            job = self._job.over(schema, keep=self._kept.keep, drop=self._kept.drop)
-            found = self._over.put(key, BatchWorker.shared(job, run=self._run))
-        return found
 
 
 def _num_rows(value: Any) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from motet.engines.local.report import (
 )
 from motet.engines.local.results import ResultWriter
 from motet.engines.local.rows import ReadItem
+from motet.errors import InputError
 from motet.graph.check import CheckedGraph
 from motet.io.stream import Stream
 
@@ -47,6 +49,7 @@ class LocalEngine:
             InputError: when the source, the output or an option cannot be used.
             RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
         """
+        _check_options(options)
         try:
             with prepared(checked, source, output, options) as run:
                 return _run(run)
@@ -61,11 +64,18 @@ class LocalEngine:
         from motet.engines.local.dry_run import dry_run  # few runs are dry
         from motet.engines.local.estimate import nothing_to_estimate
 
+        _check_options(options)
         try:
             with prepared(checked, source, output, options) as run:
                 return dry_run(run)
         except NothingNew as nothing:
             return nothing_to_estimate(checked.graph.name, str(source), output, nothing.said)
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    if options.get("ship"):
+        what = "ship is for engines with workers on other machines; this one plays where the models are"
+        raise InputError(what, where="engine local", hint="leave it out, or name another engine")
 
 
 def _run(run: PreparedRun) -> RunReport:

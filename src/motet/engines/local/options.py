@@ -111,6 +111,7 @@ class BulkOptions:
         decrypt: keys of encrypted Parquet files, see `motet.io.open_source`. They are kept nowhere.
         pool: a folder that the work of this machine shares: batches take turns with what else borrows there, and live work goes
             first. None is `$MOTET_POOL`; empty shares with nobody.
+        ship: have the files of models at local paths go with the run, to workers on machines that do not have them.
         progress: called now and then with the rows done, the rows there are (None where that is not known), and those failed;
             for `Graph.run` also True, which shows a line.
     """
@@ -144,6 +145,7 @@ class BulkOptions:
     empty: str | None = None
     decrypt: Decrypt | None = field(default=None, repr=False)
     pool: str | None = None
+    ship: bool = False
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -255,4 +257,5 @@ class RunOptions(TypedDict, total=False):
     empty: str | None
     decrypt: Decrypt | None
     pool: str | None
+    ship: bool
     progress: Progress | bool | None

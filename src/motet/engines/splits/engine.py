@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from motet.engines.local.prepared import prepared
 from motet.engines.needs import PLAIN
+from motet.engines.shipping import check_shipped
 from motet.engines.splits.run import SplitRun, check_options, connected
 from motet.engines.stages import Stage, stages_of
 from motet.errors import GraphError, InputError, MissingExtraError
@@ -117,6 +118,8 @@ class SplitEngine(ABC):
             prepared(checked, source, output, options) as run,
             connected(self.name, partial(self.connected, [stage.need for stage in self.stages(checked)])),
         ):
+            if run.options.ship:
+                check_shipped(checked, run.host.resolver)
             return dry_run(run)
 
 

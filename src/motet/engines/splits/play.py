@@ -96,6 +96,7 @@ class SplitPlan:
         elsewhere: some tasks from all over the source.
         path: where modules are found.
         exchange: where rows come from and go to; None where there is one stage.
+        cwd: the folder that paths are relative to.
     """
 
     pickled: bytes
@@ -106,6 +107,7 @@ class SplitPlan:
     elsewhere: tuple[AnyTask, ...] = ()
     path: tuple[str, ...] = ()
     exchange: Exchange | None = None
+    cwd: str = ""
 
     @cached_property
     def job(self) -> Job:
@@ -151,6 +153,8 @@ def play_split(plan: SplitPlan, task: AnyTask) -> SplitResult:
         MotetError: which another attempt may mend, or another worker that finds the folder.
     """
     sys.path += [each for each in plan.path if each not in sys.path]
+    if os.path.isdir(plan.cwd):
+        os.chdir(plan.cwd)
     folder = plan.opened()
     try:
         return folder.done(task.number) or _played(plan, task, folder)

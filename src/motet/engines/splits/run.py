@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -176,7 +177,7 @@ class SplitRun:
         output = SplitOutput(run, journal, job.answers_schema)
         plan = SplitPlan(
             pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, some(tasks),
-            tuple(sys.path),
+            tuple(sys.path), cwd=os.getcwd(),
         )  # fmt: skip
         stages = stage_runs(job, stages_of(job.checked, one=len(self._stages) == 1), tasks, plan)
         needs = [stage.player.need for stage in stages]
@@ -205,7 +206,7 @@ class SplitRun:
             sample = join([next(task.read(rows, run.layout.read))[1] for task in some(tasks)])
         return Job.of(
             run.checked, run.source.schema, keep=run.layout.kept, row_ids=options.row_ids, batch_rows=batch_rows,
-            num_rows=self._rows, goes_on=options.goes_on, sample=sample,
+            num_rows=self._rows, goes_on=options.goes_on, ship=options.ship, sample=sample,
             holds=run.destination.holds, where=run.source.description,
         )  # fmt: skip
 

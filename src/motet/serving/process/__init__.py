@@ -6,4 +6,5 @@ parts.py            what a process is made of beside them, put together as its c
 heartbeat.py        which of them hangs
 repository_sync.py  what one process loads, all load
 background.py       a server in a thread of another program; application.py: as an ASGI application
+ray_serve.py        replicas of a server on a cluster of Ray
 """

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
 from motet.engines.needs import PLAIN
+from motet.engines.ray.room import Room, is_amount
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
@@ -39,8 +41,8 @@ class RayEngine(SplitEngine):
         self._ray = imported("ray", self.name)
         options = EngineOptions(self.name)
         options.add_argument("--address")
-        options.add_argument("--num-cpus", type=float)
-        options.add_argument("--num-gpus", type=float)
+        options.add_argument("--num-cpus", type=_amount)
+        options.add_argument("--num-gpus", type=_amount)
         self._options = options.parse_args(arguments)
         self.split_bytes, self.one_stage = self._options.split_bytes, self._options.one_stage
 
@@ -62,40 +64,24 @@ class RayEngine(SplitEngine):
                 ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
         try:
             for need in needs or [PLAIN]:
-                self._check_room(need)
+                self.room(need).check_task(ray)
             yield
         finally:
             if begun:
                 ray.shutdown()
 
+    def room(self, need: Need) -> Room:
+        """What a task has to itself: what options say, else what its models ask for."""
+        return Room.of(need, self._options.num_cpus, self._options.num_gpus)
+
     def hints(self, need: Need) -> Mapping[str, float]:
-        """See `SplitEngine.hints`: what a task has to itself."""
-        cpus, gpus = self._options.num_cpus, self._options.num_gpus
-        if gpus is None:
-            gpus = need.accelerator if need.accelerator <= 1 else math.ceil(need.accelerator)  # as Ray wants it
-        room = {"num_cpus": need.cpu if cpus is None else cpus, "num_gpus": gpus}
-        return {**room, "memory": need.memory_bytes} if need.memory_bytes else room
-
-    def _check_room(self, need: Need) -> None:
-        """See that a node has what a task asks for: else all would wait for ever.
-
-        Raises:
-            InputError: when none has.
-        """
-        names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
-        wanted = {names[name]: count for name, count in self.hints(need).items()}
-        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
-        if not any(all(node.get(name, 0.0) >= count for name, count in wanted.items()) for node in nodes):
-            said = ", ".join(f"{count:,.10g} {name}" for name, count in wanted.items())
-            hint = (
-                "ask for less with --num-cpus and --num-gpus, or resources of the models, or start a node that has it"
-            )
-            raise InputError(f"no node has what a task asks for: {said}", where="engine ray", hint=hint)
+        """See `SplitEngine.hints`."""
+        return self.room(need).options
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
-        ray, room = self._ray, self.hints(needed(function))
-        call = ray.remote(_call).options(**room, max_retries=RETRIES, retry_exceptions=True)
+        ray, room = self._ray, self.room(needed(function))
+        call = ray.remote(_call).options(**room.options, max_retries=RETRIES, retry_exceptions=True)
         shared, left = ray.put(function), iter(items)
         waiting: list[Any] = []
         try:
@@ -112,6 +98,17 @@ class RayEngine(SplitEngine):
         finally:
             for each in waiting:
                 ray.cancel(each, force=True)
+
+
+def _amount(text: str) -> float:
+    """A number of CPUs or GPUs."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not is_amount(number):
+        raise ArgumentTypeError(f"must be a part of 1 such as 0.5, or a whole number; got {text!r}")
+    return number
 
 
 def _call(function: Callable[[T], R], item: T) -> R:

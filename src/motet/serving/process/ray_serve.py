@@ -1,0 +1,151 @@
+"""A server as a deployment of Ray Serve: replicas of it on the nodes of a cluster, behind Ray's own HTTP."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from motet.engines.needs import need_of
+from motet.engines.ray.engine import RayEngine
+from motet.engines.splits.engine import imported
+from motet.errors import InputError
+from motet.facade import Graph, load
+from motet.graph.graph import GraphParts, GraphSpec
+from motet.runtime.resources.need import Need
+from motet.serving.config.server import ServeConfig
+from motet.serving.process.application import Application
+
+__all__ = ["run_on_ray"]
+
+NAME = "motet"
+"""Of the application of Ray Serve, and of its deployment."""
+ONGOING = 256
+"""Requests that a replica has at a time: they fill its batches."""
+
+
+def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[str], told: Callable[[], Any]) -> None:
+    """Serve on a cluster of Ray until a signal ends it.
+
+    Args:
+        graphs: the files of the graphs, at paths or URLs that all nodes reach.
+        config: how; its host and port are those of Ray's proxies.
+        arguments: those of the engine `ray`.
+        told: called when it is ready.
+
+    Raises:
+        InputError: when Ray does not serve what the configuration asks for, or has no room for a replica.
+    """
+    engine = RayEngine(arguments)
+    _check(config)
+    paths = [path if "://" in path else os.path.abspath(path) for path in (*graphs, *config.graphs)]
+    loaded = [load(path) for path in paths]
+    need, (least, most) = _need(loaded), _bounds(loaded)
+    serve = imported("ray.serve", "ray")
+    with engine.connected([need]):
+        begun = _begin(serve, config)
+        made = serve.deployment(serve.ingress(_builder(paths, replace(config, graphs=())))()).options(
+            name=NAME,
+            autoscaling_config={"min_replicas": least, "max_replicas": most},
+            max_ongoing_requests=ONGOING,
+            ray_actor_options=engine.room(need).options,
+        )
+        try:
+            serve.run(made.bind(), name=NAME, route_prefix="/")
+            told()
+            _wait()
+        finally:
+            if begun:
+                serve.shutdown()
+            else:
+                serve.delete(NAME)
+
+
+def _begin(serve: Any, config: ServeConfig) -> bool:
+    """Have Ray's HTTP listen; whether it was begun here, and not there already.
+
+    Raises:
+        InputError: when it listens elsewhere, or another program serves so.
+    """
+    ray = imported("ray", "ray")
+    try:
+        controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
+    except ValueError:
+        serve.start(http_options={"host": config.host, "port": config.port})
+        return True
+    there = ray.get(controller.get_http_config.remote())
+    if (there.host, there.port) != (config.host, config.port):
+        hint = f"say --host {there.host} --port {there.port}"
+        raise InputError(f"Ray Serve listens on {there.host}:{there.port} already", where="engine ray", hint=hint)
+    if NAME in serve.status().applications:
+        raise InputError(
+            "another command serves on this cluster already", where="engine ray", hint="end that one first"
+        )
+    return False
+
+
+def _builder(paths: Sequence[str], config: ServeConfig) -> Callable[[], Application]:
+    """What makes the server in a replica."""
+
+    def build() -> Application:
+        return Application([_single(load(path)) for path in paths], config)
+
+    return build
+
+
+def _single(graph: Graph) -> Graph:
+    """The graph with one replica of each model: Ray has the others."""
+    return graph.anew(**_parts(graph))
+
+
+def _parts(graph: GraphSpec) -> GraphParts:
+    models = {name: replace(model, replicas=1) for name, model in graph.models.items()}
+    return {"models": models, "graphs": {name: each.changed(**_parts(each)) for name, each in graph.graphs.items()}}
+
+
+def _need(graphs: Sequence[Graph]) -> Need:
+    """What a replica must have, which has all graphs: their models share its cores."""
+    needs = [need_of(_single(graph).checked) for graph in graphs]
+    return replace(sum(needs, Need()), cpu=max(need.cpu for need in needs))
+
+
+def _bounds(graphs: Sequence[GraphSpec]) -> tuple[int, int]:
+    """The fewest and the most replicas: as many as the model has that has most."""
+    models = [model for graph in graphs for model in _all_models(graph)]
+    least = max((model.num_replicas for model in models), default=1)
+    return max(1, least), max((model.max_replicas for model in models), default=1)
+
+
+def _all_models(graph: GraphSpec) -> Iterator[Any]:
+    yield from graph.models.values()
+    for inner in graph.graphs.values():
+        yield from _all_models(inner)
+
+
+def _check(config: ServeConfig) -> None:
+    """See that nothing is asked for that is Ray's own.
+
+    Raises:
+        InputError: when something is.
+    """
+    refused = {
+        "processes": config.processes > 1,
+        "tls": config.tls is not None,
+        "port 0": config.port == 0,
+        "grpc_port": config.grpc_port not in (None, -1),
+    }
+    for name, asked in refused.items():
+        if asked:
+            what = f"{name} is not served by Ray's HTTP"
+            raise InputError(what, where="engine ray", hint="leave it out, or serve with the engine local")
+
+
+def _wait() -> None:
+    """Wait for a signal that ends a server."""
+    ended = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda number, frame: ended.set())
+    ended.wait()

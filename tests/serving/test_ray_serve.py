@@ -1,0 +1,105 @@
+"""`motet serve --engine ray`: the same routes behind Ray's HTTP, from replicas on a cluster."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import motet as mt
+from helpers import onnxes
+from helpers.until import until
+from motet.cli import cli
+
+
+def graph(folder: Path, **options: Any) -> mt.Graph:
+    onnxes.classifier(folder / "a.onnx")
+    model = mt.Model(str(folder / "a.onnx"), **options)
+    made = mt.Graph("g", {"p": mt.model(model, mt.input("x", "float32[4]"), name="scored")})
+    made.save(folder / "g.yaml")
+    return made
+
+
+def free_port() -> int:
+    with socket.socket() as made:
+        made.bind(("127.0.0.1", 0))
+        return int(made.getsockname()[1])
+
+
+@pytest.mark.timeout(600)
+def test_a_cluster_answers_as_a_call_does(ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from ray import serve
+
+    monkeypatch.chdir(tmp_path)
+    client = pytest.importorskip("tritonclient.http")
+    made = graph(tmp_path, replicas={"min": 2, "max": 3})
+    port = free_port()
+    command = [sys.executable, "-m", "motet.cli", "serve", "g.yaml", "--engine", "ray", "--port", str(port)]
+    options = ["--", "--address", ray_cluster.address, "--num-cpus", "0.25"]
+    log = tmp_path / "log"
+    with log.open("wb") as said:
+        server = subprocess.Popen([*command, *options], cwd=tmp_path, stderr=said)
+    try:
+        until(lambda: server.poll() is not None or b"serving on a cluster" in log.read_bytes(), 300, log.read_text)
+        assert server.poll() is None, log.read_text()
+        rows = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
+        wanted = made({"x": rows})["p"]
+        body, kind = json.dumps({"x": rows[0].tolist()}).encode(), {"Content-Type": "application/json"}
+        asked = Request(f"http://127.0.0.1:{port}/predict/g", body, kind)
+        with urlopen(asked) as answered:
+            np.testing.assert_allclose(json.load(answered)["p"], wanted[0], rtol=1e-5)
+        with client.InferenceServerClient(f"127.0.0.1:{port}") as asking:
+            assert asking.is_server_ready()
+            assert asking.is_model_ready("g")
+            assert asking.get_model_metadata("g")["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+            for binary in (True, False):
+                given = client.InferInput("x", rows.shape, "FP32")
+                given.set_data_from_numpy(rows, binary_data=binary)
+                found = asking.infer("g", [given], outputs=[client.InferRequestedOutput("p", binary_data=binary)])
+                np.testing.assert_allclose(found.as_numpy("p"), wanted, rtol=1e-5)
+            with pytest.raises(Exception, match="no model 'nobody' is served"):
+                asking.get_model_metadata("nobody")
+        states = serve.status().applications["motet"].deployments["motet"].replica_states
+        assert states == {"RUNNING": 2}
+        again = CliRunner().invoke(cli, ["serve", "g.yaml", "--engine", "ray", "--port", str(port)])
+        assert (again.exit_code, "another command serves on this cluster already" in again.output) == (2, True), (
+            again.output
+        )
+        other = CliRunner().invoke(cli, ["serve", "g.yaml", "--engine", "ray", "--port", str(port + 1)])
+        assert (other.exit_code, f"say --host 127.0.0.1 --port {port}" in other.output) == (2, True), other.output
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(120) == 0, log.read_text()
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--processes", "2"], "processes is not served by Ray's HTTP"),
+        (["--grpc-port", "8001"], "grpc_port is not served by Ray's HTTP"),
+        (["--port", "0"], "port 0 is not served by Ray's HTTP"),
+        (["--", "--num-cpus", "-1"], "argument --num-cpus: must be a part of 1"),
+        (["--", "--fast"], "unrecognized arguments: --fast"),
+    ],
+)
+def test_what_ray_does_not_serve_is_refused(
+    arguments: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    graph(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    refused = CliRunner().invoke(cli, ["serve", "g.yaml", "--engine", "ray", *arguments])
+    assert (refused.exit_code, said in refused.output) == (2, True), refused.output
+    local = CliRunner().invoke(cli, ["serve", "g.yaml", "--", "--fast"])
+    assert (local.exit_code, "the engine local takes no options of its own; got --fast" in local.output) == (2, True)
