@@ -267,6 +267,31 @@ def test_java_that_is_missing_too_old_or_does_not_begin_is_told_of(
             begin_java(memory, quiet=True)
 
 
+def test_names_zones_and_frames_of_any_kind_are_taken(spark_session: Any) -> None:
+    rows, made = spark_session.range(0, 6, 1, 2), graph(y=mt.map(small, N))
+    named = rows.selectExpr("id", "1 `a b`", "2 `x``y`", "3 `p.q`", "named_struct('i.j', 4) `s.t`", "5 `ID`")
+    first = made.on_spark(named, drop=["ID"]).answers.first()
+    assert first.asDict(recursive=True) == {"id": 0, "a b": 1, "x`y": 2, "p.q": 3, "s.t": {"i.j": 4}, "y": 200}
+    twice = rows.crossJoin(spark_session.range(1).selectExpr("id k", "1 x", "2 x"))
+    assert made.on_spark(twice, keep=["k"]).answers.columns == ["k", "y"]
+    with pytest.raises(InputError, match="there are 2 columns 'x'"):
+        made.on_spark(twice)
+    empty = made.on_spark(rows.where("id < 0"))
+    assert (empty.answers.collect(), empty.failures.count()) == ([], 0)
+    spark_session.conf.set("spark.sql.session.timeZone", "America/New_York")
+    try:
+        zoned = rows.selectExpr("id", "TIMESTAMP'2024-07-01 12:00:00' zoned")
+        played = made.on_spark(zoned)
+        spark_session.conf.set("spark.sql.session.timeZone", "Asia/Tokyo")
+        assert played.answers.select("id", "zoned").collect() == zoned.collect()
+    finally:
+        spark_session.conf.unset("spark.sql.session.timeZone")
+    halved = made.on_spark(rows.selectExpr("id / 2 id"))
+    assert [row.message for row in halved.failures.select("message").collect()] == [
+        f"column 'id' is int64; got {n}, which is not whole" for n in (0.5, 1.5, 2.5)
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
