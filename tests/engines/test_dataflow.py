@@ -25,6 +25,7 @@ from click.testing import CliRunner
 
 import motet as mt
 from motet.cli import cli
+from motet.errors import RunError
 from motet.nodes import model
 from motet.testing.fakes import Affine, fake
 
@@ -68,9 +69,9 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> list[proto.Pipeline]:
     return found
 
 
-def graph() -> mt.Graph:
-    """A graph whose model asks for 2 cores and 3 GB."""
-    twice = fake(Affine, "twice", settings={"resources": {"cpu": 2, "memory": 3 * 10**9}}, scale=2.0)
+def graph(**more: Any) -> mt.Graph:
+    """A graph whose model asks for 2 cores and 3 GB, and for more."""
+    twice = fake(Affine, "twice", settings={"resources": {"cpu": 2, "memory": 3 * 10**9, **more}}, scale=2.0)
     return mt.Graph("g", {"y": model(twice, mt.input("x", "float32")).output})
 
 
@@ -120,6 +121,19 @@ def test_a_run_is_sent_as_splits_that_are_small_whatever_they_hold(sent: list[pr
     assert hints == {"cpu_count": b"2", "min_ram_bytes": b"3000000000"}
     assert SECRET.encode() not in large.SerializeToString()
     check_loads(large, tmp_path)
+
+
+def test_an_accelerator_is_asked_for_in_the_words_of_the_command(sent: list[proto.Pipeline], tmp_path: Path) -> None:
+    pq.write_table(pa.table({"x": pa.array([1.0, 2.0], pa.float32())}), tmp_path / "in.parquet")
+    kind = "type:nvidia-l4;count:1;install-nvidia-driver"
+    for more, asked in (([], b"count:1"), (["--resource_hints", f"accelerator={kind}"], kind.encode())):
+        options = [*OPTIONS, *more]
+        with pytest.raises(RunError, match="the service is not asked"):
+            graph(accelerator=1).run(
+                tmp_path / "in.parquet", f"{tmp_path}/parts/", engine="beam", engine_options=options, overwrite=True
+            )
+        _, hints = played(sent[-1], "Play splits")
+        assert hints == {"cpu_count": b"2", "min_ram_bytes": b"3000000000", "accelerator": asked}
 
 
 def test_a_transform_is_sent_with_its_hints_and_without_what_it_plays(

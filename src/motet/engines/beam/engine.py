@@ -64,9 +64,11 @@ class BeamEngine(SplitEngine):
         from motet.engines.beam.workers import watch_workers  # needs Beam
 
         watch_workers()
-        beam = self._beam
-        with beam.Pipeline(options=self._options()) as pipeline:
-            play = beam.Map(function).with_resource_hints(**hints_of(needed(function)))
+        beam, options = self._beam, self._options()
+        told = {each.partition("=")[0] for each in options.get_all_options()["resource_hints"] or ()}
+        hints = {name: hint for name, hint in hints_of(needed(function)).items() if name not in told}
+        with beam.Pipeline(options=options) as pipeline:
+            play = beam.Map(function).with_resource_hints(**hints)
             _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> play
         return iter(())
 
