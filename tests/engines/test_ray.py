@@ -17,7 +17,7 @@ import motet as mt
 from helpers import onnxes
 from helpers.until import until
 from motet.engines.engine import find_engine
-from motet.engines.ray.room import Room
+from motet.engines.ray.room import TaskRoom
 from motet.engines.ray.tensors import plain_table
 from motet.errors import InputError, MotetError, RunError, UnknownNameError
 from motet.testing import engines
@@ -207,7 +207,7 @@ class FakeRay:
 def test_actors_that_may_leave_no_cpu_to_readers_are_refused(
     nodes: str, cpus: float, gpus: float, most: int, room: int
 ) -> None:
-    needs, ray = Room(cpus, gpus), FakeRay(NODES[nodes])
+    needs, ray = TaskRoom(cpus, gpus), FakeRay(NODES[nodes])
     for actors in range(1, most + 1):
         needs.check_pool(ray, actors)
     for actors in range(most + 1, room + 1):
@@ -231,7 +231,7 @@ def test_amounts_that_ray_cannot_count_are_refused(amount: str) -> None:
         name = option[2:].replace("-", "_")
         given: Any = float(amount) if amount not in ("", "many") else amount
         with pytest.raises(InputError, match=f"motet.ray: {name} must be a part of 1, or a whole number"):
-            Room(**{name: given})
+            TaskRoom(**{name: given})
     find_engine("ray", ["--num-cpus=0.25", "--num-gpus", "2"])
 
 

@@ -11,7 +11,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from motet.engines.needs import PLAIN
-from motet.engines.ray.room import Room, is_amount
+from motet.engines.ray.room import TaskRoom, is_amount
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
@@ -70,9 +70,9 @@ class RayEngine(SplitEngine):
             if begun:
                 ray.shutdown()
 
-    def room(self, need: Need) -> Room:
+    def room(self, need: Need) -> TaskRoom:
         """What a task has to itself: what options say, else what its models ask for."""
-        return Room.of(need, self._options.num_cpus, self._options.num_gpus)
+        return TaskRoom.of(need, self._options.num_cpus, self._options.num_gpus)
 
     def hints(self, need: Need) -> Mapping[str, float]:
         """See `SplitEngine.hints`."""

@@ -16,7 +16,7 @@ import pyarrow as pa
 from motet.engines.job import Job
 from motet.engines.layout import FAILED, FAILURES
 from motet.engines.needs import need_of
-from motet.engines.ray.room import Room
+from motet.engines.ray.room import TaskRoom
 from motet.engines.ray.tensors import plain_schema, plain_table
 from motet.engines.splits.engine import imported
 from motet.engines.splits.play import job_of
@@ -203,7 +203,7 @@ def actor_pool(
     if not isinstance(most, int) or most < 1:
         raise InputError(f"concurrency must be a number of actors, or two; got {concurrency!r}", where="motet.ray")
     _connected(ray)
-    room = Room.of(need_of(graph.checked), num_cpus, num_gpus)
+    room = TaskRoom.of(need_of(graph.checked), num_cpus, num_gpus)
     room.check_pool(ray, most)
     plan, _ = PlayPlan.of(graph.checked, schema, keep, drop, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
     return {
@@ -225,7 +225,7 @@ def play_dataset(
     **options: Any,
 ) -> PlayedDataset:
     """A graph over a data set; see `motet.Graph.on_ray`."""
-    ray, room = imported("ray", "ray"), Room.of(need_of(checked), num_cpus, num_gpus)
+    ray, room = imported("ray", "ray"), TaskRoom.of(need_of(checked), num_cpus, num_gpus)
     if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
         raise InputError(f"concurrency must be a number of tasks; got {concurrency!r}", where="motet.ray")
     _connected(ray)

@@ -10,14 +10,14 @@ from typing import Any
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
 
-__all__ = ["Room", "is_amount"]
+__all__ = ["TaskRoom", "is_amount"]
 
 PRECISION = 10_000
 """Ray counts in parts of this many."""
 
 
 @dataclass(frozen=True)
-class Room:
+class TaskRoom:
     """What one task or actor has to itself.
 
     Attributes:
@@ -33,7 +33,7 @@ class Room:
     memory_bytes: float = 0
 
     @classmethod
-    def of(cls, need: Need, num_cpus: float | None = None, num_gpus: float | None = None) -> Room:
+    def of(cls, need: Need, num_cpus: float | None = None, num_gpus: float | None = None) -> TaskRoom:
         """What is needed, where nothing else is said."""
         cpus = _countable(need.cpu) if num_cpus is None else num_cpus
         return cls(cpus, _countable(need.accelerator) if num_gpus is None else num_gpus, need.memory_bytes)
