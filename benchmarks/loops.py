@@ -29,7 +29,7 @@ from benchmarks.jobs import CONFIDENCE, MODELS, ROUTES, WEIGHTS, Job
 with suppress(ImportError):  # pyarrow imports it, where it is installed, at its first conversion from or to numpy
     import pandas  # noqa: F401
 
-__all__ = ["Models", "floats", "play", "run_loop1", "run_loop2"]
+__all__ = ["Models", "answer", "cascade", "ensemble", "floats", "play", "run_loop1", "run_loop2"]
 
 Array = npt.NDArray[Any]
 
@@ -125,7 +125,8 @@ def _tiny(batch: pa.RecordBatch) -> pa.RecordBatch:
     return pa.record_batch([batch.column("id"), pa.array(values)], schema=TINY_SCHEMA)
 
 
-def _answer(job: str, models: Models, batch: pa.RecordBatch) -> pa.RecordBatch:
+def answer(job: str, models: Models, batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Answer a batch of any job."""
     return _tiny(batch) if job == "tiny" else play(job, models, batch)
 
 
@@ -146,7 +147,7 @@ def run_loop1(job: Job, sources: Sequence[str], output: str) -> None:
     models = Models(job.models, 2, CALL_ROWS_TWO_THREADS)
     with _writer(job, output) as writer:
         for batch in _read(job, sources):
-            writer.write_batch(_answer(job.name, models, batch))
+            writer.write_batch(answer(job.name, models, batch))
 
 
 def run_loop2(job: Job, sources: Sequence[str], output: str) -> None:
@@ -155,7 +156,7 @@ def run_loop2(job: Job, sources: Sequence[str], output: str) -> None:
     waiting: deque[Future[pa.RecordBatch]] = deque()
     with _writer(job, output) as writer, ThreadPoolExecutor(2) as pool:
         for batch in _read(job, sources):
-            waiting.append(pool.submit(_answer, job.name, models, batch))
+            waiting.append(pool.submit(answer, job.name, models, batch))
             if len(waiting) > 4:
                 writer.write_batch(waiting.popleft().result())
         while waiting:

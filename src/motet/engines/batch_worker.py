@@ -100,6 +100,11 @@ class BatchWorker:
         """
         return self._session.lend(lambda player: player.play(batch))
 
+    @property
+    def lazy(self) -> bool:
+        """Whether models are loaded when rows ask for them, and others dropped for them: the fewer, the less is asked at a time."""
+        return bool(self._session.executor.executor.lazy_keys)
+
     def work(self, tally: Tally) -> tuple[dict[str, NodeStats], list[tuple[ModelRuntime, ModelStats]]]:
         """What a tally has of each node, and of each model that was called."""
         executor = self._session.executor.executor

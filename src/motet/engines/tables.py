@@ -8,10 +8,12 @@ import numpy as np
 import pyarrow as pa
 
 from motet.engines.batch_worker import BatchWorker
+from motet.engines.cores import share_of_cores
 from motet.engines.job import Job
 from motet.engines.layout import FAILED
 from motet.io.take import take_batch
 from motet.system.recent import LruCache
+from motet.threads import side_by_side
 
 __all__ = ["TableWorkers", "failures_schema", "play_table", "told"]
 
@@ -55,21 +57,17 @@ class TableWorkers:
 
 
 def play_table(worker: BatchWorker, rows: pa.RecordBatch) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:
-    """Answers and failures of a table, a batch at a time.
+    """Answers and failures of a table, of which as many batches are played at a time as there are cores.
 
     Returns:
         Record batches of the job's `answers_schema`, one or none for each batch; and of `failures_schema`, where rows failed.
     """
     size = worker.job.batch_rows
-    answers: list[pa.RecordBatch] = []
-    failures: list[pa.RecordBatch] = []
-    for start in range(0, len(rows), size):
-        read = rows.slice(start, size)
-        answered, failed = worker.play(read, np.arange(len(read)))
-        answers.append(answered)
-        if len(failed):
-            failures.append(told(read, failed))
-    return answers, failures
+    batches = [rows.slice(start, size) for start in range(0, len(rows), size)]
+    with share_of_cores() as cores:
+        played = side_by_side(lambda read: worker.play(read, np.arange(len(read))), batches, cores)
+    failures = [told(read, failed) for read, (_, failed) in zip(batches, played, strict=True) if len(failed)]
+    return [answers for answers, _ in played], failures
 
 
 def told(read: pa.RecordBatch, failed: pa.RecordBatch, first: int = 0) -> pa.RecordBatch:

@@ -7,6 +7,7 @@ import pickle
 import socket
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial
 from itertools import islice
@@ -16,7 +17,9 @@ import pyarrow as pa
 
 from motet.batch import Indices
 from motet.engines.batch_worker import BatchWorker
+from motet.engines.cores import share_of_cores
 from motet.engines.job import Job
+from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.rows import MOST_BYTES
 from motet.engines.local.selection import Chosen
@@ -32,6 +35,9 @@ from motet.runtime.stats import tallied
 
 __all__ = ["AnyTask", "SplitPlan", "SplitPlayer", "SplitTask", "StageTask", "job_of", "play_split"]
 
+_Read = tuple[Indices, pa.RecordBatch]
+_Answered = tuple[int, pa.RecordBatch, pa.RecordBatch]
+"""How many rows were played, and what `BatchWorker.play` gave."""
 TRIED_ROWS = 4
 """Rows of each split that others show to a model which fails on everything."""
 
@@ -193,17 +199,36 @@ def _played(plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> SplitResult:
     job = plan.job
     worker = BatchWorker.shared(job, plan.rows_elsewhere, plan.run)
     writer = _PartWriter(plan, task, folder)
-    reading, batches = Stopwatch(), plan.read(task, folder, job.batch_rows)
     try:
-        with tallied() as tally:
-            for ids, read in reading.each(batches):
-                writer.write(len(ids), *worker.play(read, ids))
+        batches, one = plan.read(task, folder, job.batch_rows), plan.exchange is not None or worker.lazy
+        with (
+            tallied() as tally,
+            share_of_cores() as cores,
+            closing(_pipeline(worker, batches, 1 if one else cores)) as played,
+        ):
+            played.start()
+            for rows, answers, failures in played:
+                writer.write(rows, answers, failures)
         nodes, models = worker.work(tally)
-        work = SplitWork(tuple(node_reports(nodes)), tuple(model_reports(models)), reading.seconds)
+        work = SplitWork(tuple(node_reports(nodes)), tuple(model_reports(models)), played.seconds_reading)
         return writer.commit(work)
     except BaseException:
         writer.abort()
         raise
+
+
+def _pipeline(worker: BatchWorker, batches: Iterator[_Read], at_once: int) -> Pipeline[_Read, _Answered]:
+    """Reads ahead, and plays so many batches at a time."""
+
+    def play(given: _Read) -> _Answered:
+        ids, read = given
+        return len(ids), *worker.play(read, ids)
+
+    return Pipeline(batches, play, at_once, (lambda given: given[1].nbytes, _bytes))
+
+
+def _bytes(answered: _Answered) -> int:
+    return int(answered[1].nbytes)
 
 
 class _PartWriter:

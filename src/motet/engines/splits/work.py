@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
@@ -12,7 +12,6 @@ from motet.engines.local.report import ModelReport, NodeReport
 
 __all__ = ["NO_WORK", "SplitWork", "Stopwatch"]
 
-S = TypeVar("S")
 T = TypeVar("T", NodeReport, ModelReport)
 
 
@@ -75,15 +74,6 @@ class Stopwatch:
 
     def __exit__(self, *error: object) -> None:
         self.seconds += time.perf_counter() - self._started
-
-    def each(self, items: Iterator[S]) -> Iterator[S]:
-        """The same items; what making them takes is added."""
-        while True:
-            with self:
-                item = next(items, None)
-            if item is None:
-                return
-            yield item
 
 
 def _key(report: NodeReport | ModelReport) -> tuple[str, str]:

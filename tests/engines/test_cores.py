@@ -1,0 +1,56 @@
+"""How many batches of a task are played at the same time."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import apache_beam as beam
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from apache_beam.testing.util import assert_that, equal_to
+
+import motet as mt
+from helpers.split_engines import Here
+from motet.engines.cores import share_of_cores
+
+meeting = threading.Barrier(2)
+
+
+@mt.returns("int64")
+def meet(n: np.ndarray) -> np.ndarray:
+    """What it is given, once another call is under way."""
+    meeting.wait(30)
+    return n
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.engines.cores.num_cores", lambda: 4)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+
+
+def test_tasks_of_a_process_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    with share_of_cores() as one, share_of_cores() as two, share_of_cores() as three:
+        assert (one, two, three) == (4, 2, 1)
+    for said, cores in (("1", 1), ("3", 3), ("16", 4), ("many", 4), ("0", 1)):
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+        with share_of_cores() as found:
+            assert found == cores
+
+
+def test_batches_of_a_split_are_played_at_the_same_time(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": range(40)}), tmp_path / "in.parquet")
+    played = mt.Graph("g", outputs={"y": mt.map(meet, mt.input("n", "int64"))})
+    played.run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine=Here(), batch_rows=10)
+    assert pq.read_table(tmp_path / "out.parquet")["y"].to_pylist() == list(range(40))
+
+
+def test_batches_of_a_table_are_played_at_the_same_time() -> None:
+    play = mt.Graph("g", outputs={"y": mt.map(meet, mt.input("n", "int64"))}).as_ptransform(batch_rows=10)
+    with beam.Pipeline() as pipeline:
+        answers = (pipeline | beam.Create([pa.table({"n": range(40)})]) | play).answers
+        found = answers | beam.Map(lambda table: table["y"].to_pylist())
+        assert_that(found, equal_to([list(range(40))]))
