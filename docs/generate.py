@@ -35,6 +35,7 @@ from motet.nodes import COMBINERS
 DOCS = Path(__file__).parent
 FASHION = DOCS.parent / "examples" / "fashion"
 DIFFERENTIAL = DOCS.parent / "tests" / "differential"
+TRIED = DOCS.parent / "tests" / "helpers" / "engine_features.py"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {
@@ -60,6 +61,7 @@ def pages() -> dict[str, str]:
         "reference/workflows.md": _workflows(),
         "reference/programs.md": _programs(),
         "values.md": _values(),
+        "engines.md": _tried(),
     }
     index = "\n".join(
         f"- [{path.removeprefix('reference/')}]({path.removeprefix('reference/')}): {what}"
@@ -366,11 +368,50 @@ def _engines() -> str:
     return _page("Engines", lead, ["\n".join(rows)])
 
 
+def _tried() -> str:
+    """The page of engines with its tables, which are what tests/engines play each way, put in anew."""
+    tried = _loaded(TRIED)
+    tables = {"ways": _ways(tried), "features": _features(tried), "gaps": _gaps(tried)}
+    return _with_tables("engines.md", tables)
+
+
+def _ways(tried: Any) -> Iterable[str]:
+    yield "| | it is |"
+    yield "|---|---|"
+    yield from (f"| {way} | {what} |" for way, what in tried.WAYS.items())
+
+
+def _features(tried: Any) -> Iterable[str]:
+    """What each way does; a dash where that is not for it."""
+    yield "| | " + " | ".join(tried.WAYS) + " |"
+    yield "|---|" + "---|" * len(tried.WAYS)
+    for kind, names in tried.FEATURES.items():
+        yield f"| **{kind}** |" + " |" * len(tried.WAYS)
+        for name in names:
+            feature = f"{kind}: {name}"
+            cells = [
+                "yes" if tried.is_for(way, feature) else "no" if (way, feature) in tried.GAPS else "–"
+                for way in tried.WAYS
+            ]
+            yield f"| {name} | {' | '.join(cells)} |"
+
+
+def _gaps(tried: Any) -> Iterable[str]:
+    yield "| way | what it does not | why |"
+    yield "|---|---|---|"
+    yield from (f"| {way} | {feature} | {why} |" for (way, feature), why in tried.GAPS.items())
+
+
 def _values() -> str:
     """The page of values with its tables, which are those that tests/differential checks, put in anew."""
     cases, kept = _loaded(DIFFERENTIAL / "value_cases.py"), _loaded(DIFFERENTIAL / "arrow_values.py").kept_table()
-    text = (DOCS / "values.md").read_text(encoding="utf-8")
     tables = {"stored": _stored(cases), "written": _written(cases), "forms": _forms(cases), "kept": _kept(kept)}
+    return _with_tables("values.md", tables)
+
+
+def _with_tables(page: str, tables: Mapping[str, Iterable[str]]) -> str:
+    """A page whose tables are put in anew."""
+    text = (DOCS / page).read_text(encoding="utf-8")
     for name, rows in tables.items():
         begin, end = f"<!-- {name}: written by docs/generate.py -->\n", "<!-- end -->"
         before, _, rest = text.partition(begin)

@@ -1,10 +1,14 @@
-"""Runners of clusters that are started once, by the first test that needs one."""
+"""What is started or made once: runners of clusters, by the first test that needs one, and the graphs of all features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 import pytest
+
+from helpers import trained
+from helpers.oip_server import OipServer, Served
+from helpers.ways import Tried, tried
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +29,11 @@ def worker_pool() -> Iterator[list[str]]:
 
     with worker_pool() as options:
         yield options
+
+
+@pytest.fixture(scope="session")
+def all_cases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tried]:
+    """Graphs of every feature, and rows with what is right for them."""
+    server = OipServer(scores=Served(trained.scores, [("x", "FP32", [-1, 4])], [("probabilities", "FP32", [-1, 3])]))
+    yield tried(tmp_path_factory.mktemp("cases"), server)
+    server.close()

@@ -1,12 +1,19 @@
-"""Every engine passes the suite."""
+"""Every engine passes the suite, and every way of answering gives the same answers and failures, which are right.
+
+Engines whose workers are other processes play the same cases in test_split_engines.py.
+"""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers.split_engines import Here
+from helpers import ways
+from helpers.engine_features import FEATURES, GAPS, WAYS
+from helpers.split_engines import Here, Threads
 from motet.testing import conformance
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
@@ -27,3 +34,33 @@ def test_the_suite_finds_what_differs(tmp_path: Path, monkeypatch: pytest.Monkey
     for check in conformance.CHECKS[:3]:
         with pytest.raises(AssertionError):
             check("local", tmp_path)
+
+
+def test_every_feature_is_tried(all_cases: ways.Tried) -> None:
+    listed = {f"{kind}: {name}" for kind, names in FEATURES.items() for name in names}
+    assert {feature for case in all_cases.cases for feature in case.covers} == listed
+    assert {feature for _, feature in GAPS} <= listed
+    assert {way for way, _ in GAPS} <= set(WAYS)
+
+
+def test_runs_on_this_machine_are_right(all_cases: ways.Tried) -> None:
+    all_cases.check("local", all_cases.reference)
+
+
+@pytest.mark.parametrize("engine", [Here(), Threads()], ids=["here", "threads"])
+def test_splits_are_played_alike(engine: Any, all_cases: ways.Tried, tmp_path: Path) -> None:
+    all_cases.check("beam", ways.ran_together(engine, all_cases.of("beam"), all_cases.graphs, tmp_path))
+
+
+def test_calls_are_right(all_cases: ways.Tried, tmp_path: Path) -> None:
+    all_cases.check("call", ways.called(all_cases.of("call"), all_cases.graphs, tmp_path))
+
+
+def test_a_server_is_right(all_cases: ways.Tried, tmp_path: Path) -> None:
+    all_cases.check("live", ways.served(all_cases.of("live"), all_cases.graphs, tmp_path))
+
+
+def test_pipelines_of_beam_are_right(all_cases: ways.Tried) -> None:
+    pytest.importorskip("apache_beam")
+    for way, found in ways.in_pipelines(all_cases.of("as_ptransform"), all_cases.graphs).items():
+        all_cases.check(way, found)

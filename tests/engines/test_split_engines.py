@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 import motet as mt
-from helpers import onnxes
+from helpers import onnxes, ways
 from motet.cli import cli
 from motet.engines import shipping
 from motet.engines.engine import find_engine
@@ -114,6 +114,14 @@ def test_what_is_shipped_is_bounded_and_only_to_other_machines(tmp_path: Path, m
     for more in ([], ["--dry-run"]):
         large = CliRunner().invoke(cli, [*command, "--engine", "beam", *more])
         assert (large.exit_code, "can be shipped" in large.output) == (2, True)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+@pytest.mark.parametrize("engine", ["ray", "spark", "beam"], indirect=True)
+def test_the_engine_is_right_in_all_cases(engine: Any, all_cases: ways.Tried, tmp_path: Path) -> None:
+    way = engine.name
+    all_cases.check(way, ways.ran_together(engine, all_cases.of(way), all_cases.graphs, tmp_path))
 
 
 def test_the_command_hands_on_an_engines_own_options(tmp_path: Path) -> None:

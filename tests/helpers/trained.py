@@ -1,10 +1,13 @@
 """Small models of every framework: float32[4] -> probabilities of three classes; each with what it answers itself."""
 
+import os
 from typing import Any
 
 import numpy as np
 
 from helpers import onnxes
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # also of processes that tests begin
 
 X = np.random.default_rng(7).normal(size=(200, 4)).astype(np.float32)
 Y = np.digitize(X[:, 0] + X[:, 1] / 2, [-0.5, 0.5])
@@ -79,3 +82,47 @@ def python(folder: Any, seed: Any) -> Any:
 
 
 FRAMEWORKS = {each.__name__: each for each in (onnx, sklearn, torch, xgboost, lightgbm, python)}
+
+
+WEIGHTS = np.random.default_rng(5).normal(size=(4, 3)).astype(np.float32)
+
+
+def scores(x: Any) -> Any:
+    """Probabilities of three classes."""
+    raised = np.exp(x @ WEIGHTS)
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def skops(folder: Any, seed: Any) -> Any:
+    import skops.io
+    from sklearn.linear_model import LogisticRegression
+
+    estimator = LogisticRegression(C=10.0**-seed).fit(X, Y)
+    skops.io.dump(estimator, folder / f"skops{seed}.skops")
+    types = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float64[3]"}}
+    return {"uri": f"skops{seed}.skops", **types}, estimator.predict_proba
+
+
+def jax(folder: Any, seed: Any) -> Any:
+    import jax as framework
+    from jax import export
+
+    def answer(x: Any) -> Any:
+        return framework.nn.softmax(x @ WEIGHTS * seed)
+
+    rows = framework.ShapeDtypeStruct(export.symbolic_shape("rows, 4"), "float32")
+    (folder / f"jax{seed}.jax").write_bytes(export.export(framework.jit(answer))(rows).serialize())
+    return {"uri": f"jax{seed}.jax"}, answer
+
+
+def keras(folder: Any, seed: Any) -> Any:
+    import keras as framework
+
+    framework.utils.set_random_seed(seed)
+    layers = [framework.Input((4,), name="x"), framework.layers.Dense(3, activation="softmax")]
+    model = framework.Sequential(layers)
+    model.save(folder / f"keras{seed}.keras")
+    return {"uri": f"keras{seed}.keras"}, lambda x: model.predict(x, verbose=0)
+
+
+MORE = {each.__name__: each for each in (skops, jax, keras)}

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from motet.batch import Array
 from motet.engines.local.report import ModelReport, NodeReport, RunReport
 from motet.engines.splits.engine import SplitEngine
-from motet.errors import MotetError
+from motet.errors import ModelFailedError, MotetError
 from motet.facade import Graph
 from motet.input_columns import input
 from motet.io import open_source
@@ -183,8 +183,13 @@ def a_worker_that_is_killed_costs_no_row(engine: SplitEngine, folder: Path) -> N
 @check
 def a_broken_model_ends_the_run_with_its_own_error(engine: SplitEngine, folder: Path) -> None:
     """And is not tried for every split."""
-    said = _error_of(lambda: _run(engine, _graph(_broken), folder, "out.parquet"))
+    said, kind = "", None
+    try:
+        _run(engine, _graph(_broken), folder, "out.parquet")
+    except MotetError as error:
+        said, kind = str(error), type(error)
     assert "RuntimeError: the model is broken" in said, said
+    assert kind is ModelFailedError, kind
     assert not (folder / "out.parquet").exists()
 
 

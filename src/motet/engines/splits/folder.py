@@ -16,6 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from motet import errors
 from motet.engines.local.journal import MANIFEST, PieceJournal
 from motet.engines.local.manifest import Manifest
 from motet.engines.splits.work import NO_WORK, SplitWork
@@ -25,6 +26,7 @@ from motet.io.files import FoundFile
 from motet.io.places import place_of
 from motet.io.sink import CountingWriter
 from motet.io.target import target_of, writing
+from motet.portable import without_init
 
 __all__ = ["SplitFolder", "SplitJournal", "SplitResult"]
 
@@ -131,7 +133,8 @@ class SplitFolder:
 
     def give_up(self, number: int, error: MotetError) -> None:
         """Say why a split cannot be played, for drivers that workers cannot tell."""
-        self._put(_error_of(number), {"what": error.what, "where": error.where, "hint": error.hint})
+        said = {"kind": type(error).__name__, "what": error.what, "where": error.where, "hint": error.hint}
+        self._put(_error_of(number), said)
 
     def _put(self, name: str, said: Mapping[str, Any]) -> None:
         self._check_run()
@@ -201,7 +204,7 @@ class SplitJournal(PieceJournal):
         for name in (_record_of(number), _error_of(number)):
             if place_of(f"{self.folder.where}/{name}").exists():
                 said = _read(self.folder.where, name)
-                return SplitResult(number, error=RunError(**said)) if "what" in said else SplitResult.of(said)
+                return SplitResult(number, error=_error(**said)) if "what" in said else SplitResult.of(said)
         return None
 
     def path(self, name: str) -> str:
@@ -220,6 +223,13 @@ def _record_of(number: int) -> str:
 
 def _error_of(number: int) -> str:
     return f"_error-{number:05d}.json"
+
+
+def _error(kind: str, what: str, where: str, hint: str) -> MotetError:
+    """An error of the same class."""
+    made: MotetError = without_init(getattr(errors, kind, RunError), (what, where, hint))
+    made.what, made.where, made.hint = made.args
+    return made
 
 
 def _read(folder: str, name: str) -> dict[str, Any]:

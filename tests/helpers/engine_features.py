@@ -1,0 +1,62 @@
+"""What every engine and every other way of answering is tried with, and what one of them does not do: data alone.
+
+docs/generate.py makes the tables of docs/engines.md of it. tests/engines/ play each feature each way: what has no gap must be
+right there, and a gap must be one.
+"""
+
+FEATURES = {
+    "nodes": (
+        "map", "model", "ensemble", "ensemble with require", "cascade", "cascade with on_error: fail", "route by key",
+        "route by key with a fallback", "route by split", "route by condition", "shard", "graphs inside",
+        "a model for each key", "models that share places", "models with before and after",
+    ),
+    "handlers": ("onnx", "sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras", "python", "oip+http"),
+    "failures": (
+        "a null", "a value that does not fit", "a function raises", "a model raises", "a function answers what it did not declare",
+        "no arm for a key", "no key", "all members of a cascade fail", "too few members of an ensemble", "a piece of a shard fails",
+        "inside a graph", "a model that fails on everything",
+    ),
+    "values": (
+        "arrays that vary in length", "arrays of a shape", "bytes", "texts beyond ASCII", "nulls with defaults", "NaN and infinity",
+        "whole numbers above 2^53", "decimals, times and structs",
+    ),
+    "sources": (
+        "Parquet", "Arrow", "CSV", "JSON Lines", "gzip", "many small files", "files of different columns", "Hive folders", "no rows", "one row",
+        "pictures in folders",
+    ),
+    "columns that are kept": ("numbers and texts", "nested, decimals and times", "doubled ids", "stored names"),
+}  # fmt: skip
+"""By kind what is tried."""
+
+WAYS = {
+    "call": "`graph(columns)`",
+    "live": "`motet serve`, over `/predict`",
+    "local": "`motet run`",
+    "beam": "`--engine beam`, in this process",
+    "ray": "`--engine ray`",
+    "spark": "`--engine spark`",
+    "as_ptransform": "`graph.as_ptransform()`, over dicts",
+    "as_ptransform, tables": "`graph.as_ptransform(schema=...)`, over tables",
+    "RunInference": "`graph.as_model_handler()`",
+}
+"""How each way is written."""
+
+OF_FILES = ("local", "beam", "ray", "spark")
+"""Ways that read and write files."""
+
+ONLY = {
+    "sources": OF_FILES,
+    "columns that are kept": (*OF_FILES, "as_ptransform", "as_ptransform, tables"),
+}
+"""Kinds that are not for all ways: others are given rows, or give outputs alone."""
+
+GAPS = {
+    ("live", "values: decimals, times and structs"): "JSON has no such values",
+    ("live", "values: NaN and infinity"): "JSON has null for them",
+}
+"""What a way does not do, as `kind: feature`, and why."""
+
+
+def is_for(way: str, feature: str) -> bool:
+    """Whether a feature is for a way, as far as it does it."""
+    return way in ONLY.get(feature.partition(":")[0], WAYS) and (way, feature) not in GAPS
