@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import motet as mt
 from helpers.split_engines import Here, Silent, Threads
 from motet.cli import cli
-from motet.engines.splits.exchange import windows
+from motet.engines.splits.shuffle import windows
 from motet.engines.stages import stages_of
 from motet.errors import InputError, MotetError, ResumeError
 from motet.io import open_source

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
-from motet.cli.talk import Access, access_options, repository, server_argument
+from motet.cli.talk import ServerAccess, access_options, repository, server_argument
 
 __all__ = ["load", "scale", "unload"]
 
@@ -30,7 +30,7 @@ def _command(
 @server_argument
 @click.argument("name")
 @access_options
-def load(server: str, name: str, access: Access) -> None:
+def load(server: str, name: str, access: ServerAccess) -> None:
     """Have SERVER load the graph NAME, anew from its file where it is loaded.
 
     Models whose files changed are loaded beside those that answer. Requests go to the new ones when all are ready; the
@@ -47,7 +47,7 @@ def load(server: str, name: str, access: Access) -> None:
 @server_argument
 @click.argument("name")
 @access_options
-def unload(server: str, name: str, access: Access) -> None:
+def unload(server: str, name: str, access: ServerAccess) -> None:
     """Have SERVER take the graph NAME off line, once the requests that it accepted are answered.
 
     Models that other graphs have too stay.
@@ -67,7 +67,7 @@ def unload(server: str, name: str, access: Access) -> None:
 @click.argument("model")
 @click.argument("replicas", type=click.IntRange(0, 256))
 @access_options
-def scale(server: str, model: str, replicas: int, access: Access) -> None:
+def scale(server: str, model: str, replicas: int, access: ServerAccess) -> None:
     """Have SERVER keep REPLICAS copies of MODEL, in each of its processes.
 
     MODEL is a model's name, or GRAPH.MODEL. New replicas answer when they are ready; those that go finish their calls

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 from motet.system.addresses import lacks_brackets
 
-__all__ = ["Access", "Address", "address_of"]
+__all__ = ["Address", "ServerAccess", "address_of"]
 
 NAMES_S = 5.0
 """What a server may take to say what it serves."""
@@ -25,7 +25,7 @@ MAX_BYTES = 2**24
 
 
 @dataclass(frozen=True)
-class Access:
+class ServerAccess:
     """Who asks, and whom it believes.
 
     Attributes:
@@ -43,7 +43,7 @@ class Access:
     @property
     def is_given(self) -> bool:
         """Whether anything is said of it."""
-        return self != Access()
+        return self != ServerAccess()
 
     def context(self, address: Address) -> ssl.SSLContext | None:
         """What TLS is spoken with to a server; None where none is spoken.
@@ -86,7 +86,7 @@ class Address:
         return urllib.request.build_opener(direct, _SocketHandler(self.socket))
 
 
-def address_of(server: str, access: Access) -> Address:
+def address_of(server: str, access: ServerAccess) -> Address:
     """Where a server is that a user names.
 
     Args:

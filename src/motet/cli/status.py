@@ -8,7 +8,7 @@ import click
 
 from motet.cli.exits import FAILED, OK, WRONG, Command
 from motet.cli.shown import print_json
-from motet.cli.talk import Access, access_options, ask
+from motet.cli.talk import ServerAccess, access_options, ask
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -34,7 +34,7 @@ _GOOD = {"READY": "green", "STARTING": "yellow", "LOADING": "yellow", "SUSPECT":
 @click.option("--json", "as_json", is_flag=True, help="Print /status.json, for programs.")
 @access_options
 @click.pass_context
-def command(ctx: click.Context, /, server: str, as_json: bool, access: Access) -> None:
+def command(ctx: click.Context, /, server: str, as_json: bool, access: ServerAccess) -> None:
     """Say what SERVER serves, how fast it answers, and what the replicas of its models are doing.
 
     SERVER is a URL, or, for one that you run on this machine, its port, the name of a graph that it serves, or the path of

@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 import click
 
-from motet.cli.servers import Access, address_of
+from motet.cli.servers import ServerAccess, address_of
 
-__all__ = ["Access", "access_options", "ask", "repository", "server_argument"]
+__all__ = ["ServerAccess", "access_options", "ask", "repository", "server_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT_S = 10.0
@@ -39,7 +39,7 @@ def access_options(command: F) -> F:
 
     @functools.wraps(command)
     def called(*args: Any, **options: Any) -> Any:
-        access = Access(**{each.name: options.pop(each.name) for each in dataclasses.fields(Access)})
+        access = ServerAccess(**{each.name: options.pop(each.name) for each in dataclasses.fields(ServerAccess)})
         return command(*args, access=access, **options)
 
     for option in reversed(_OPTIONS):
@@ -48,7 +48,7 @@ def access_options(command: F) -> F:
 
 
 def ask(
-    server: str, path: str, access: Access, *, body: Mapping[str, Any] | None = None, timeout_s: float = 0.0
+    server: str, path: str, access: ServerAccess, *, body: Mapping[str, Any] | None = None, timeout_s: float = 0.0
 ) -> Any:
     """What a server answers, as JSON.
 
@@ -100,7 +100,9 @@ def _said(answer: urllib.error.HTTPError) -> str:
     return str(found.get("error", "")) if isinstance(found, dict) else ""
 
 
-def repository(server: str, name: str, act: str, access: Access, parameters: Mapping[str, Any] | None = None) -> None:
+def repository(
+    server: str, name: str, act: str, access: ServerAccess, parameters: Mapping[str, Any] | None = None
+) -> None:
     """Load, unload or scale what a server serves under a name; returns when it says that it is done.
 
     Raises:

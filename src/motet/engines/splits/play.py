@@ -23,8 +23,8 @@ from motet.engines.local.pipeline import Pipeline
 from motet.engines.local.report import model_reports, node_reports, peak_memory_bytes
 from motet.engines.local.rows import MOST_BYTES
 from motet.engines.local.selection import Chosen
-from motet.engines.splits.exchange import Exchange, SlotWriter, Window
 from motet.engines.splits.folder import SplitFolder, SplitResult
+from motet.engines.splits.shuffle import Shuffle, SlotWriter, Window
 from motet.engines.splits.work import SplitWork, Stopwatch
 from motet.errors import MotetError
 from motet.io.sink import CountingWriter
@@ -101,7 +101,7 @@ class SplitPlan:
         format: of the parts, see `motet.io.open_writer`; None where they are put together to a file.
         elsewhere: some tasks from all over the source.
         path: where modules are found.
-        exchange: where rows come from and go to; None where there is one stage.
+        shuffle: where rows come from and go to; None where there is one stage.
         cwd: the folder that paths are relative to.
     """
 
@@ -112,7 +112,7 @@ class SplitPlan:
     format: str | None
     elsewhere: tuple[AnyTask, ...] = ()
     path: tuple[str, ...] = ()
-    exchange: Exchange | None = None
+    shuffle: Shuffle | None = None
     cwd: str = ""
 
     @cached_property
@@ -143,8 +143,8 @@ class SplitPlan:
         if split is not None:
             return split.read(rows, columns)
         assert isinstance(task, StageTask)
-        assert self.exchange is not None
-        return self.exchange.read(folder, task.window, task.place, rows, columns)
+        assert self.shuffle is not None
+        return self.shuffle.read(folder, task.window, task.place, rows, columns)
 
 
 def play_split(plan: SplitPlan, task: AnyTask) -> SplitResult:
@@ -237,13 +237,13 @@ class _PartWriter:
     def __init__(self, plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> None:
         self._number, self._folder, self._rows = task.number, folder, 0
         self._writing = Stopwatch()
-        schema, self._exchange = plan.job.answers_schema, plan.exchange
-        if self._exchange is None or self._exchange.last:
+        schema, self._shuffle = plan.job.answers_schema, plan.shuffle
+        if self._shuffle is None or self._shuffle.last:
             self._part, self._answers = folder.open("part", task.number, schema, plan.format)
         else:
             assert isinstance(task, StageTask)
             self._part, out = folder.open_slots(task.number, schema)
-            self._answers = SlotWriter(out, schema, self._exchange, task.window)
+            self._answers = SlotWriter(out, schema, self._shuffle, task.window)
         self._open_failures = partial(folder.open, "failed", task.number, plan.job.failures_schema, None)
         self._failures: tuple[str, CountingWriter] | None = None
 

@@ -11,9 +11,9 @@ import cloudpickle
 import numpy as np
 
 from motet.engines.job import Job
-from motet.engines.splits.exchange import ROW, Exchange, Grouping, Window, windows
 from motet.engines.splits.folder import SplitResult
 from motet.engines.splits.play import AnyTask, SplitPlan, SplitPlayer, SplitTask, StageTask
+from motet.engines.splits.shuffle import ROW, Grouping, Shuffle, Window, windows
 from motet.engines.stages import LEFT, Stage
 from motet.errors import InputError, RunError
 
@@ -33,7 +33,7 @@ class StageRun:
         stage: what is played.
         player: what an engine calls for every task.
         tasks: numbered as their results are.
-        windows: the numbers of tasks that exchange rows, in the order of the source.
+        windows: the numbers of tasks that shuffle rows, in the order of the source.
     """
 
     stage: Stage
@@ -69,13 +69,13 @@ def _staged(
     for place, (stage, each) in enumerate(zip(stages, jobs, strict=True)):
         last, first = place == len(stages) - 1, firsts[place]
         before = firsts[place - 1] if place else None
-        exchange = Exchange(before, groupings[place], None if last else groupings[place + 1], last)
+        shuffle = Shuffle(before, groupings[place], None if last else groupings[place + 1], last)
         own = [
             StageTask(first + window.first + inside, window, inside, None if place else tasks[window.first + inside])
             for window in apart
             for inside in range(len(window.starts))
         ]
-        staged = replace(plan, pickled=pickled(each), elsewhere=some(own), exchange=exchange)
+        staged = replace(plan, pickled=pickled(each), elsewhere=some(own), shuffle=shuffle)
         ranges = [range(first + window.first, first + window.first + len(window.starts)) for window in apart]
         yield StageRun(stage, SplitPlayer(staged, stage.need), own, ranges)
 

@@ -1,6 +1,6 @@
 """What stages leave each other: files of Arrow in the run's folder, in which rows lie by the task that reads them next.
 
-Tasks of a window exchange their rows. Where rows are brought together by key a window has many tasks, and each reads from all of
+Tasks of a window shuffle their rows. Where rows are brought together by key a window has many tasks, and each reads from all of
 them; elsewhere it has one, which reads what it left itself.
 """
 
@@ -25,7 +25,7 @@ from motet.io.take import take_batch
 from motet.nodes.route import Route
 from motet.runtime.bind import read_stored
 
-__all__ = ["ROW", "Exchange", "Grouping", "SlotWriter", "Window", "windows"]
+__all__ = ["ROW", "Grouping", "Shuffle", "SlotWriter", "Window", "windows"]
 
 ROW = f"{LEFT}:row"
 """The column of the ids of rows."""
@@ -35,7 +35,7 @@ TOGETHER_BYTES, TOGETHER_TASKS = 512 << 20, 64
 
 @dataclass(frozen=True)
 class Window:
-    """Tasks that exchange their rows.
+    """Tasks that shuffle their rows.
 
     Attributes:
         first: the number of the first.
@@ -83,7 +83,7 @@ class Grouping:
 
 
 @dataclass(frozen=True)
-class Exchange:
+class Shuffle:
     """Where a stage's rows come from, and where they go.
 
     Attributes:
@@ -154,15 +154,15 @@ class SlotWriter:
     Args:
         out: writes record batches one by one.
         schema: of the rows.
-        exchange: tells where they go.
+        shuffle: tells where they go.
         window: the tasks that read them.
 
     Attributes:
         keyed: how many models they lead to that are brought together next, once it is closed.
     """
 
-    def __init__(self, out: CountingWriter, schema: pa.Schema, exchange: Exchange, window: Window) -> None:
-        self._out, self._schema, self._exchange, self._window = out, schema, exchange, window
+    def __init__(self, out: CountingWriter, schema: pa.Schema, shuffle: Shuffle, window: Window) -> None:
+        self._out, self._schema, self._shuffle, self._window = out, schema, shuffle, window
         self._batches: list[pa.RecordBatch] = []
         self.rows = self.keyed = 0
 
@@ -174,7 +174,7 @@ class SlotWriter:
     def close(self) -> None:
         """Let the file appear."""
         held = _joined(self._batches or [as_record_batch(self._schema.empty_table())])
-        slots, self.keyed = self._exchange.slots(held, self._window)
+        slots, self.keyed = self._shuffle.slots(held, self._window)
         for place in range(len(self._window.starts)):
             self._out.write(take_batch(held, np.flatnonzero(slots == place)))
         self._out.close()
