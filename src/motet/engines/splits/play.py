@@ -200,7 +200,7 @@ def _played(plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> SplitResult:
     worker = BatchWorker.shared(job, plan.rows_elsewhere, plan.run)
     writer = _PartWriter(plan, task, folder)
     try:
-        batches, one = plan.read(task, folder, job.batch_rows), plan.exchange is not None or worker.lazy
+        batches, one = plan.read(task, folder, job.batch_rows), plan.shuffle is not None or worker.lazy
         with (
             tallied() as tally,
             share_of_cores() as cores,
