@@ -24,7 +24,7 @@ from motet.engines.local.report import model_reports, node_reports, peak_memory_
 from motet.engines.local.rows import MOST_BYTES
 from motet.engines.local.selection import Chosen
 from motet.engines.splits.folder import SplitFolder, SplitResult
-from motet.engines.splits.shuffle import Shuffle, SlotWriter, Window
+from motet.engines.splits.shuffle import SlotWriter, StageShuffle, Window
 from motet.engines.splits.work import SplitWork, Stopwatch
 from motet.errors import MotetError
 from motet.io.sink import CountingWriter
@@ -112,7 +112,7 @@ class SplitPlan:
     format: str | None
     elsewhere: tuple[AnyTask, ...] = ()
     path: tuple[str, ...] = ()
-    shuffle: Shuffle | None = None
+    shuffle: StageShuffle | None = None
     cwd: str = ""
 
     @cached_property

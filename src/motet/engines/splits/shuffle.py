@@ -25,7 +25,7 @@ from motet.io.take import take_batch
 from motet.nodes.route import Route
 from motet.runtime.bind import read_stored
 
-__all__ = ["ROW", "Grouping", "Shuffle", "SlotWriter", "Window", "windows"]
+__all__ = ["ROW", "Grouping", "SlotWriter", "StageShuffle", "Window", "windows"]
 
 ROW = f"{LEFT}:row"
 """The column of the ids of rows."""
@@ -83,7 +83,7 @@ class Grouping:
 
 
 @dataclass(frozen=True)
-class Shuffle:
+class StageShuffle:
     """Where a stage's rows come from, and where they go.
 
     Attributes:
@@ -161,7 +161,7 @@ class SlotWriter:
         keyed: how many models they lead to that are brought together next, once it is closed.
     """
 
-    def __init__(self, out: CountingWriter, schema: pa.Schema, shuffle: Shuffle, window: Window) -> None:
+    def __init__(self, out: CountingWriter, schema: pa.Schema, shuffle: StageShuffle, window: Window) -> None:
         self._out, self._schema, self._shuffle, self._window = out, schema, shuffle, window
         self._batches: list[pa.RecordBatch] = []
         self.rows = self.keyed = 0

@@ -13,7 +13,7 @@ import numpy as np
 from motet.engines.job import Job
 from motet.engines.splits.folder import SplitResult
 from motet.engines.splits.play import AnyTask, SplitPlan, SplitPlayer, SplitTask, StageTask
-from motet.engines.splits.shuffle import ROW, Grouping, Shuffle, Window, windows
+from motet.engines.splits.shuffle import ROW, Grouping, StageShuffle, Window, windows
 from motet.engines.stages import LEFT, Stage
 from motet.errors import InputError, RunError
 
@@ -69,7 +69,7 @@ def _staged(
     for place, (stage, each) in enumerate(zip(stages, jobs, strict=True)):
         last, first = place == len(stages) - 1, firsts[place]
         before = firsts[place - 1] if place else None
-        shuffle = Shuffle(before, groupings[place], None if last else groupings[place + 1], last)
+        shuffle = StageShuffle(before, groupings[place], None if last else groupings[place + 1], last)
         own = [
             StageTask(first + window.first + inside, window, inside, None if place else tasks[window.first + inside])
             for window in apart
