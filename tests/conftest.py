@@ -32,6 +32,20 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell begins what 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+CLUSTERED = {
+    "test_conformance.py", "test_ray.py", "test_ray_serve.py", "test_spark.py", "test_split_engines.py",
+    "test_the_blocks_of_a_page_run[docs/ray.md]", "test_the_blocks_of_a_page_run[docs/spark.md]",
+}  # fmt: skip
+"""Modules, and tests of others, that need a cluster of Ray or Spark."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, one has all of a module, and one all that need a cluster: it is begun once."""
+    for item in items:
+        clustered = item.path.name in CLUSTERED or item.name in CLUSTERED
+        item.add_marker(pytest.mark.xdist_group("clusters" if clustered else item.path.stem))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """What is remembered between runs stays in the tests' own folder."""
