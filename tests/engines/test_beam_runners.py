@@ -200,10 +200,12 @@ def test_a_program_that_is_killed_is_resumed(
     check_resumed(tmp_path, line, options)
 
 
-def test_a_lost_worker_ends_a_pipeline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+@pytest.mark.parametrize("how", ["killed", "ended"])
+def test_a_lost_worker_ends_a_pipeline(how: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     (tmp_path / "pid").write_text("")
-    same = map_(killers.kill_once, mt.input("n", "int64"), pid_file=f"{tmp_path}/pid")
+    n = mt.input("n", "int64")
+    same = map_(killers.kill_once, n, pid_file=f"{tmp_path}/pid") if how == "killed" else map_(killers.end, n)
     options = PipelineOptions(["--direct_running_mode=multi_processing", "--direct_num_workers=2"])
     with (
         pytest.raises(RuntimeError, match="a worker process of Beam is lost"),

@@ -19,3 +19,11 @@ def kill_once(n: np.ndarray, pid_file: str) -> np.ndarray:
             os.rename(pid_file, taken)
             os.kill(int(Path(taken).read_text() or os.getpid()), signal.SIGKILL)
     return n
+
+
+@mt.returns("int64")
+def end(n: np.ndarray) -> np.ndarray:
+    """The numbers; who comes to 50 ends its process as if all were done."""
+    if (n == 50).any():
+        os._exit(0)
+    return n

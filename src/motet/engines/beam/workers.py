@@ -33,7 +33,7 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
 
     def start_worker(self) -> None:
         """Start the process, and watch it."""
-        self._stopped = threading.Event()
+        self._closed = threading.Event()
         for connection, name in ((self.control_conn, "set_input"), (self.data_conn, "set_inputs")):
             setattr(connection, name, partial(_take_until_lost, getattr(connection, name)))
         self.worker = SubprocessSdkWorker(
@@ -42,19 +42,21 @@ class _WatchedWorkerHandler(SubprocessSdkWorkerHandler):  # type: ignore[misc]
         self.worker_thread = threading.Thread(name="run_worker", target=self._watch, daemon=True)
         self.worker_thread.start()
 
-    def stop_worker(self) -> None:
-        """Wait for its end."""
-        self._stopped.set()
-        super().stop_worker()
+    def close(self) -> None:
+        """Tell it that all is done, and wait for its end."""
+        self._closed.set()
+        super().close()
 
     def _watch(self) -> None:
+        said = "it has ended by itself"
         try:
             self.worker.run()
         except RuntimeError as error:
-            lost = RuntimeError(f"a worker process of Beam is lost: {error}")
-            while not self._stopped.wait(AGAIN_S):
-                with suppress(RuntimeError):  # something was asked meanwhile
-                    self.control_conn.abort(lost)
+            said = str(error)
+        lost = RuntimeError(f"a worker process of Beam is lost: {said}")
+        while not self._closed.wait(AGAIN_S):
+            with suppress(RuntimeError):  # something was asked meanwhile
+                self.control_conn.abort(lost)
 
 
 def _take_until_lost(take: Callable[[Iterator[T]], None], said: Iterator[T]) -> None:
