@@ -6,6 +6,7 @@ import os
 import sys
 import types
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import apache_beam as beam
@@ -45,6 +46,24 @@ class Words(ModelHandler):
 
     def run_inference(self, batch: Sequence[Any], model: Any, inference_args: Any = None) -> Iterable[Any]:
         return [PredictionResult(each, f"{type(each).__name__}: {each!r}") for each in batch]
+
+
+class Strict(Sums):
+    """Takes no arguments, and has no variables to set."""
+
+    def validate_inference_args(self, inference_args: Any) -> None:
+        if inference_args:
+            raise ValueError("takes none")
+
+    def set_environment_vars(self) -> None:
+        raise KeyError("variables")
+
+
+class Single(Sums):
+    """Gives arrays without a dimension."""
+
+    def run_inference(self, batch: Sequence[Any], model: Any, inference_args: Any = None) -> Iterable[Any]:
+        return [PredictionResult(each, np.array(each.sum())) for each in batch]
 
 
 class Visit(NamedTuple):
@@ -116,6 +135,10 @@ def read(text: str) -> np.ndarray:
     return np.array([float(each) for each in text.split()])
 
 
+def paired(row) -> np.ndarray:  # type: ignore[no-untyped-def]  # it says what it gives, and not what it takes
+    return np.array([row["a"], row["b"]])
+
+
 def halved(result: PredictionResult) -> PredictionResult:
     return PredictionResult(result.example, result.inference / 2)
 
@@ -161,6 +184,8 @@ sums = Sums()
 few = Sums(max_batch_size=3)
 light = Sums(max_batch_weight=5, element_size_fn=len)
 prepared = Sums(max_batch_size=4).with_preprocess_fn(read).with_postprocess_fn(halved).with_postprocess_fn(named)
+of_rows = Sums().with_preprocess_fn(paired)
+unmade = partial(halved)
 batched = Sums().with_no_batching()
 keyed = KeyedModelHandler(sums)
 keyed_inside = KeyedModelHandler(sums).with_postprocess_fn(named)

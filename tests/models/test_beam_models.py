@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ import motet as mt
 from helpers import beam_handlers
 from motet.errors import MissingExtraError, ModelFailedError, ModelLoadError, UnknownNameError
 from motet.models import handler_by_name
+from motet.models.beam import quiet
 
 pytestmark = [  # Beam's handlers leave files open
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -134,6 +137,7 @@ def test_functions_around_a_handler_are_called_as_beam_calls_them() -> None:
     answers = graph("prepared", {"x": "string"}, "string")({"x": texts})["output"].tolist()
     assert answers == ["sum 1.5", "sum 1.5", "sum 7.5", "sum 3.5", "sum 8.5"]
     assert sorted(answers) == sorted(FOUND)
+    assert graph("of_rows", SCALARS, "float32")({"a": A[:9], "b": B[:9]})["output"].tolist() == (A + B)[:9].tolist()
 
 
 def test_boosters_are_given_rows_of_their_own_kind() -> None:  # which Beam cannot hand on in a pipeline
@@ -179,6 +183,10 @@ def test_examples_are_what_the_graph_says_where_the_handler_does_not() -> None:
     assert "[[" in said["matrix"]
     framed = graph("Words", SCALARS, "string", example="frame")({"a": A[:1], "b": B[:1]})["output"][0]
     assert framed == f"DataFrame: {FRAME.iloc[[0]]!r}"
+    assert (
+        graph("Single", VECTOR, "float32", example="matrix")({"x": PAIRS[:9]})["output"].tolist()
+        == (A + B)[:9].tolist()
+    )
     visits = graph("Visits", {"x": "float64", "note": "string"}, "string")({"x": [1.0], "note": ["a"]})
     assert visits["output"].tolist() == ["Visit: Visit(x=1.0, note='a')"]
 
@@ -201,6 +209,8 @@ def test_it_is_served() -> None:
         ("sums", VECTOR, {"by": 2}, "is made already, so it takes no options; got by"),
         ("sums", VECTOR, {"example": "list"}, "example: 'list' is none of array, matrix"),
         ("Words", SCALARS, {"example": "value"}, "it takes one value, and has 2 inputs: a, b"),
+        ("Strict", VECTOR, {"inference_args": {"times": 2}}, "validate_inference_args of Strict failed: .*takes none"),
+        ("unmade", VECTOR, {}, r"beam_handlers:unmade\(\) failed: TypeError.*\n  hint: it is in .*beam_handlers.py"),
         ("xgboost", VECTOR, {"kind": "Nothing"}, r"xgboost\(kind='Nothing'\) failed: AttributeError"),
     ],
 )
@@ -217,6 +227,23 @@ def test_what_cannot_be_found_or_loaded_says_so(source: Any, monkeypatch: pytest
     monkeypatch.setattr(beam_handlers, "FOLDER", "/nowhere")
     with pytest.raises(ModelLoadError, match="load_model of SklearnModelHandlerNumpy failed: .*nowhere/numbers.pkl"):
         handler.load(source(f"{HERE}:sklearn_numpy", VECTOR))
+    with pytest.raises(ModelLoadError, match="set_environment_vars of Strict failed: KeyError: 'variables'"):
+        handler.load(source(f"{HERE}:Strict", VECTOR))
     monkeypatch.setitem(sys.modules, "apache_beam.ml.inference.base", None)
     with pytest.raises(MissingExtraError, match="apache-beam"):
         handler.signature(source(f"{HERE}:sums", VECTOR))
+
+
+def test_threads_that_make_handlers_at_the_same_time_leave_logging_as_it_was() -> None:
+    def make() -> None:
+        for _ in range(2000):
+            with quiet():
+                pass
+
+    before = logging.root.manager.disable
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for each in threads:
+        each.start()
+    for each in threads:
+        each.join()
+    assert logging.root.manager.disable == before

@@ -40,6 +40,7 @@ from motet.models.common import check_cpu, features_of, framework, load_error, p
 from motet.models.handler import Handler, ModelSource
 from motet.models.importing import code_file, find, made_with
 from motet.models.results import by_name
+from motet.threads import new_lock
 from motet.tracebacks import ends_program, summary
 from motet.types import ANY, Signature
 
@@ -48,17 +49,20 @@ __all__ = ["BeamHandler", "quiet"]
 BASE = "apache_beam.ml.inference.base"
 OPTIONS = ("example", "inference_args")
 Make = Callable[[Mapping[str, Array]], list[Any]]
+_quieting = new_lock()
+"""What a thread puts back must not be what another one has set."""
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
     """Leave out what Beam says, as it begins, of clients of stores that are not installed."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(before)
+    with _quieting:
+        before = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(before)
 
 
 class Examples(NamedTuple):
@@ -78,12 +82,10 @@ class BeamHandler(Handler):
         """What is declared. Makes the handler, and loads nothing.
 
         Raises:
-            ModelLoadError: when it cannot be imported or made, is of keys, or takes what rows are not.
+            ModelLoadError: when it cannot be imported or made, is of keys, takes what rows are not, or refuses its arguments.
             UnknownNameError: when the module has no such name.
         """
-        handler = _handler(source)
-        _examples(handler, source)
-        handler.validate_inference_args(source.options.get("inference_args"))
+        _ready(source)
         return Signature(dict(source.inputs), dict(source.outputs) or {"output": ANY})
 
     def identity(self, source: ModelSource) -> int:
@@ -96,25 +98,18 @@ class BeamHandler(Handler):
 
     def load(self, source: ModelSource) -> BeamModel:
         """Load it, as `RunInference` does; see `Handler.load`."""
-        handler = _handler(source)
-        examples = _examples(handler, source)
-        handler.set_environment_vars()
-        try:
-            model = handler.load_model()
-        except BaseException as error:
-            if ends_program(error):
-                raise
-            what = f"load_model of {type(handler).__name__} failed: {summary(error)}"
-            raise load_error(source, what, "its handler says where the model is") from error
-        return BeamModel(handler, model, examples, self.signature(source), source)
+        handler, examples = _ready(source)
+        _asked(handler, "set_environment_vars", source, "they are texts by name, as the handler was made with them")
+        model = _asked(handler, "load_model", source, "its handler says where the model is")
+        return BeamModel(handler, model, examples, source)
 
 
 class BeamModel:
     """A model and its handler."""
 
-    def __init__(self, handler: Any, model: Any, examples: Examples, signature: Signature, source: ModelSource) -> None:
+    def __init__(self, handler: Any, model: Any, examples: Examples, source: ModelSource) -> None:
         self._handler, self._model, self._examples, self._where = handler, model, examples, place(source)
-        self._outputs, self._arguments = tuple(signature.outputs), source.options.get("inference_args")
+        self._outputs, self._arguments = tuple(source.outputs) or ("output",), source.options.get("inference_args")
         self._before, self._after = list(handler.get_preprocess_fns()), list(handler.get_postprocess_fns())
         self._result = framework(BASE, "apache-beam", "beam", source).PredictionResult
 
@@ -163,7 +158,21 @@ class BeamModel:
         answers = [_plain(each.inference if isinstance(each, self._result) else each) for each in made]
         if not self._examples.has_rows:
             return answers
-        return [each[0] if isinstance(each, np.ndarray) and len(each) == 1 else each for each in answers]
+        return [each[0] if isinstance(each, np.ndarray) and each.shape[:1] == (1,) else each for each in answers]
+
+
+def _asked(handler: Any, method: str, source: ModelSource, hint: str, *arguments: Any) -> Any:
+    """What a method of a handler gives.
+
+    Raises:
+        ModelLoadError: when it fails.
+    """
+    try:
+        return getattr(handler, method)(*arguments)
+    except BaseException as error:
+        if ends_program(error):
+            raise
+        raise load_error(source, f"{method} of {type(handler).__name__} failed: {summary(error)}", hint) from error
 
 
 def _through(functions: Sequence[Callable[[Any], Any]], value: Any) -> Any:
@@ -177,6 +186,19 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "detach"):
         return value.detach().cpu().numpy()
     return value.numpy() if _package(type(value)) == "tensorflow" else value
+
+
+def _ready(source: ModelSource) -> tuple[Any, Examples]:
+    """The handler, of which everything is known but its model, and how columns become its examples.
+
+    Raises:
+        ModelLoadError: when it is none for rows, or refuses its arguments.
+    """
+    handler = _handler(source)
+    examples = _examples(handler, source)
+    hint = "mend `inference_args` under `with:` of the model"
+    _asked(handler, "validate_inference_args", source, hint, source.options.get("inference_args"))
+    return handler, examples
 
 
 def _handler(source: ModelSource) -> Any:
@@ -244,11 +266,7 @@ def _example_type(handler: Any, own: Any) -> Any:
     """The type of its examples, where its first preprocessing function or its class says one."""
     if before := list(handler.get_preprocess_fns()):
         try:
-            return (
-                next(iter(get_type_hints(before[0]).values()), None)
-                if inspect.signature(before[0]).parameters
-                else None
-            )
+            return get_type_hints(before[0]).get(next(iter(inspect.signature(before[0]).parameters), ""))
         except (NameError, TypeError, ValueError):
             return None
     for each in type(own).mro():

@@ -9,6 +9,7 @@ import os
 import pkgutil
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from motet.errors import ModelLoadError, UnknownNameError
@@ -91,7 +92,7 @@ def made_with(found: Callable[..., Any], options: Mapping[str, Any], source: Mod
         if ends_program(error):
             raise
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
-        what = f"{found.__qualname__}({given}) failed: {summary(error)}"
+        what = f"{getattr(found, '__qualname__', source.location)}({given}) failed: {summary(error)}"
         raise load_error(
             source, what, f"it is in {file_of(found)}; its options are under `with:` of the model"
         ) from error
@@ -99,8 +100,8 @@ def made_with(found: Callable[..., Any], options: Mapping[str, Any], source: Mod
 
 def file_of(found: Any) -> str:
     """Where a function or a class is written."""
-    code = inspect.unwrap(found)
+    code = inspect.unwrap(found.func if isinstance(found, partial) else found)
     try:
         return f"{inspect.getsourcefile(code)}:{inspect.getsourcelines(code)[1]}"
     except (OSError, TypeError):
-        return str(getattr(found, "__module__", "a built-in module"))
+        return str(getattr(code, "__module__", "a built-in module"))
