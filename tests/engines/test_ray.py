@@ -140,6 +140,17 @@ def test_actors_answer_each_row_in_its_place(ray_cluster: Any, rows: Any, tmp_pa
     np.testing.assert_allclose([row["p"] for row in good], wanted["p"].to_pylist(), rtol=1e-6)
 
 
+@pytest.mark.parametrize("options", [{"drop": ["n"]}, {"keep": ["s"]}])
+def test_an_output_that_is_called_as_a_column_that_is_left_out_is_the_output(options: Any) -> None:
+    made = mt.Graph("g", {"n": mt.map(engines._halve, mt.input("n", "int64"))})
+    wanted, failed = made.run(table(), failures="return", keep=["s"])
+    found = mt.ray.Play(made, batch_rows=20, **options)(table().select(["n", "s"])).to_pylist()
+    bad = [failure.row for failure in failed]
+    assert [row for row, each in enumerate(found) if each["failure"] is not None] == bad
+    assert [each["n"] for each in found if each["failure"] is None] == wanted["n"].to_pylist()
+    assert [(found[row]["n"], found[row]["s"]) for row in bad] == [(None, table()["s"][row].as_py()) for row in bad]
+
+
 @pytest.mark.timeout(300)
 def test_a_model_that_fails_on_everything_ends_it_with_its_own_error(ray_cluster: Any, rows: Any) -> None:
     broken = mt.Graph("b", {"y": mt.map(engines._broken, mt.input("n", "int64"))})

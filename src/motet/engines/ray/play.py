@@ -140,7 +140,8 @@ class Play:
         if FAILURE in schema.names:
             hint = f"leave it out with drop=[{FAILURE!r}], or rename it"
             raise InputError(f"a column {FAILURE!r} is there already", where="motet.ray.Play", hint=hint)
-        found = [_beside(part, *worker.play(part, np.arange(len(part)))) for part in parts]
+        kept = worker.job.layout.kept
+        found = [_beside(part, kept, *worker.play(part, np.arange(len(part)))) for part in parts]
         return pa.Table.from_batches(found, schema.append(pa.field(FAILURE, _WHY)))
 
 
@@ -155,8 +156,10 @@ class _PooledPlay(Play):
         self._plan = _fetched(plan)
 
 
-def _beside(read: pa.RecordBatch, answers: pa.RecordBatch, failures: pa.RecordBatch) -> pa.RecordBatch:
-    """A row for each that was read, with what was answered of it, or why it failed."""
+def _beside(
+    read: pa.RecordBatch, kept: Sequence[str], answers: pa.RecordBatch, failures: pa.RecordBatch
+) -> pa.RecordBatch:
+    """A row for each that was read, with its columns that are kept and what was answered of it, or why it failed."""
     if not len(failures):
         why = pa.nulls(len(read), _WHY)
         return pa.RecordBatch.from_arrays([*answers.columns, why], names=[*answers.schema.names, FAILURE])
@@ -164,7 +167,7 @@ def _beside(read: pa.RecordBatch, answers: pa.RecordBatch, failures: pa.RecordBa
     failed[failures["row"].to_numpy()] = True
     places = pa.array(np.cumsum(~failed) - 1, mask=failed)
     columns = [
-        read.column(name).cast(column.type) if name in read.schema.names else column.take(places)
+        read.column(name).cast(column.type) if name in kept else column.take(places)
         for name, column in zip(answers.schema.names, answers.columns, strict=True)
     ]
     order = pa.array(np.cumsum(failed) - 1, mask=~failed)
