@@ -41,14 +41,15 @@ def hold(n):
 
 @pytest.fixture
 def rows() -> Iterator[Any]:
-    """What makes data sets of Ray, quietly."""
+    """What makes data sets of Ray, quietly, and keeps blocks in their order."""
     import ray.data
 
     context = ray.data.DataContext.get_current()
-    before = context.enable_progress_bars
-    context.enable_progress_bars = False
+    options = context.execution_options
+    before = context.enable_progress_bars, options.preserve_order
+    context.enable_progress_bars, options.preserve_order = False, True
     yield ray.data
-    context.enable_progress_bars = before
+    context.enable_progress_bars, options.preserve_order = before
 
 
 def table() -> pa.Table:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from motet.facade import Graph
     from motet.graph.check import CheckedGraph
 
-__all__ = ["Play", "PlayedDataset", "actor_pool", "play_dataset"]
+__all__ = ["Play", "PlayedDataset", "actor_pool", "own_error", "play_dataset"]
 
 FAILURE = "failure"
 """The column in which `Play` says of a row that failed why."""
@@ -257,10 +257,11 @@ class PlayedDataset:
         self._ray = imported("ray", "ray")
         self._played, self._job, self._schema = played, job, schema
         self._lock = new_lock()
+        self._found: Any = None
 
     @cached_property
     def answers(self) -> Any:
-        """A data set of the rows that did not fail, in their order: the columns that are kept, and the outputs.
+        """A data set of the rows that did not fail, in the order of their block: the columns that are kept, and the outputs.
 
         Raises:
             RunError: when a model fails on everything, or cannot be loaded.
@@ -304,20 +305,24 @@ class PlayedDataset:
             raise InputError("the schema of the rows is not known before they are read", where="motet.ray", hint=hint)
         return self._schema
 
-    @cached_property
+    @property
     def _computed(self) -> Any:
         with self._lock:
-            try:
-                return self._played.materialize()
-            except self._ray.exceptions.RayTaskError as error:
-                raise _own(error) from error
+            if self._found is None:
+                try:
+                    self._found = self._played.materialize()
+                except self._ray.exceptions.RayTaskError as error:
+                    if (own := own_error(str(error))) is None:
+                        raise
+                    raise own from error
+            return self._found
 
 
-def _own(error: Exception) -> Exception:
-    """The error of ours that ended a task, of whose text Ray keeps all, and nothing else; else the error itself."""
-    found = _ERROR.findall(str(error))
+def own_error(text: str) -> RunError | None:
+    """The error of ours that ended what runs on Ray, of whose text Ray keeps all, and nothing else; None where none did."""
+    found = _ERROR.findall(text)
     if not found:
-        return error
+        return None
     what, hint = found[-1]
     return RunError(what, where="engine ray", hint=hint)
 
