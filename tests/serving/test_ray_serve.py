@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.request import Request, urlopen
 
@@ -19,6 +20,8 @@ import motet as mt
 from helpers import onnxes
 from helpers.until import until
 from motet.cli import cli
+from motet.errors import RunError
+from motet.serving.process.ray_serve import NAME, _deploy
 
 
 def graph(folder: Path, **options: Any) -> mt.Graph:
@@ -35,6 +38,14 @@ def free_port() -> int:
         return int(made.getsockname()[1])
 
 
+def predicted(port: int, name: str, **row: Any) -> Any:
+    asked = Request(
+        f"http://127.0.0.1:{port}/predict/{name}", json.dumps(row).encode(), {"Content-Type": "application/json"}
+    )
+    with urlopen(asked) as answered:
+        return json.load(answered)
+
+
 @pytest.mark.timeout(600)
 def test_a_cluster_answers_as_a_call_does(ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray import serve
@@ -42,8 +53,25 @@ def test_a_cluster_answers_as_a_call_does(ray_cluster: Any, tmp_path: Path, monk
     monkeypatch.chdir(tmp_path)
     client = pytest.importorskip("tritonclient.http")
     made = graph(tmp_path, replicas={"min": 2, "max": 3})
+    (tmp_path / "apart").mkdir()
+    (tmp_path / "apart" / "beside_it.py").write_text("def twice(n):\n    return 2 * n\n")
+    (tmp_path / "apart" / "h.yaml").write_text(
+        "{motet: 1, name: h, inputs: {n: int64},"
+        " nodes: {two: {map: beside_it.twice, inputs: [n], outputs: int64}}, outputs: {y: two}}"
+    )
     port = free_port()
-    command = [sys.executable, "-m", "motet.cli", "serve", "g.yaml", "--engine", "ray", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "motet.cli",
+        "serve",
+        "g.yaml",
+        "apart/h.yaml",
+        "--engine",
+        "ray",
+        "--port",
+        str(port),
+    ]
     options = ["--", "--address", ray_cluster.address, "--num-cpus", "0.25"]
     log = tmp_path / "log"
     with log.open("wb") as said:
@@ -53,10 +81,8 @@ def test_a_cluster_answers_as_a_call_does(ray_cluster: Any, tmp_path: Path, monk
         assert server.poll() is None, log.read_text()
         rows = np.random.default_rng(0).normal(size=(5, 4)).astype(np.float32)
         wanted = made({"x": rows})["p"]
-        body, kind = json.dumps({"x": rows[0].tolist()}).encode(), {"Content-Type": "application/json"}
-        asked = Request(f"http://127.0.0.1:{port}/predict/g", body, kind)
-        with urlopen(asked) as answered:
-            np.testing.assert_allclose(json.load(answered)["p"], wanted[0], rtol=1e-5)
+        np.testing.assert_allclose(predicted(port, "g", x=rows[0].tolist())["p"], wanted[0], rtol=1e-5)
+        assert predicted(port, "h", n=4) == {"y": 8}
         with client.InferenceServerClient(f"127.0.0.1:{port}") as asking:
             assert asking.is_server_ready()
             assert asking.is_model_ready("g")
@@ -81,6 +107,36 @@ def test_a_cluster_answers_as_a_call_does(ray_cluster: Any, tmp_path: Path, monk
     finally:
         server.kill()
         server.wait()
+
+
+TRACE = """The deployment failed to start 3 times in a row. See controller logs for details. Error:
+ray::ServeReplica:motet:motet.initialize_and_get_metadata() (pid=14937, ip=192.0.2.2)
+RuntimeError: Traceback (most recent call last):
+  File "motet/graph/yaml.py", line 154, in load_graph
+    raise (error.located(name) if name else error) from error.__cause__
+motet.errors.GraphError: g.yaml: no module named 'beside'
+  hint: the module must be importable
+"""
+
+
+@pytest.mark.parametrize(
+    ("message", "said", "hint"),
+    [
+        (TRACE, "engine ray: g.yaml: no module named 'beside'", "the module must be importable"),
+        ("It failed.", "engine ray: replicas cannot begin: RuntimeError: Deploying application", "logs of their nodes"),
+    ],
+)
+def test_replicas_that_cannot_begin_say_why(message: str, said: str, hint: str) -> None:
+    deployment = SimpleNamespace(message=message)
+    status = SimpleNamespace(applications={NAME: SimpleNamespace(deployments={NAME: deployment})})
+
+    def run(application: Any, **options: Any) -> None:
+        raise RuntimeError("Deploying application motet failed")
+
+    with pytest.raises(RunError) as told:
+        _deploy(SimpleNamespace(run=run, status=lambda: status), None)
+    assert str(told.value).startswith(said)
+    assert hint in told.value.hint
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,32 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from motet.engines.needs import need_of
 from motet.engines.ray.engine import RayEngine
+from motet.engines.ray.play import own_error
 from motet.engines.splits.engine import imported
-from motet.errors import InputError
+from motet.engines.splits.run import connected
+from motet.errors import InputError, RunError
 from motet.facade import Graph, load
 from motet.graph.graph import GraphParts, GraphSpec
 from motet.runtime.resources.need import Need
 from motet.serving.config.server import ServeConfig
 from motet.serving.process.application import Application
+from motet.tracebacks import summary
 
 __all__ = ["run_on_ray"]
 
 NAME = "motet"
 """Of the application of Ray Serve, and of its deployment."""
+LOGS = "/tmp/ray/session_latest/logs/serve"
+"""Where Ray writes what replicas of a node say."""
 ONGOING = 256
 """Requests that a replica has at a time: they fill its batches."""
 
@@ -38,6 +45,7 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
 
     Raises:
         InputError: when Ray does not serve what the configuration asks for, or has no room for a replica.
+        RunError: when the cluster cannot be connected to, or replicas cannot begin.
     """
     engine = RayEngine(arguments)
     _check(config)
@@ -45,7 +53,7 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
     loaded = [load(path) for path in paths]
     need, (least, most) = _need(loaded), _bounds(loaded)
     serve = imported("ray.serve", "ray")
-    with engine.connected([need]):
+    with connected(engine.name, partial(engine.connected, [need])):
         begun = _begin(serve, config)
         made = serve.deployment(serve.ingress(_builder(paths, replace(config, graphs=())))()).options(
             name=NAME,
@@ -54,7 +62,7 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
             ray_actor_options=engine.room(need).options,
         )
         try:
-            serve.run(made.bind(), name=NAME, route_prefix="/")
+            _deploy(serve, made.bind())
             told()
             _wait()
         finally:
@@ -87,10 +95,27 @@ def _begin(serve: Any, config: ServeConfig) -> bool:
     return False
 
 
+def _deploy(serve: Any, application: Any) -> None:
+    """Have replicas begin, and wait for the fewest that there must be.
+
+    Raises:
+        RunError: when they cannot, with what is wrong with a graph or a model of theirs.
+    """
+    try:
+        serve.run(application, name=NAME, route_prefix="/")
+    except Exception as error:
+        found = serve.status().applications.get(NAME)
+        messages = [] if found is None else [each.message for each in found.deployments.values()]
+        what, hint = f"replicas cannot begin: {summary(error)}", f"the logs of their nodes say why, in {LOGS}"
+        raise (own_error("\n".join(messages)) or RunError(what, where="engine ray", hint=hint)) from error
+
+
 def _builder(paths: Sequence[str], config: ServeConfig) -> Callable[[], Application]:
-    """What makes the server in a replica."""
+    """What makes the server in a replica, where modules are found in the same folders as here."""
+    folders = tuple(sys.path)
 
     def build() -> Application:
+        sys.path += [each for each in folders if each not in sys.path]
         return Application([_single(load(path)) for path in paths], config)
 
     return build
