@@ -15,6 +15,7 @@ from apache_beam.testing.util import assert_that, equal_to
 import motet as mt
 from helpers.split_engines import Here
 from motet.engines.cores import share_of_cores
+from motet.engines.stages import stages_of
 
 meeting = threading.Barrier(2)
 
@@ -46,6 +47,21 @@ def test_batches_of_a_split_are_played_at_the_same_time(tmp_path: Path) -> None:
     played = mt.Graph("g", outputs={"y": mt.map(meet, mt.input("n", "int64"))})
     played.run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine=Here(), batch_rows=10)
     assert pq.read_table(tmp_path / "out.parquet")["y"].to_pylist() == list(range(40))
+
+
+def test_batches_of_each_stage_are_played_at_the_same_time(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"n": range(40)}), tmp_path / "in.parquet")
+    column = mt.input("n", "int64")
+    for memory in ("1GiB", "2GiB"):
+        twice = mt.Model(
+            "python:helpers.counted_models:Times", f"of{memory}", inputs={"x": "int64"}, outputs={"y": "int64"},
+            options={"by": 2}, resources={"memory": memory},
+        )  # fmt: skip
+        column = mt.map(meet, mt.model(twice, column).y)
+    played = mt.Graph("g", outputs={"y": column})
+    assert len(stages_of(played.checked)) == 2
+    played.run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine=Here(), batch_rows=10)
+    assert pq.read_table(tmp_path / "out.parquet")["y"].to_pylist() == list(range(0, 160, 4))
 
 
 def test_batches_of_a_table_are_played_at_the_same_time() -> None:

@@ -128,7 +128,7 @@ def _player(job: Job, elsewhere: Elsewhere) -> BatchPlayer:
     for name, version in job.versions.items():
         if there[name] != version:
             what = f"here it is version {there[name]!r}; the job was made with version {version!r}"
-            hint = f"make the job anew, or: {SHIPPING}" if job.local_models else "make the job anew"
+            hint = f"make the job anew, or: {SHIPPING}" if name in job.local_models else "make the job anew"
             raise ModelLoadError(what, where=f"model {name!r}", hint=hint)
     return player
 

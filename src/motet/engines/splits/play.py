@@ -200,11 +200,11 @@ def _played(plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> SplitResult:
     worker = BatchWorker.shared(job, plan.rows_elsewhere, plan.run)
     writer = _PartWriter(plan, task, folder)
     try:
-        batches, one = plan.read(task, folder, job.batch_rows), plan.shuffle is not None or worker.lazy
+        batches = plan.read(task, folder, job.batch_rows)
         with (
             tallied() as tally,
             share_of_cores() as cores,
-            closing(_pipeline(worker, batches, 1 if one else cores)) as played,
+            closing(_pipeline(worker, batches, 1 if worker.lazy else cores)) as played,
         ):
             played.start()
             for rows, answers, failures in played:
