@@ -256,7 +256,12 @@ def test_what_no_node_has_is_refused_before_anything_is_read(ray_cluster: Any, r
     for wrong in (0, -1, 1.5, "2"):
         with pytest.raises(InputError, match="concurrency must be a number"):
             made.on_ray(data, concurrency=wrong)  # type: ignore[arg-type]
-        with pytest.raises(InputError, match="concurrency must be a number"):
-            mt.ray.actor_pool(made, wrong)  # type: ignore[arg-type]
+    for count in (0, -1, 1.5, "2", (), (0, 2), (3, 2), (1, 2, 3), ("1", 2)):
+        with pytest.raises(InputError, match="concurrency must be a number of actors, or two"):
+            mt.ray.actor_pool(made, count)  # type: ignore[arg-type]
     with pytest.raises(MotetError, match="keep must be a list of names; got 'n'"):
         made.on_ray(data, keep="n")
+    with pytest.raises(InputError, match="schema must be an Arrow schema; got dict"):
+        made.on_ray(data, schema={"n": "int64"})
+    with pytest.raises(InputError, match="on_ray: expected a data set of Ray; got Table"):
+        made.on_ray(table())

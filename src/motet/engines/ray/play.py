@@ -78,6 +78,8 @@ class PlayPlan:
         for name, given in (("keep", keep), ("drop", drop)):
             if isinstance(given, str):
                 raise InputError(f"{name} must be a list of names; got {given!r}")
+        if not isinstance(schema, pa.Schema | None):
+            raise InputError(f"schema must be an Arrow schema; got {type(schema).__name__}", where="motet.ray")
         schema = None if schema is None else plain_schema(schema)
         job = Job.of_values(checked, **options)
         job = job if schema is None else job.over(schema, keep=keep, drop=drop)
@@ -202,12 +204,12 @@ def actor_pool(
             would wait for ever. Also when an argument cannot be, or the columns do not fit.
         ModelLoadError: when a model is not there.
     """
-    ray, most = imported("ray", "ray"), concurrency[-1] if isinstance(concurrency, tuple) else concurrency
-    if not isinstance(most, int) or most < 1:
+    ray, counts = imported("ray", "ray"), concurrency if isinstance(concurrency, tuple) else (concurrency, concurrency)
+    if len(counts) != 2 or not all(isinstance(each, int) for each in counts) or not 1 <= counts[0] <= counts[1]:
         raise InputError(f"concurrency must be a number of actors, or two; got {concurrency!r}", where="motet.ray")
     _connected(ray)
     room = TaskRoom.of(need_of(graph.checked), num_cpus, num_gpus)
-    room.check_pool(ray, most)
+    room.check_pool(ray, counts[1])
     plan, _ = PlayPlan.of(graph.checked, schema, keep, drop, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
     return {
         "fn": _PooledPlay, "fn_constructor_args": (ray.put(plan),), "batch_format": "pyarrow", "batch_size": None,
@@ -231,10 +233,15 @@ def play_dataset(
     ray, room = imported("ray", "ray"), TaskRoom.of(need_of(checked), num_cpus, num_gpus)
     if concurrency is not None and (not isinstance(concurrency, int) or concurrency < 1):
         raise InputError(f"concurrency must be a number of tasks; got {concurrency!r}", where="motet.ray")
+    if not isinstance(rows, imported("ray.data", "ray").Dataset):
+        hint = "ray.data.from_pandas(...), from_arrow(...) or read_parquet(...) makes one"
+        raise InputError(f"expected a data set of Ray; got {type(rows).__name__}", where="on_ray", hint=hint)
     _connected(ray)
     room.check_task(ray)
-    found = getattr(rows.schema(), "base_schema", None) if schema is None else schema
-    plan, job = PlayPlan.of(checked, found if isinstance(found, pa.Schema) else None, keep, drop, **options)
+    if schema is None:
+        found = getattr(rows.schema(), "base_schema", None)
+        schema = found if isinstance(found, pa.Schema) else None
+    plan, job = PlayPlan.of(checked, schema, keep, drop, **options)
     played = rows.map_batches(
         _play, fn_kwargs={"plan": ray.put(plan)}, batch_format="pyarrow", batch_size=None,
         concurrency=concurrency, **room.options,
