@@ -231,6 +231,9 @@ def test_actors_that_may_leave_no_cpu_to_readers_are_refused(
     with pytest.raises(InputError, match=f"no room for {room + 1} actors") as told:
         needs.check_pool(ray, room + 1)
     assert f"at most {room}, " in told.value.hint
+    needs.check_room(ray, room, "replicas")
+    with pytest.raises(InputError, match=f"no room for {room + 1} replicas with"):
+        needs.check_room(ray, room + 1, "replicas")
 
 
 @pytest.mark.parametrize("amount", ["-1", "nan", "inf", "many", "", "1.5", "0.00001", "-0.5"])

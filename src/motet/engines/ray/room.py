@@ -70,18 +70,28 @@ class TaskRoom:
         Raises:
             InputError: when they do not, wherever Ray may put them.
         """
-        nodes = list(_nodes(ray))
-        room = sum(self._room(node) for node in nodes)
-        if actors > room:
-            hint = f"at most {room:g}, or ask for less with num_cpus and num_gpus, or start more nodes"
-            raise InputError(f"there is no room for {actors} actors with {self} each", where="motet.ray", hint=hint)
-        taking = sum(self._taking(node) for node in nodes)
+        self.check_room(ray, actors, "actors")
+        taking = sum(self._taking(node) for node in _nodes(ray))
         if actors >= taking:
             what = (
                 f"{actors} actors with {self} each may leave no CPU to read and write with, and all would wait for ever"
             )
             fewer = f"at most {taking - 1:g} actors, or " if taking > 1 else ""
             raise InputError(what, where="motet.ray", hint=f"{fewer}ask for a smaller part of a CPU: num_cpus=0.25")
+
+    def check_room(self, ray: Any, count: int, of: str) -> None:
+        """See that so many find room on the nodes that there are.
+
+        Args:
+            of: what they are, for the message.
+
+        Raises:
+            InputError: when they do not.
+        """
+        room = sum(self._room(node) for node in _nodes(ray))
+        if count > room:
+            hint = f"at most {room:g}, or ask for less with num_cpus and num_gpus, or start more nodes"
+            raise InputError(f"there is no room for {count} {of} with {self} each", where="motet.ray", hint=hint)
 
     def _room(self, node: dict[str, float]) -> float:
         """How many a node has room for."""

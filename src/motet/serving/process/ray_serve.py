@@ -44,7 +44,7 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
         told: called when it is ready.
 
     Raises:
-        InputError: when Ray does not serve what the configuration asks for, or has no room for a replica.
+        InputError: when Ray does not serve what the configuration asks for, or has no room for the fewest replicas.
         RunError: when the cluster cannot be connected to, or replicas cannot begin.
     """
     engine = RayEngine(arguments)
@@ -54,12 +54,14 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
     need, (least, most) = _need(loaded), _bounds(loaded)
     serve = imported("ray.serve", "ray")
     with connected(engine.name, partial(engine.connected, [need])):
+        room = engine.room(need)
+        room.check_room(imported("ray", "ray"), least, "replicas")
         begun = _begin(serve, config)
         made = serve.deployment(serve.ingress(_builder(paths, replace(config, graphs=())))()).options(
             name=NAME,
             autoscaling_config={"min_replicas": least, "max_replicas": most},
             max_ongoing_requests=ONGOING,
-            ray_actor_options=engine.room(need).options,
+            ray_actor_options=room.options,
         )
         try:
             _deploy(serve, made.bind())
