@@ -9,7 +9,7 @@ import re
 import socket
 import ssl
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ class ServerAccess:
         certificate_key: the file of its private key; None where that is in the file of the certificate.
     """
 
-    key: str | None = None
+    key: str | None = field(default=None, repr=False)
     ca: str | None = None
     certificate: str | None = None
     certificate_key: str | None = None

@@ -69,10 +69,12 @@ def ask(
 
     address = address_of(server, access)
     context = access.context(address)
-    headers = {"accept": "application/json"} | ({} if access.key is None else {"authorization": f"Bearer {access.key}"})
+    headers = {"accept": "application/json", "content-type": "application/json"}
     data = None if body is None else json.dumps(body).encode()
     try:
-        request = Request(address.base + path, data, {**headers, "content-type": "application/json"})
+        request = Request(address.base + path, data, headers)
+        if access.key is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {access.key}")  # it is for this server alone
         with address.opener(context).open(request, timeout=timeout_s or TIMEOUT_S) as answer:
             return json.loads(answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:
