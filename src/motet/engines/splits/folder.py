@@ -179,8 +179,8 @@ class _RowsWriter:
 class SplitJournal(PieceJournal):
     """The folder as the driver has it, which alone holds it."""
 
-    def put_manifest(self, manifest: Manifest, *, goes_on: bool) -> None:
-        """Say what the run is, before any worker asks. Files that no record names go.
+    def put_manifest(self, manifest: Manifest, *, goes_on: bool) -> list[SplitResult]:
+        """Say what the run is, before any worker asks; what earlier parts of it have finished. Files that no record names go.
 
         Args:
             manifest: of the run.
@@ -190,14 +190,15 @@ class SplitJournal(PieceJournal):
             self.begin(lambda: manifest)
         self._manifest = lambda: manifest
         self.write_manifest()
-        results = self.results()
+        results = self._results()
         named = {name for each in results for name in (_record_of(each.number), each.part, each.failures)}
         self.folder.remove(name for name in self._found if name not in named and name[0] == "_" and name != MANIFEST)
+        return results
 
-    def results(self) -> list[SplitResult]:
-        """What earlier parts of the run have finished."""
+    def _results(self) -> list[SplitResult]:
+        there = {*self._found}
         found = [SplitResult.of(_read(self.folder.where, name)) for name in self._found if _RECORD.fullmatch(name)]
-        return [each for each in found if each.part in self._found]
+        return [each for each in found if each.part in there]
 
     def result(self, number: int) -> SplitResult | None:
         """What a worker has said of a split; None where none has."""

@@ -139,6 +139,7 @@ class SplitRun:
     ) -> None:
         self._run, self._engine, self._begin, self._map, self._split_bytes = run, engine, begin, map, split_bytes
         self._rows, self._splits, self._stages = 0, 0, stages_of(run.checked, one=one_stage)
+        self._done = 0, 0  # `_counted` of all results so far
         if run.destination.is_stream:
             raise InputError(
                 "is a stream, which workers cannot write to", where=run.output, hint="name a file or a folder"
@@ -182,9 +183,9 @@ class SplitRun:
         stages = stage_runs(job, stages_of(job.checked, one=len(self._stages) == 1), tasks, plan)
         needs = [stage.player.need for stage in stages]
         with connected(self._engine, partial(self._begin, needs) if tasks else nullcontext):
-            journal.put_manifest(manifest, goes_on=earlier is not None)
-            results = {result.number: result for result in journal.results()}
-            earlier_parts = frozenset(results)
+            finished = journal.put_manifest(manifest, goes_on=earlier is not None)
+            results = {result.number: result for result in finished}
+            earlier_parts, self._done = frozenset(results), self._counted(finished)
             with underway(run.output):
                 for place, stage in enumerate(stages):
                     self._collect(stage, results, journal)
@@ -192,7 +193,7 @@ class SplitRun:
                         self._reconcile(stage, tasks, results)
                     else:
                         check_rows(stages[place - 1], stage, results, self._engine)
-                self._check_failures(results, finished=True)
+                self._check_failures(finished=True)
         with underway(run.output):
             failed_path = output.publish([results[task.number] for task in stages[-1].tasks], failing(stages, results))
         journal.remove()
@@ -213,7 +214,7 @@ class SplitRun:
     def _collect(self, stage: StageRun, results: dict[int, SplitResult], journal: SplitJournal) -> None:
         """Have what is not done yet of a stage played, until each of its tasks has a result."""
         left = [task for task in stage.tasks if task.number not in results]
-        self._tell(results)
+        self._tell()
         if left:
             with closing(self._mapped(stage.player, left)) as found:
                 for result in found:
@@ -242,17 +243,20 @@ class SplitRun:
     def _take(self, result: SplitResult, results: dict[int, SplitResult]) -> None:
         if result.error is not None:
             raise result.error
-        results.setdefault(result.number, result)
-        self._check_failures(results, finished=False)
-        self._tell(results)
+        if result.number not in results:
+            results[result.number] = result
+            more = self._counted([result])
+            self._done = self._done[0] + more[0], self._done[1] + more[1]
+        self._check_failures(finished=False)
+        self._tell()
 
-    def _tell(self, results: Mapping[int, SplitResult]) -> None:
+    def _tell(self) -> None:
         if self._run.options.progress:
-            rows, failed = self._counted(results.values())
+            rows, failed = self._done
             self._run.options.progress(rows, self._rows, failed)
 
-    def _check_failures(self, results: Mapping[int, SplitResult], *, finished: bool) -> None:
-        rows, failed = self._counted(results.values())
+    def _check_failures(self, *, finished: bool) -> None:
+        rows, failed = self._done
         if not finished and len(self._stages) > 1:  # few have come through all stages yet
             rows = self._rows
         check_failures(self._run, rows, failed, finished=finished)
@@ -284,7 +288,7 @@ class SplitRun:
     ) -> RunReport:  # fmt: skip
         run = self._run
         seconds = time.perf_counter() - run.started
-        rows, failed = self._counted(results.values())
+        rows, failed = self._done
         resumed, _ = self._counted(results[number] for number in earlier)
         order = [task.number for stage in stages for task in stage.tasks]
         played = [results[number] for number in order if number not in earlier]
