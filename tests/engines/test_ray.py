@@ -236,6 +236,24 @@ def test_actors_that_may_leave_no_cpu_to_readers_are_refused(
         needs.check_room(ray, room + 1, "replicas")
 
 
+@pytest.mark.parametrize("path", ["/here", None, ""])
+def test_nodes_keep_their_own_path_of_modules_where_the_command_has_none(
+    path: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    given: list[Any] = []
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", lambda address, **options: given.append(options["runtime_env"]))
+    monkeypatch.setattr(ray, "nodes", FakeRay(NODES["one of 2"]).nodes)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    if path is not None:
+        monkeypatch.setenv("PYTHONPATH", path)
+    with find_engine("ray").connected():  # type: ignore[attr-defined]
+        assert given == [{"env_vars": {"PYTHONPATH": path}} if path else None]
+
+
 @pytest.mark.parametrize("amount", ["-1", "nan", "inf", "many", "", "1.5", "0.00001", "-0.5"])
 def test_amounts_that_ray_cannot_count_are_refused(amount: str) -> None:
     for option in ("--num-cpus", "--num-gpus"):

@@ -59,9 +59,10 @@ class RayEngine(SplitEngine):
             what = f"--address {self._options.address} is not used: the program is connected to a cluster already"
             raise InputError(what, where="engine ray", hint="leave it out, or call ray.shutdown() first")
         if begun:
-            path = os.environ.get("PYTHONPATH", "")
+            path = os.environ.get("PYTHONPATH")  # without one here that of a node counts
+            env = {"env_vars": {"PYTHONPATH": path}} if path else None
             with kept_signals():
-                ray.init(self._options.address, log_to_driver=False, runtime_env={"env_vars": {"PYTHONPATH": path}})
+                ray.init(self._options.address, log_to_driver=False, runtime_env=env)
         try:
             for need in needs or [PLAIN]:
                 self.room(need).check_task(ray)

@@ -77,7 +77,8 @@ class SparkEngine(SplitEngine):
         conf = self._spark.SparkConf().setAppName("motet").setAll(_QUIET.items())
         if self._options.master:
             conf.setMaster(self._options.master)
-        conf.set("spark.executorEnv.PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+        if path := os.environ.get("PYTHONPATH"):  # without one here that of an executor's machine counts
+            conf.set("spark.executorEnv.PYTHONPATH", path)
         conf.setAll(self._options.conf)
         with kept_signals(), told_by_java():
             begin_java(conf, quiet=conf.get("spark.log.level") == "OFF")
