@@ -147,6 +147,8 @@ def test_replicas_that_cannot_begin_say_why(message: str, said: str, hint: str) 
         (["--port", "0"], "port 0 is not served by Ray's HTTP"),
         (["--", "--num-cpus", "-1"], "argument --num-cpus: must be a part of 1"),
         (["--", "--fast"], "unrecognized arguments: --fast"),
+        (["--", "--one-stage"], "--split-bytes and --one-stage are of runs"),
+        (["--", "--split-bytes", "1"], "--split-bytes and --one-stage are of runs"),
     ],
 )
 def test_what_ray_does_not_serve_is_refused(

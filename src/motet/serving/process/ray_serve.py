@@ -14,7 +14,7 @@ from typing import Any
 from motet.engines.needs import need_of
 from motet.engines.ray.engine import RayEngine
 from motet.engines.ray.play import own_error
-from motet.engines.splits.engine import imported
+from motet.engines.splits.engine import SPLIT_BYTES, imported
 from motet.engines.splits.run import connected
 from motet.errors import InputError, RunError
 from motet.facade import Graph, load
@@ -48,6 +48,8 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
         RunError: when the cluster cannot be connected to, or replicas cannot begin.
     """
     engine = RayEngine(arguments)
+    if engine.one_stage or engine.split_bytes != SPLIT_BYTES:
+        raise InputError("--split-bytes and --one-stage are of runs", where="engine ray", hint="leave them out")
     _check(config)
     paths = [path if "://" in path else os.path.abspath(path) for path in (*graphs, *config.graphs)]
     loaded = [load(path) for path in paths]
