@@ -219,6 +219,7 @@ def test_what_cannot_be_is_refused_before_anything_runs(spark_session: Any) -> N
         ("keep must be a list of names; got 'id'", InputError, {"keep": "id"}),
         ("unknown column 'ids'", UnknownNameError, {"keep": ["ids"]}),
         ("failures have a column 'row' of their own", InputError, {"row_ids": "row", "keep": []}),
+        ("failures have a column 'error' of their own", InputError, {"row_ids": "Error", "keep": []}),
         ("row_ids must be the name of a column; got 3", InputError, {"row_ids": 3}),
         ("batch_rows must be a whole number of at least 1; got 0", InputError, {"batch_rows": 0, "keep": []}),
     ):  # fmt: skip

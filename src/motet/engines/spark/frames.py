@@ -145,10 +145,8 @@ def _check(frame: Any, keep: Any, drop: Any, row_ids: Any) -> None:
     if frame.isStreaming:
         hint = "have the source give each row a key, and keep it"
         raise InputError("rows of a stream have no ids", where="on_spark: row_ids", hint=hint)
-    if row_ids in (ROW, *FAILED):
-        raise InputError(
-            f"failures have a column {row_ids!r} of their own", where="on_spark: row_ids", hint="give another"
-        )
+    if (own := row_ids.lower()) in (ROW, *FAILED):  # by itself Spark does not tell them from each other
+        raise InputError(f"failures have a column {own!r} of their own", where="on_spark: row_ids", hint="give another")
 
 
 def _check_case(names: Sequence[str], session: Any) -> None:
