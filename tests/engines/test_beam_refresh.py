@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,18 @@ import pytest
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelMetadata, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream as Stream  # pytest would take it for a test
-from apache_beam.transforms.window import FixedWindows, TimestampedValue
+from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
+from apache_beam.utils.windowed_value import WindowedValue
 from onnx import TensorProto, helper
 
 import motet as mt
+from motet.engines import batch_worker
+from motet.engines.beam.play import PlayRows
 from motet.engines.beam.refresh import refreshed
+from motet.engines.beam.rows import Kept
 from motet.engines.job import Job
 from motet.errors import InputError, ModelLoadError, MotetError, UnknownNameError
+from motet.system.recent import LruCache
 
 SEEN: list[Any] = []
 PUBLISH: list[Any] = [None]
@@ -166,6 +172,41 @@ def test_a_job_is_the_same_where_its_models_are(publish: Callable[[float], str],
     assert first.digest == second.digest != job.digest
     versions = [next(iter(each.versions.values())).partition(":")[0] for each in (job, first)]
     assert versions == ["times@1", "times@2"]
+
+
+@pytest.mark.parametrize("kind", ["rows", "tables", "tables of a schema", "model handler"])
+def test_versions_that_went_are_let_go(kind: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(batch_worker, "_shared", LruCache(16))
+    uris = [scaled(tmp_path / f"by{by}.onnx", by) for by in (2, 3, 4)]
+    uris.append(uris[0])
+    made, schema = graph(uris[0], tmp_path), pa.schema({"x": pa.list_(pa.float32())})
+    row = {"x": [1.0]}
+    value: Any = row if kind == "rows" else pa.Table.from_pylist([row], schema)
+    job, handler = Job.of_values(made.checked), made.as_model_handler()
+    typed = kind == "tables of a schema"
+    play = PlayRows(job.over(schema) if typed else job, Kept(), "run", typed=typed, graph=made.changed())
+
+    def answered(uri: str) -> Any:
+        if kind == "model handler":
+            handler.update_model_path(uri)
+            (result,) = handler.run_inference([row], handler.load_model())
+            return result.inference["y"][0]
+        play.start_bundle()
+        list(play.process(value, WindowedValue(value, 0, (GlobalWindow(),)), [{"times": uri}]))
+        (answer,) = play.finish_bundle()
+        found = answer.value["y"]
+        return found[0] if kind == "rows" else found.to_pylist()[0][0]
+
+    def workers() -> int:
+        gc.collect()
+        return sum(type(each) is batch_worker.BatchWorker for each in gc.get_objects())
+
+    others = workers()
+    if kind != "model handler":
+        play.setup()
+    for uri, wanted in zip(uris, (2.0, 3.0, 4.0, 2.0), strict=True):
+        assert answered(uri) == wanted
+        assert workers() - others <= 1 + (kind == "tables"), uri  # and one that plays tables of this schema
 
 
 def test_models_that_cannot_be_taken_are_refused_by_name(tmp_path: Path) -> None:

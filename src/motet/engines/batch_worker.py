@@ -60,10 +60,15 @@ class BatchWorker:
             return found
 
     @classmethod
-    def forget(cls, job: Job) -> None:
-        """Let go of a job that is not asked for again; those who still play it do so with what they have."""
+    def forget(cls, made: Job, but: Job) -> None:
+        """Let go of what a job was with other models than now, over any schema; who still plays it does so with what it has.
+
+        Args:
+            made: the job as it was made.
+            but: the same with the models of now.
+        """
         with _sharing:
-            _shared.pop(job.digest)
+            _shared.forget(lambda each: each.startswith(made.digest) and not f"{each}/".startswith(f"{but.digest}/"))
 
     def load(self) -> None:
         """Load every model that stays.

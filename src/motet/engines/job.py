@@ -50,7 +50,7 @@ class Job:
         sizes: how many rows calls of models have, by `ModelRuntime.key`, where that was known.
         batch_rows: how many rows a batch should have; it may have any number.
         goes_on: whether to go on where a model fails on everything, with a failure for each row.
-        digest: what tells it from other jobs.
+        digest: what tells it from other jobs; that of `over` begins with the job's own and `/`, that of `anew` with it and `~`.
     """
 
     checked: CheckedGraph
@@ -154,7 +154,7 @@ class Job:
             InputError: as for `of`.
         """
         layout = RunLayout.of(self.checked, decoded_schema(schema), keep, drop, "the rows")
-        digest = hashlib.sha256(self.digest.encode() + pickle.dumps(layout)).hexdigest()[:32]
+        digest = f"{self.digest}/{hashlib.sha256(pickle.dumps(layout)).hexdigest()[:32]}"
         return replace(self, layout=layout, digest=digest).declared()
 
     def stage(self, checked: CheckedGraph, schema: pa.Schema, keep: Sequence[str], row_ids: str | None) -> Job:
@@ -188,7 +188,7 @@ class Job:
         told = repr((sorted(versions.items()), sorted(_uris(checked))))
         if told == repr((sorted(self.versions.items()), sorted(_uris(self.checked)))):
             return self
-        digest = hashlib.sha256(f"{self.digest} {told}".encode()).hexdigest()[:32]
+        digest = f"{self.digest}~{hashlib.sha256(told.encode()).hexdigest()[:32]}"
         return replace(self, checked=checked, versions=versions, sizes=_sizes_of(checked, resolver), digest=digest)
 
     @property

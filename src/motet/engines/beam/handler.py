@@ -52,6 +52,7 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         job = refreshed(self._job, self._graph, self._path) if self._path else self._job
         worker = BatchWorker.shared(job, run=self._run)
         worker.load()
+        BatchWorker.forget(self._job, but=job)
         return worker
 
     @telling()

@@ -116,10 +116,10 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         assert self._graph is not None
         job = refreshed(self._made, self._graph, told)
         if job.digest != self._job.digest:
-            before, self._job = self._job, job
+            self._job = job
             self._begin()
             self._worker.load()
-            BatchWorker.forget(before)
+            BatchWorker.forget(self._made, but=job)
         self._told = told
 
     def _take(self) -> tuple[list[WindowedValue], _Kind, int]:
