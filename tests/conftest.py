@@ -39,6 +39,7 @@ CLUSTERED = {
 """Modules, and tests of others, that need a cluster of Ray or Spark."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the tests, one has all of a module, and one all that need a cluster: it is begun once."""
     for item in items:
@@ -91,9 +92,9 @@ def _began(cluster: Any, node: dict[str, Any]) -> bool:
 
 
 @pytest.fixture(scope="session")
-def ray_cluster() -> Iterator[Any]:
-    """A cluster of Ray with a node of two CPUs and one of one, to which the tests are connected."""
-    ray = pytest.importorskip("ray")
+def _ray_nodes() -> Iterator[Any]:
+    """A cluster of Ray with a node of two CPUs and one of one."""
+    pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
     from motet.engines.splits.engine import kept_signals
@@ -102,11 +103,22 @@ def ray_cluster() -> Iterator[Any]:
         cluster = Cluster()
         for node in ({"num_cpus": 2, "include_dashboard": False}, {"num_cpus": 1}):
             until(partial(_began, cluster, node), 300)
-        ray.init(address=cluster.address, log_to_driver=False)
     yield cluster
     with warnings.catch_warnings(action="ignore"):  # of processes that it does not wait for
-        ray.shutdown()
         cluster.shutdown()
+        gc.collect()
+
+
+@pytest.fixture(scope="module")
+def ray_cluster(_ray_nodes: Any) -> Iterator[Any]:
+    """A cluster of Ray, to which the tests of a module are connected; others find no thread and no file of it."""
+    import ray
+
+    with warnings.catch_warnings(action="ignore"):
+        ray.init(address=_ray_nodes.address, log_to_driver=False)
+    yield _ray_nodes
+    with warnings.catch_warnings(action="ignore"):
+        ray.shutdown()
         gc.collect()
 
 

@@ -93,6 +93,7 @@ def test_a_node_that_dies_in_mid_run_costs_and_doubles_no_row(ray_cluster: Any, 
         run.wait()
         if victim in ray_cluster.worker_nodes:
             ray_cluster.remove_node(victim)
+        until(lambda: name not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}, 60)
     assert run.returncode == 0, said
     parts = sorted((tmp_path / "parts").glob("*.parquet"))
     assert len(parts) == ROWS // GROUP

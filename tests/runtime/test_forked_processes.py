@@ -129,7 +129,9 @@ def test_all_locks_that_live_as_long_as_the_process_are_such():
     found = []
     for module in [each for name, each in list(sys.modules.items()) if name.startswith("motet.")]:
         for name, value in vars(module).items():
-            own = vars(value).values() if isinstance(value, type) or (is_ours(value) and name not in anew) else ()
+            written_here = isinstance(value, type) and value.__module__ == module.__name__
+            ours = written_here or (is_ours(value) and name not in anew)
+            own = vars(value).values() if ours else ()
             locks = [each._lock if isinstance(each, threading.Condition) else each for each in (value, *own)]  # type: ignore[attr-defined]
             found += [(f"{module.__name__}.{name}", lock) for lock in locks if isinstance(lock, kinds)]
     assert found
