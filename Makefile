@@ -41,7 +41,7 @@ lint: setup ## check style, types and imports
 pytest: setup ## run the tests alone
 	@$(MAKE) --no-print-directory data || echo "make: tests that need Fashion-MNIST will be skipped; the lines above say why"
 	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism will be skipped; the lines above say why"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 format: setup ## mend what ruff can mend
 	$(BIN)/ruff check --fix .

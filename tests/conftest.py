@@ -39,12 +39,17 @@ CLUSTERED = {
 """Modules, and tests of others, that need a cluster of Ray or Spark."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks for groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where several processes share the tests, one has all of a module, and one all that need a cluster: it is begun once."""
-    for item in items:
-        clustered = item.path.name in CLUSTERED or item.name in CLUSTERED
-        item.add_marker(pytest.mark.xdist_group("clusters" if clustered else item.path.stem))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByModule(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            module, _, test = nodeid.partition("::")
+            return "clusters" if {module.rpartition("/")[2], test} & CLUSTERED else module
+
+    return ByModule(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)
