@@ -44,7 +44,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Where several processes share the tests, one has all of a module, and one all that need a cluster: it is begun once."""
     from xdist.scheduler import LoadScopeScheduling
 
-    class ByModule(LoadScopeScheduling):  # type: ignore[misc]
+    class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module, _, test = nodeid.partition("::")
             return "clusters" if {module.rpartition("/")[2], test} & CLUSTERED else module
