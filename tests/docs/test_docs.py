@@ -4,6 +4,7 @@ import importlib.util
 import os
 import re
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def test_the_blocks_of_a_page_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     runner, environment = Runner(page), dict(os.environ)
+    sockets = tempfile.TemporaryDirectory(prefix="motet-", dir="/tmp")
+    os.environ["MOTET_RUNTIME_DIR"] = sockets.name  # commands find the page's servers alone
     try:
         for block in blocks(page):
             runner.run(block)
@@ -42,6 +45,7 @@ def test_the_blocks_of_a_page_run(
         runner.close()
         os.environ.clear()
         os.environ.update(environment)
+        sockets.cleanup()
         for name in runner.modules:
             sys.modules.pop(name, None)
 
