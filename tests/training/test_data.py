@@ -10,6 +10,7 @@ import pickle
 import shutil
 import struct
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,38 @@ def test_who_waits_for_an_entry_has_it_when_the_other_ends_and_gives_up_after_an
         assert found == []
     waiting.join()
     assert flat(found[0]) == list(range(8))
+
+
+def test_a_lock_that_was_removed_with_its_entry_meanwhile_is_not_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, taken = numbers(8).cache(tmp_path, key="a"), cache._taken
+    with ExitStack() as stack:
+
+        def late(file: Any) -> bool:
+            """Another process drops the entry as this one has opened its lock, and a third one begins to fill it."""
+            monkeypatch.setattr(cache, "_taken", taken)
+            Path(file.name).unlink()
+            fcntl.flock(stack.enter_context(open(file.name, "a")), fcntl.LOCK_EX)
+            return taken(file)
+
+        monkeypatch.setattr(cache, "_taken", late)
+        monkeypatch.setattr(cache, "_WAIT_S", 0.0)
+        with pytest.raises(InputError, match="another process has been filling this entry for 0 s"):
+            seen(rows)
+    monkeypatch.undo()
+    assert flat(seen(rows)) == list(range(8))
+
+
+def test_what_killed_processes_have_begun_is_removed_and_what_others_fill_is_not(tmp_path: Path) -> None:
+    for key in ("killed", "filled"):
+        (tmp_path / f".building-{key}").mkdir()
+        (tmp_path / f".building-{key}" / "about.json").write_text("{}")
+    with open(tmp_path / ".filled.lock", "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        seen(numbers(8).cache(tmp_path, key="a", max_entries=1))
+    assert [each.name for each in tmp_path.glob(".building-*")] == [".building-filled"]
+    assert len(list(tmp_path.glob(".*.lock"))) == 2  # of the entry, and of what is filled
 
 
 def _fill(folder: str, counted: Any) -> None:

@@ -2,10 +2,11 @@
 
     FOLDER/KEY/about.json       names, dtypes and shapes; KEY is a digest of the source and of what was done to its rows
     FOLDER/KEY/0.bin 1.bin ...  one column a file, C order
-    FOLDER/.KEY.lock            held by the process that fills the entry
+    FOLDER/.building-KEY/       an entry that is being filled
+    FOLDER/.KEY.lock            held by the process that fills the entry, or removes it
 
 An entry is written beside its place and renamed, so it is there whole or not at all. One process fills it, others that
-want the same wait for it and then share its pages.
+want the same wait for it and then share its pages. What a killed process had begun is removed when anything is filled next.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,7 @@ from motet.training.data.readers import ArraysReader, Columns, RandomReader, sam
 __all__ = ["DiskCache", "MemoryCache", "RowCache", "cache_at"]
 
 _WAIT_S = 3600.0
-_ABOUT = "about.json"
+_ABOUT, _BUILDING = "about.json", ".building-"
 
 Blocks = Callable[[], Iterable[Columns]]
 
@@ -105,17 +106,25 @@ class DiskCache:
         if found is not None:
             return found
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _locked(self.folder / f".{key}.lock"):
+        with _locked(self._lock(key)):
             found = _opened(entry)
             if found is None:
                 found = self._filled(entry, blocks)
                 self._drop_oldest(entry)
         return found
 
+    def _lock(self, key: str) -> Path:
+        return self.folder / f".{key}.lock"
+
     def _filled(self, entry: Path, blocks: Blocks) -> RandomReader:
+        building = self.folder / f"{_BUILDING}{entry.name}"
+        shutil.rmtree(building, ignore_errors=True)
+        for name in os.listdir(self.folder):
+            if name.startswith(_BUILDING):
+                self._drop(name.removeprefix(_BUILDING))
+        building.mkdir()
         free = shutil.disk_usage(self.folder).free
         limit = self.max_bytes if self.max_bytes is not None else free - free // 10
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=self.folder))
         try:
             _write(building, _bounded(blocks(), limit, str(self.folder)), str(self.folder))
             found = _opened(building)  # in its place another process may drop it at once
@@ -128,13 +137,21 @@ class DiskCache:
 
     def _drop_oldest(self, newest: Path) -> None:
         used: dict[Path, float] = {}
-        for about in self.folder.glob(f"*/{_ABOUT}"):
+        for about in self.folder.glob(f"[!.]*/{_ABOUT}"):
             with suppress(FileNotFoundError):  # another process has just dropped it
                 used[about.parent] = about.stat().st_mtime
         used.pop(newest, None)
         for entry in sorted(used, key=used.__getitem__, reverse=True)[self.max_entries - 1 :]:
-            shutil.rmtree(entry, ignore_errors=True)
-            (self.folder / f".{entry.name}.lock").unlink(missing_ok=True)
+            self._drop(entry.name)
+
+    def _drop(self, key: str) -> None:
+        """Remove an entry, what was begun of it, and its lock, unless another process fills it."""
+        lock = self._lock(key)
+        with open(lock, "a") as file:
+            if _taken(file) and _is_at(file, lock):
+                shutil.rmtree(self.folder / key, ignore_errors=True)
+                shutil.rmtree(self.folder / f"{_BUILDING}{key}", ignore_errors=True)
+                lock.unlink()
 
 
 RowCache: TypeAlias = MemoryCache | DiskCache
@@ -208,18 +225,29 @@ def _bounded(blocks: Iterable[Columns], max_bytes: int, where: str) -> Iterator[
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process; waits an hour at most."""
-    with open(path, "a") as file:
-        if not _taken(file):
-            waiting = threading.Thread(target=_wait, args=(os.dup(file.fileno()),), daemon=True)
-            waiting.start()
-            waiting.join(_WAIT_S)
+    end = time.monotonic() + _WAIT_S
+    while True:
+        with open(path, "a") as file:
             if not _taken(file):
-                raise InputError(
-                    f"another process has been filling this entry for {_WAIT_S:g} s",
-                    where=str(path),
-                    hint="see what it does, or use another folder",
-                )
-        yield
+                waiting = threading.Thread(target=_wait, args=(os.dup(file.fileno()),), daemon=True)
+                waiting.start()
+                waiting.join(max(end - time.monotonic(), 0.0))
+                if not _taken(file):
+                    raise InputError(
+                        f"another process has been filling this entry for {_WAIT_S:g} s",
+                        where=str(path),
+                        hint="see what it does, or use another folder",
+                    )
+            if _is_at(file, path):
+                yield
+                return
+
+
+def _is_at(file: IO[str], path: Path) -> bool:
+    """Whether a file is the one at a path: who held its lock before may have removed it."""
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    return False
 
 
 def _taken(file: IO[str]) -> bool:
