@@ -192,6 +192,12 @@ def test_programs_that_are_put_back_can_be_run(kind: Any) -> None:
             for each in (script, os.path.join(folder, "in/run.sh")):
                 assert subprocess.run([os.path.abspath(each)], capture_output=True, check=True).stdout == b"ran\n"
         assert not os.access(os.path.join(folder, "data.sh"), os.X_OK)
+    kept = flow(True).run(resume=False).output[1]
+    programs = [Path(kept[0]), Path(kept[1], "in", "run.sh")]
+    for each in programs:
+        each.chmod(0o644)  # and nothing else of it
+    flow(True).run(resume=False)
+    assert all(os.access(each, os.X_OK) for each in programs)
 
 
 def test_a_lone_path_stays_where_it_is() -> None:

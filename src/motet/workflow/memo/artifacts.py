@@ -22,7 +22,7 @@ from motet.system.whole_files import beside, draft
 from motet.workflow.memo.checkout import Checkout, FileState, digest_file, digest_folder, see
 from motet.workflow.memo.codecs import BY_NAME
 from motet.workflow.memo.content import HashingFile
-from motet.workflow.memo.encode import Encoder, Leaf, decode, part_of
+from motet.workflow.memo.encode import Encoder, Leaf, decode, may_run, part_of
 from motet.workflow.memo.trees import pack, unpack
 
 __all__ = ["Artifacts", "KeptValue", "LeafRef", "digests_of"]
@@ -269,9 +269,10 @@ class Artifacts:
 
     def _lay(self, tree: dict[str, Any], kept: KeptValue, path: str, content: str) -> FileState:
         """Have a file or folder at a path, and see it there."""
-        if os.path.exists(path) and (seen := see(path)).digest == content:
-            return seen
         runs = tree.get("runs", ())
+        programs = [os.path.join(path, name) if name else path for name in runs]
+        if os.path.exists(path) and (seen := see(path)).digest == content and all(map(may_run, programs)):
+            return seen
         if "$file" in tree:
             self._put_back(kept.leaves[tree["$leaf"]], path, "" in runs)
         else:
@@ -285,7 +286,8 @@ class Artifacts:
         return see(path)
 
     def _put_back(self, ref: LeafRef, path: str, runs: bool) -> None:
-        if os.path.isfile(path) and os.path.getsize(path) == ref.size and digest_file(Path(path)) == ref.digest:
+        same = os.path.isfile(path) and os.path.getsize(path) == ref.size and digest_file(Path(path)) == ref.digest
+        if same and (not runs or may_run(path)):
             return
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
         try:

@@ -36,7 +36,7 @@ from motet.workflow.memo.codecs import codec_of, is_state, pickled
 from motet.workflow.memo.named import classes_named_in
 from motet.workflow.memo.trees import pack
 
-__all__ = ["Encoder", "Leaf", "decode", "part_of"]
+__all__ = ["Encoder", "Leaf", "decode", "may_run", "part_of"]
 
 LONGEST_BYTES = 512
 """Longer bytes are leaves."""
@@ -150,7 +150,7 @@ class Encoder:
 
     def _runs(self, files: dict[str, str]) -> dict[str, list[str]]:
         paths = {name: path for name, path in files.items() if self.files and name[-1:] != "/"}
-        found = [name for name, path in paths.items() if os.stat(path).st_mode & stat.S_IXUSR]
+        found = [name for name, path in paths.items() if may_run(path)]
         return {"runs": found} if found else {}
 
     def _file(self, path: str) -> dict[str, Any]:
@@ -168,6 +168,11 @@ class Encoder:
         name = f"{kind.__module__}:{kind.__qualname__}"
         self.classes.add(name)
         return name
+
+
+def may_run(path: str) -> bool:
+    """Whether the owner of a file may execute it. Raises OSError where it is not there."""
+    return bool(os.stat(path).st_mode & stat.S_IXUSR)
 
 
 def part_of(tree: Any, keys: Sequence[str | int]) -> tuple[Any, Sequence[str | int]]:
