@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import pytest
+
 from motet.cli.servers import ServerAccess
 from motet.cli.talk import ask
+from motet.errors import InputError
 
 
 @contextmanager
@@ -43,3 +46,16 @@ def test_a_key_is_sent_to_the_server_that_was_named_alone() -> None:
         assert ask(url, "/status.json", access) == {}
     assert (named, other) == (["Bearer s3cret"], [None])
     assert "s3cret" not in repr(access)
+
+
+@pytest.mark.parametrize(
+    ("server", "key", "said"),
+    [
+        ("http://me:s3cret@localhost:1", None, "the URL of the server holds a credential"),
+        ("http://localhost:1", "s3cr\net", r"--key has '\\n' at character 5, which cannot be sent in a header"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_and_not_shown(server: str, key: str | None, said: str) -> None:
+    with pytest.raises(InputError, match=said) as refused:
+        ask(server, "/status.json", ServerAccess(key))
+    assert "s3cr" not in str(refused.value)

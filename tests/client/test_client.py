@@ -200,7 +200,7 @@ def test_unknown_outputs_and_other_arguments_are_mistakes_too(client: Any, serve
     ("url", "message"),
     [
         ("ftp://x", "is no server's address"), ("http://", "is no server's address"),
-        ("http://u:p@x", "the address holds a credential"), ("http://x?y=1", "is no server's address"),
+        ("http://u:p@x", "the address holds a credential"), ("ftp://u:p@x", r"ftp://u:\*\*\*@x"), ("http://x?y=1", "is no server's address"),
         ("http://::1:8000", r"address of IPv6 in brackets: \[::1\]:8000"), ("fe80::1:8000", r"brackets: \[::1\]:8000"),
         ("http://[::1", "is no server's address"), ("http://x:y", "Port could not be cast"), ("x:99999", "Port out of range"),
     ],
@@ -382,8 +382,11 @@ def test_models_are_loaded_and_unloaded(client: Any, server: Any) -> None:
 
 
 def test_the_key_is_sent(make_client: Any, server: Any) -> None:
-    make_client(server.url, api_key="secret").server()
-    assert server.requests[-1][2]["authorization"] == "Bearer secret"
+    for key in ("secret", "secret\r\n"):
+        make_client(server.url, api_key=key).server()
+        assert server.requests[-1][2]["authorization"] == "Bearer secret"
+    with pytest.raises(InputError, match=r"^api_key has '\\n' at character 3, which cannot be sent in a header"):
+        make_client(server.url, api_key="se\ncret")
 
 
 def test_rows_go_and_come_in_the_form_for_people(client: Any, server: Any) -> None:

@@ -211,6 +211,10 @@ def test_what_cannot_be_made_says_where_it_is(source: Any) -> None:
         ModelLoadError, match=r"Adder\(bye=1\) failed: TypeError: .*\n  hint: it is in .*voices\.py:\d+; its options"
     ):
         handler.load(source("choir.voices:Adder", options={"bye": 1}))
+    secret = {"api_key": "s3cret", "at": ["http://me:s3cret@host"], "headers": {"Authorization": "s3cret"}, "n": 1}
+    said = r"Adder\(api_key='\*\*\*', at=\['http://me:\*\*\*@host'\], headers={'Authorization': '\*\*\*'}, n=1\) failed"
+    with pytest.raises(ModelLoadError, match=said):
+        handler.load(source("choir.voices:Adder", options=secret))
     with pytest.raises(ModelLoadError, match="a Silent cannot be called\n  hint: give it a __call__ in"):
         handler.load(source("choir.voices:Silent", {"x": "float64"}))
     with pytest.raises(ModelLoadError, match="it refuses its inputs: "):

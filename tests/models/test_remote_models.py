@@ -233,7 +233,9 @@ def test_an_address_that_is_none_says_how_to_write_it(uri, message):
         ({"timeout": 1}, "unknown option 'timeout'; did you mean 'timeout_s'"),
         ({"timeout_s": 0}, "timeout_s must be more than 0 and at most 3600 seconds; got 0"),
         ({"retries": -1}, "retries must be a whole number from 0 to 100; got -1"),
-        ({"headers": "x"}, "headers must be a mapping; got 'x'"),
+        ({"headers": "x"}, "headers must be a mapping; got a value of type str"),
+        ({"api_key": "se\ncret"}, "api_key has '\\n' at character 3, which cannot be sent in a header"),
+        ({"headers": {"X-Team": "\u20ac"}}, "the header X-Team has '\u20ac' at character 1"),
         ({"api_key": "env:NOT_THERE_AT_ALL"}, "the environment variable 'NOT_THERE_AT_ALL' is not set"),
     ],
 )
@@ -245,7 +247,7 @@ def test_options_must_be_right(uri, options, message):
 
 
 def test_keys_and_headers_are_sent_and_may_come_from_the_environment(server, monkeypatch):
-    monkeypatch.setenv("FAR_KEY", "secret")
+    monkeypatch.setenv("FAR_KEY", "secret\n")
     graph_of(uri_of(server, "sum"), options={"api_key": "env:FAR_KEY", "headers": {"X-Team": "a"}})({"x": X})
     for _, _, headers, _ in server.requests:
         assert (headers["authorization"], headers["x-team"]) == ("Bearer secret", "a")

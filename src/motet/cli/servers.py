@@ -111,7 +111,10 @@ def address_of(server: str, access: ServerAccess) -> Address:
         raise InputError(
             f"{server!r} is no URL of a server", hint="write http://HOST:PORT, or the port of your own on this machine"
         )
-    if hint := lacks_brackets(base.partition("://")[2].partition("/")[0]):
+    host = base.partition("://")[2].partition("/")[0]
+    if "@" in host:
+        raise InputError("the URL of the server holds a credential", hint="give a key as --key, or in $MOTET_API_KEY")
+    if hint := lacks_brackets(host):
         raise InputError(f"{server!r} is no URL of a server", hint=hint)
     if not access.is_given and (port := _port_here(base)) is not None and len(found := _sockets(port)) == 1:
         return _over(found[0])

@@ -66,15 +66,17 @@ def ask(
     from urllib.request import Request
 
     from motet.errors import InputError, RequestError
+    from motet.system.secrets import header_value
 
     address = address_of(server, access)
     context = access.context(address)
     headers = {"accept": "application/json", "content-type": "application/json"}
+    key = None if access.key is None else header_value(access.key, "--key")
     data = None if body is None else json.dumps(body).encode()
     try:
         request = Request(address.base + path, data, headers)
-        if access.key is not None:
-            request.add_unredirected_header("Authorization", f"Bearer {access.key}")  # it is for this server alone
+        if key is not None:
+            request.add_unredirected_header("Authorization", f"Bearer {key}")  # it is for this server alone
         with address.opener(context).open(request, timeout=timeout_s or TIMEOUT_S) as answer:
             return json.loads(answer.read(MAX_BYTES))
     except urllib.error.HTTPError as error:

@@ -23,6 +23,7 @@ from motet.oip.info import ModelInfo
 from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
 from motet.system.addresses import lacks_brackets
 from motet.system.recent import LruCache
+from motet.system.secrets import header_value, without_passwords
 from motet.types import ColumnType
 from motet.version import __version__
 
@@ -76,7 +77,7 @@ class Flows:
     ) -> None:
         parts = _parts(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise InputError(f"{url!r} is no server's address", hint="write http://localhost:8000")
+            raise InputError(f"{without_passwords(url)!r} is no server's address", hint="write http://localhost:8000")
         if parts.username or parts.password:
             raise InputError("the address holds a credential", hint="give it as api_key=")
         _check_timeout(timeout_s)
@@ -87,7 +88,7 @@ class Flows:
         self._timeout_s, self._retries, self._clock = timeout_s, retries, clock
         self._headers = {"User-Agent": f"motet/{__version__}", "Accept-Encoding": "identity"}
         if api_key:
-            self._headers["Authorization"] = f"Bearer {api_key}"
+            self._headers["Authorization"] = f"Bearer {header_value(api_key, 'api_key')}"
         self._known: LruCache[tuple[str, str], tuple[float, ModelInfo | None]] = LruCache(MAX_KNOWN)
 
     def infer(
@@ -365,7 +366,7 @@ def _parts(url: str) -> SplitResult:
             return parts
     except ValueError as error:
         hint = str(error)
-    raise InputError(f"{url!r} is no server's address", hint=hint)
+    raise InputError(f"{without_passwords(url)!r} is no server's address", hint=hint)
 
 
 def _check_timeout(timeout_s: float) -> None:

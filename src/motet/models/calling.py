@@ -17,6 +17,7 @@ from motet.models.handler import ModelSource
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.system.addresses import in_url, lacks_brackets
 from motet.system.recent import LruCache
+from motet.system.secrets import header_value
 from motet.system.tls import client_context
 from motet.types import Signature
 
@@ -90,10 +91,10 @@ class RemoteOptions:
             raise load_error(source, f"retries must be a whole number from 0 to 100; got {retries!r}")
         given = options.get("headers", {})
         if not isinstance(given, Mapping):
-            raise load_error(source, f"headers must be a mapping; got {given!r}")
-        headers = {str(name): _secret(value, source) for name, value in given.items()}
+            raise load_error(source, f"headers must be a mapping; got a value of type {type(given).__name__}")
+        headers = {str(name): _secret(value, f"the header {name}", source) for name, value in given.items()}
         if options.get("api_key"):
-            headers["Authorization"] = f"Bearer {_secret(options['api_key'], source)}"
+            headers["Authorization"] = f"Bearer {_secret(options['api_key'], 'api_key', source)}"
         files = {name: str(options[name]) for name in FILE_OPTIONS if options.get(name)}
         if "certificate_key" in files and "certificate" not in files:
             hint = "give its file too: `with: {certificate: ...}`"
@@ -112,12 +113,12 @@ class RemoteOptions:
             raise load_error(source, error.what, error.hint) from error
 
 
-def _secret(value: object, source: ModelSource) -> str:
-    """A value, or what the environment variable holds that it names."""
+def _secret(value: object, name: str, source: ModelSource) -> str:
+    """A value for a header, or what the environment variable holds that it names."""
     try:
-        return from_environment(str(value), place(source))
-    except GraphError as error:
-        raise load_error(source, error.what) from None
+        return header_value(from_environment(str(value), place(source)), name)
+    except (GraphError, InputError) as error:
+        raise load_error(source, error.what, error.hint) from None
 
 
 class Line(Protocol):
@@ -138,14 +139,14 @@ def host_and_port(host: str, source: ModelSource) -> tuple[str, int | None]:
     Raises:
         ModelLoadError: when it is none, or holds a credential.
     """
+    if "@" in host:
+        raise load_error(source, "the URI holds a credential", "give it as `with: {api_key: env:NAME}`")
     try:
         parts = urlsplit(f"//{host}")
         name, port = parts.hostname, parts.port
     except ValueError as error:
         hint = lacks_brackets(host) or "write HOST:PORT"
         raise load_error(source, f"{host!r} is no address: {error}", hint) from error
-    if "@" in host:
-        raise load_error(source, "the URI holds a credential", "give it as `with: {api_key: env:NAME}`")
     if not name:
         raise load_error(source, f"{host!r} is no address", lacks_brackets(host) or "write HOST:PORT")
     return in_url(name), port

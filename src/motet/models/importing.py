@@ -13,9 +13,11 @@ from functools import partial
 from typing import Any
 
 from motet.errors import ModelLoadError, UnknownNameError
+from motet.graph.fields import show
 from motet.models.common import load_error, place
 from motet.models.handler import ModelSource
 from motet.system.places import current_folder
+from motet.system.secrets import without_secrets
 from motet.tracebacks import ends_program, summary
 
 __all__ = ["code_file", "file_of", "find", "made_with"]
@@ -91,7 +93,7 @@ def made_with(found: Callable[..., Any], options: Mapping[str, Any], source: Mod
     except BaseException as error:
         if ends_program(error):
             raise
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items())
+        given = ", ".join(f"{name}={show(value)}" for name, value in without_secrets(options).items())
         what = f"{getattr(found, '__qualname__', source.location)}({given}) failed: {summary(error)}"
         raise load_error(
             source, what, f"it is in {file_of(found)}; its options are under `with:` of the model"

@@ -12,6 +12,7 @@ lifeline.py     processes that end with the one that has started them
 processes.py    what is known of processes from outside
 addresses.py    addresses of hosts in URLs
 tls.py          what TLS is spoken with, of files of certificates
+secrets.py      what is secret, for messages, and how it is sent
 sockets.py      sockets that only this user's processes can reach
 recent.py       what was asked for lately
 garbage.py      when a program of ours looks for garbage

@@ -54,6 +54,10 @@ def test_a_password_can_be_left_out_of_the_file(monkeypatch):
         ({"to": 5}, "sinks.to: expected a text; got 5"),
         ({"to": "p.txt"}, "sinks.to: cannot tell what kind of sink 'p.txt' is"),
         ({"to": "mysql://me:secret@host/base"}, "cannot tell what kind of sink 'mysql://me:***@host/base' is"),
+        (
+            {"to": "mysql://host/base?password=secret"},
+            "cannot tell what kind of sink 'mysql://host/base?password=***' is",
+        ),
         ({"to": "p.jsonl", "recrod": "join"}, "sinks: unknown key 'recrod'; did you mean 'record'?"),
         ({"to": "p.jsonl", "record": "both"}, "sinks.record: expected join or stack; got 'both'"),
         ({"to": "p.jsonl", "full": "wait"}, "sinks.full: expected drop or block; got 'wait'"),

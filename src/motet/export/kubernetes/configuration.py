@@ -18,10 +18,10 @@ from typing import Any
 import yaml
 
 from motet.errors import GraphError
+from motet.system.secrets import is_secret
 
 __all__ = [
     "SECRETS",
-    "SECRET_NAMES",
     "STATE",
     "TLS",
     "Configuration",
@@ -46,9 +46,6 @@ _WRITTEN = (("observability", "access_log"), ("admission", "audit"), ("admission
 _WRITABLE = ("/tmp", "/var/lib/motet")
 _SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///)([^?]+)(.*)")
 _PASSWORD = re.compile(r"//[^/@:\s]*:[^/@\s]+@|://.*[?&]password=")
-SECRET_NAMES = "(?:api[-_]?key|password|authorization)"
-"""How keys end whose values are secret, in whatever case."""
-_SECRET_KEY = re.compile(rf"(?:.*[-_. ])?{SECRET_NAMES}", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -123,7 +120,7 @@ def passwords(value: object, *, names: bool = True) -> Iterator[tuple[str, ...]]
     """The keys that lead to passwords within plain values: addresses with one, and with `names` what is called so."""
     graph = isinstance(value, dict) and "motet" in value
     for path, text in _texts(value):
-        named = names and _SECRET_KEY.fullmatch(path[-1]) is not None and "inputs" not in path
+        named = names and is_secret(path[-1]) and "inputs" not in path
         named = named and (not graph or path[0] in ("models", "serve"))
         if (named and text and not text.startswith("env:")) or _PASSWORD.search(text):
             yield path

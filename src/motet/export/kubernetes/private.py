@@ -21,8 +21,9 @@ import msgspec
 import yaml
 
 from motet.errors import MotetError
-from motet.export.kubernetes.configuration import SECRET_NAMES, passwords, secret_places
+from motet.export.kubernetes.configuration import passwords, secret_places
 from motet.serving.admission.keys import read_keys
+from motet.system.secrets import SECRET_NAMES
 
 __all__ = ["named_secrets", "why_private"]
 

@@ -18,6 +18,7 @@ import msgspec
 
 from motet.serving.config.log import LogSettings
 from motet.system.incidents import INCIDENTS
+from motet.system.secrets import without_passwords
 
 __all__ = ["one_line", "set_up"]
 
@@ -26,7 +27,6 @@ LONGEST = 2000
 FRAMES = 8
 """Places of an exception that are shown, the innermost first."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\ud800-\udfff]")
-_PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s/]*@")
 _QUERY = re.compile(r"(?<![\w])((?:https?|/)[^\s?'\"]*)\?[^\s'\"]+")
 
 
@@ -34,7 +34,7 @@ def one_line(text: str) -> str:
     """A text as one line without what nobody else is to see: passwords and queries of addresses."""
     lines = text.strip()[: 2 * LONGEST].splitlines()  # (what is looked for below takes long in long texts)
     text = _CONTROLS.sub("?", "; ".join(filter(None, map(str.strip, lines))))
-    text = _QUERY.sub(r"\1", _PASSWORD.sub(r"\1:***@", text))
+    text = _QUERY.sub(r"\1", without_passwords(text))
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
