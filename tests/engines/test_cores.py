@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import apache_beam as beam
@@ -40,6 +42,16 @@ def test_tasks_of_a_process_share_its_cores(monkeypatch: pytest.MonkeyPatch) -> 
         monkeypatch.setenv("OMP_NUM_THREADS", said)
         with share_of_cores() as found:
             assert found == cores
+
+
+def test_a_process_that_is_forked_plays_none_of_its_parents_tasks() -> None:
+    with share_of_cores(), ProcessPoolExecutor(1, get_context("fork")) as forked:
+        assert forked.submit(_cores).result(30) == 4
+
+
+def _cores() -> int:
+    with share_of_cores() as found:
+        return found
 
 
 def test_batches_of_a_split_are_played_at_the_same_time(tmp_path: Path) -> None:

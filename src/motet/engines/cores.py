@@ -14,6 +14,7 @@ __all__ = ["share_of_cores"]
 _lock = new_lock()
 _tasks: set[object] = set()
 """Those that this process plays."""
+os.register_at_fork(after_in_child=_tasks.clear)
 
 
 @contextmanager
