@@ -128,6 +128,21 @@ def test_a_job_is_played_in_another_process_in_another_folder(tmp_path: Path, mo
         BatchWorker(job).load()
 
 
+def test_a_model_that_is_not_there_is_told_with_its_own_hint(tmp_path: Path) -> None:
+    """Only local ones can be shipped."""
+    x = mt.input("x", "float32[4]")
+    models = [onnxes.classifier(tmp_path / "here" / "a.onnx"), tmp_path / "store" / "b.onnx"]
+    onnxes.classifier(models[1])
+    uris = [str(models[0]), models[1].as_uri()]
+    graph = mt.Graph("g", {uri[-6]: mt.model(mt.Model(uri), x) for uri in uris})
+    job = Job.of(graph.checked, pa.schema([("x", pa.list_(pa.float32(), 4))]))
+    for path, hints in zip(reversed(models), (False, True), strict=True):
+        path.unlink()
+        with pytest.raises(ModelLoadError, match=path.name) as told:
+            BatchWorker(job).load()
+        assert ("--ship" in told.value.hint) is hints
+
+
 def with_files_beside(path: Path) -> Path:
     """A model whose weights lie in a file of their own."""
     model = onnx.load(onnxes.classifier(path, hidden=64))

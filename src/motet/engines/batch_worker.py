@@ -11,6 +11,7 @@ from motet.batch import Batch, Indices
 from motet.engines.job import Job
 from motet.engines.layout import failures_table
 from motet.engines.player import BatchPlayer, Elsewhere
+from motet.engines.shipping import local_files
 from motet.errors import Failure, ModelLoadError, ModelUnavailableError, StoreError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
@@ -124,12 +125,14 @@ class BatchWorker:
 def _player(job: Job, elsewhere: Elsewhere) -> BatchPlayer:
     """What plays a job, of the models that it was made with."""
     player = job.player(elsewhere)
+    resolver = player.executor.host.resolver
     try:
-        there = player.executor.host.resolver.versions(job.checked)
+        local_files(job.checked, resolver)
     except (ModelLoadError, StoreError) as error:
-        if job.local_models and not isinstance(error, ModelUnavailableError):
+        if not isinstance(error, ModelUnavailableError):
             error.hint = SHIPPING
         raise
+    there = resolver.versions(job.checked)
     for name, version in job.versions.items():
         if there[name] != version:
             what = f"here it is version {there[name]!r}; the job was made with version {version!r}"

@@ -14,7 +14,7 @@ from motet.models.registry import find_handler
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.resources.memory import file_bytes
 
-__all__ = ["SHIPPED_BYTES", "check_shipped", "local_models", "shipped"]
+__all__ = ["SHIPPED_BYTES", "check_shipped", "local_files", "local_models", "shipped"]
 
 SHIPPED_BYTES = 512 << 20
 """The most that models of a job hold which are shipped: each process of a worker gets them, through its engine."""
@@ -52,14 +52,19 @@ def check_shipped(checked: CheckedGraph, resolver: ModelResolver) -> None:
     Raises:
         InputError, ModelLoadError: as for `shipped`.
     """
-    total = _bytes(checked, resolver)
+    total = sum(map(file_bytes, local_files(checked, resolver)))
     if total > SHIPPED_BYTES:
         what = f"its models hold {total >> 20} MiB; {SHIPPED_BYTES >> 20} MiB can be shipped"
         hint = "put them where the workers reach them: a store in a bucket, or a disk that all of them mount"
         raise InputError(what, where=f"graph {checked.graph.name!r}", hint=hint)
 
 
-def _bytes(checked: CheckedGraph, resolver: ModelResolver) -> int:
+def local_files(checked: CheckedGraph, resolver: ModelResolver) -> set[str]:
+    """The files of a graph's local models, those of graphs inside included.
+
+    Raises:
+        ModelLoadError, StoreError: when a model is not there.
+    """
     folder = checked.graph.folder
     files = {
         file
@@ -67,7 +72,7 @@ def _bytes(checked: CheckedGraph, resolver: ModelResolver) -> int:
         if _is_local(model, folder)
         for file in resolver.locate(model, folder).files
     }
-    return sum(map(file_bytes, files)) + sum(_bytes(inner, resolver) for inner in checked.graphs.values())
+    return files.union(*(local_files(inner, resolver) for inner in checked.graphs.values()))
 
 
 def _packed(checked: CheckedGraph, resolver: ModelResolver) -> CheckedGraph:
