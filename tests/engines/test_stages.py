@@ -256,6 +256,17 @@ def test_what_is_brought_together_has_a_bound() -> None:
     assert [len(each.starts) for each in windows([0, 10], [1, 1], together=False)] == [1, 1]
 
 
+@pytest.mark.parametrize("name", ["motet:first.y", "motet::row", "motet:other"])
+def test_columns_called_as_those_between_stages_are_stay(tmp_path: Path, name: str) -> None:
+    table = pq.read_table(write(tmp_path)).append_column(name, pa.array(np.arange(ROWS) * 7.0))
+    pq.write_table(table, tmp_path / "in.parquet", row_group_size=GROUP)
+    check_same(in_two(), tmp_path / "in.parquet", "out.parquet")
+    first = mt.model(times("a", resources={"memory": "1GiB"}), mt.input("x", "float64"))
+    second = mt.model(times("b", resources={"accelerator": 1}), mt.input("z", "float64", column=name))
+    graph = mt.Graph("g", outputs={"y": second.y, "double": first.y})
+    check_same(graph, tmp_path / "in.parquet", "out.parquet", keep=["n"])
+
+
 class Stopping(Here):
     """Stops after so many tasks."""
 

@@ -27,7 +27,7 @@ from motet.engines.splits.output import SplitOutput
 from motet.engines.splits.play import AnyTask, SplitPlan, SplitTask
 from motet.engines.splits.staged import StageRun, check_rows, failing, pickled, some, stage_runs
 from motet.engines.splits.work import SplitWork
-from motet.engines.stages import stages_of
+from motet.engines.stages import LEFT, stages_of
 from motet.errors import InputError, MotetError, RunError
 from motet.io.foreign import ForeignSource
 from motet.io.splits import Split
@@ -127,7 +127,7 @@ class SplitRun:
         begin: see `SplitEngine.connected`.
         map: see `SplitEngine.map`.
         split_bytes: what a split has at most.
-        one_stage: whether the graph is not cut into stages.
+        one_stage: whether the graph is not cut into stages; nor is it where columns of the source are called as theirs are.
 
     Raises:
         OutputExistsError: when the output, or an unfinished run, is there and nobody asked to replace it.
@@ -138,7 +138,8 @@ class SplitRun:
         self, run: PreparedRun, engine: str, begin: Connected, map: Map, split_bytes: int, *, one_stage: bool
     ) -> None:
         self._run, self._engine, self._begin, self._map, self._split_bytes = run, engine, begin, map, split_bytes
-        self._rows, self._splits, self._stages = 0, 0, stages_of(run.checked, one=one_stage)
+        taken = any(name.startswith(LEFT) for name in run.source.schema.names)
+        self._rows, self._splits, self._stages = 0, 0, stages_of(run.checked, one=one_stage or taken)
         self._done = 0, 0  # `_counted` of all results so far
         if run.destination.is_stream:
             raise InputError(
