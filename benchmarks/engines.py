@@ -25,10 +25,12 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, Final
 
 from benchmarks import bulk
 from benchmarks.bulk import Outcome, Settings, compare
+from benchmarks.bulk_child import ENGINES
 from benchmarks.jobs import JOBS, Job
 from benchmarks.tables import Spread, ratio, shown, spread, table
 from benchmarks.with_motet import graph
@@ -45,16 +47,14 @@ class Pairing:
 
     Attributes:
         needs: the module that must be installed.
-        home: the module of both sides.
-        ours: Motet on it, by candidate the function that a user writes beside the graph.
-        theirs: what its documentation proposes.
+        ours: the candidates that are Motet on it.
+        theirs: the one that its documentation proposes.
         code: what a user writes for that.
         wanted: how much faster Motet is to be, by job.
     """
 
     needs: str
-    home: str
-    ours: Mapping[str, str]
+    ours: tuple[str, ...]
     theirs: str
     code: tuple[str, ...]
     wanted: Mapping[str, float]
@@ -64,24 +64,21 @@ BY_HAND: Final = ("loops:Models", "loops:floats", "loops:ensemble", "loops:play"
 PAIRINGS: Final = {
     "beam": Pairing(
         "apache_beam",
-        "with_beam",
-        {"beam-graph": "run_graph", "beam-run": "run_motet"},
+        ("beam-graph", "beam-run"),
         "RunInference",
         ("with_beam:_Handler", "with_beam:_rows", "with_beam:run_inference", *BY_HAND),
         {"ensemble": 2.5, "tiny": 10.0},
     ),
     "ray": Pairing(
         "ray",
-        "with_ray",
-        {"ray-run": "run_motet"},
+        ("ray-run",),
         "map_batches",
         ("with_ray:_Player", "with_ray:_whole", "with_ray:run", *BY_HAND),
         {"ensemble": 2.0, "tiny": 2.0},
     ),
     "spark": Pairing(
         "pyspark",
-        "with_spark",
-        {"spark-run": "run_motet"},
+        ("spark-run",),
         "predict_batch_udf",
         ("with_spark:_loaded", "with_spark:run", "loops:Models", "loops:ensemble"),
         {"ensemble": 1.5, "tiny": 1.5},
@@ -103,13 +100,8 @@ def lines_of(*written: Any) -> int:
 
 def user_lines(pairing: Pairing) -> dict[str, int]:
     """Lines that a user writes, by candidate."""
-    home = importlib.import_module(f"benchmarks.{pairing.home}")
-    theirs = [
-        getattr(importlib.import_module(f"benchmarks.{module}"), name)
-        for module, _, name in (each.partition(":") for each in pairing.code)
-    ]
-    ours = {name: lines_of(graph, getattr(home, function)) for name, function in pairing.ours.items()}
-    return {**ours, pairing.theirs: lines_of(*theirs)}
+    ours = {name: lines_of(graph, resolve_name(ENGINES[name])) for name in pairing.ours}
+    return {**ours, pairing.theirs: lines_of(*(resolve_name(f"benchmarks.{each}") for each in pairing.code))}
 
 
 def show(job: Job, outcomes: Mapping[str, Outcome], reasons: Mapping[str, str], engines: Sequence[str]) -> str:
