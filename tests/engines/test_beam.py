@@ -297,6 +297,8 @@ def test_what_does_not_fit_is_refused_before_the_pipeline_runs() -> None:
         graph().as_ptransform(keep="note")
     with pytest.raises(InputError, match="drop must be a list of names; got 'note'"):
         graph().as_ptransform(drop="note")
+    with pytest.raises(InputError, match="schema must be an Arrow schema; got dict"):
+        graph().as_ptransform(schema={"x": "float32"})
 
     pipeline = beam.Pipeline()
     with pytest.raises(UnknownNameError, match="field 'x'"):

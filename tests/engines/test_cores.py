@@ -6,6 +6,7 @@ import threading
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import apache_beam as beam
 import numpy as np
@@ -16,7 +17,10 @@ from apache_beam.testing.util import assert_that, equal_to
 
 import motet as mt
 from helpers.split_engines import Here
+from motet.engines import tables
+from motet.engines.batch_worker import BatchWorker
 from motet.engines.cores import share_of_cores
+from motet.engines.job import Job
 from motet.engines.stages import stages_of
 
 meeting = threading.Barrier(2)
@@ -82,3 +86,35 @@ def test_batches_of_a_table_are_played_at_the_same_time() -> None:
         answers = (pipeline | beam.Create([pa.table({"n": range(40)})]) | play).answers
         found = answers | beam.Map(lambda table: table["y"].to_pylist())
         assert_that(found, equal_to([list(range(40))]))
+
+
+def test_batches_of_a_table_in_an_actor_of_ray_are_played_at_the_same_time() -> None:
+    play = mt.ray.Play(mt.Graph("g", outputs={"y": mt.map(meet, mt.input("n", "int64"))}), batch_rows=10)
+    found = play(pa.table({"n": range(40)}))
+    assert (found["n"].to_pylist(), found["y"].to_pylist()) == (list(range(40)), list(range(40)))
+
+
+def test_batches_of_a_table_are_played_one_after_another_where_models_share_places(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    at_once: list[int] = []
+
+    def beside(call: Any, parts: Any, most: int) -> list[Any]:
+        at_once.append(most)
+        return [call(part) for part in parts]
+
+    monkeypatch.setattr(tables, "side_by_side", beside)
+    rows = pa.record_batch({"key": ["1", "2"] * 20, "n": range(40)})
+    twice = {
+        str(by): mt.Model(
+            "python:helpers.counted_models:Times", f"by{by}", inputs={"x": "int64"}, outputs={"y": "int64"}, options={"by": by}
+        )
+        for by in (1, 2)
+    }  # fmt: skip
+    for places, wanted in ((1, 1), (None, 4)):
+        routed = mt.route(twice, mt.input("n", "int64"), key=mt.input("key", "string"), max_loaded=places)
+        job = Job.of(mt.Graph("g", outputs={"y": routed.y}).checked, rows.schema, batch_rows=10)
+        answers, failures = tables.play_table(BatchWorker(job), rows)
+        assert (at_once.pop(), failures) == (wanted, [])
+        found = pa.Table.from_batches(answers)["y"].to_pylist()
+        assert found == [n * int(key) for n, key in zip(range(40), ["1", "2"] * 20, strict=True)]

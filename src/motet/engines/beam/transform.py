@@ -17,10 +17,9 @@ from motet.engines.beam.play import FAILURES, PlayRows
 from motet.engines.beam.rows import Kept
 from motet.engines.beam.types import field_type, fields_of, row_type
 from motet.engines.beam.workers import watch_workers
-from motet.engines.job import Job
 from motet.engines.layout import FAILED
 from motet.engines.needs import need_of
-from motet.engines.tables import failures_schema
+from motet.engines.tables import failures_schema, table_job
 from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import GraphSpec
@@ -59,16 +58,12 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         graph: GraphSpec | None = None,
     ) -> None:
         super().__init__(f"Play {checked.graph.name}")
-        for name, given in (("keep", keep), ("drop", drop)):
-            if isinstance(given, str):
-                raise InputError(f"{name} must be a list of names; got {given!r}")
-        self._kept = Kept(None if keep is None else tuple(keep), tuple(drop))
         if ship and models is not None:
             hint = "publish them to a store that the workers reach"
             raise InputError("models that come later cannot be shipped", where="ship", hint=hint)
         self._schema, self._models, self._graph = schema, models, None if models is None else graph
-        job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
-        self._job = job if schema is None else job.over(schema, keep=keep, drop=drop)
+        self._job = table_job(checked, schema, keep, drop, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
+        self._kept = Kept(None if keep is None else tuple(keep), tuple(drop))
         self.with_resource_hints(**hints_of(need_of(self._job.checked)))
 
     @property

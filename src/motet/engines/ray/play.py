@@ -21,7 +21,7 @@ from motet.engines.ray.tensors import plain_schema, plain_table
 from motet.engines.splits.engine import imported
 from motet.engines.splits.play import job_of
 from motet.engines.splits.staged import pickled
-from motet.engines.tables import TableWorkers, failures_schema, play_table
+from motet.engines.tables import TableWorkers, failures_schema, play_batches, play_table, table_job
 from motet.errors import InputError, RunError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
@@ -75,14 +75,8 @@ class PlayPlan:
             InputError: when the columns do not fit, or an argument cannot be.
             ModelLoadError: when a model is not there.
         """
-        for name, given in (("keep", keep), ("drop", drop)):
-            if isinstance(given, str):
-                raise InputError(f"{name} must be a list of names; got {given!r}")
-        if not isinstance(schema, pa.Schema | None):
-            raise InputError(f"schema must be an Arrow schema; got {type(schema).__name__}", where="motet.ray")
-        schema = None if schema is None else plain_schema(schema)
-        job = Job.of_values(checked, **options)
-        job = job if schema is None else job.over(schema, keep=keep, drop=drop)
+        schema = plain_schema(schema) if isinstance(schema, pa.Schema) else schema
+        job = table_job(checked, schema, keep, drop, **options)
         kept = None if keep is None else tuple(keep)
         return cls(pickled(job), tuple(sys.path), schema, kept, tuple(drop), uuid.uuid4().hex), job
 
@@ -136,14 +130,12 @@ class Play:
         """
         read = self._plan.read(table)
         worker = self._plan.workers.of(read.schema)
-        size = worker.job.batch_rows
-        parts = [read.slice(start, size) for start in range(0, len(read), size)]
         schema = worker.job.answers_schema
         if FAILURE in schema.names:
             hint = f"leave it out with drop=[{FAILURE!r}], or rename it"
             raise InputError(f"a column {FAILURE!r} is there already", where="motet.ray.Play", hint=hint)
         kept = worker.job.layout.kept
-        found = [_beside(part, kept, *worker.play(part, np.arange(len(part)))) for part in parts]
+        found = [_beside(*played, kept) for played in play_batches(worker, read)]
         return pa.Table.from_batches(found, schema.append(pa.field(FAILURE, _WHY)))
 
 
@@ -159,7 +151,7 @@ class _PooledPlay(Play):
 
 
 def _beside(
-    read: pa.RecordBatch, kept: Sequence[str], answers: pa.RecordBatch, failures: pa.RecordBatch
+    read: pa.RecordBatch, answers: pa.RecordBatch, failures: pa.RecordBatch, kept: Sequence[str]
 ) -> pa.RecordBatch:
     """A row for each that was read, with its columns that are kept and what was answered of it, or why it failed."""
     if not len(failures):
@@ -348,8 +340,6 @@ def _fetched(plan: Any) -> PlayPlan:
 
 def _play(table: pa.Table, plan: Any) -> pa.Table:
     """Play a table in a task: its answers, and then one row with all failures."""
-    if not table.num_columns:
-        return table
     found = _fetched(plan)
     read = found.read(table)
     worker = found.workers.of(read.schema)

@@ -22,6 +22,7 @@ from motet.engines.layout import FAILED
 from motet.engines.spark.play import ENDED, FAILED_ROW, PlayPartition, answer_names
 from motet.engines.spark.types import arrow_schema, spark_field
 from motet.engines.splits.staged import pickled
+from motet.engines.tables import check_chosen
 from motet.errors import InputError
 from motet.graph.check import CheckedGraph
 
@@ -135,9 +136,7 @@ def _check(frame: Any, keep: Any, drop: Any, row_ids: Any) -> None:
     if not isinstance(frame, DataFrame):
         hint = "spark.createDataFrame(...) makes one, and .to_spark() of pandas on Spark"
         raise InputError(f"expected a data frame of Spark; got {type(frame).__name__}", where="on_spark", hint=hint)
-    for name, given in (("keep", keep), ("drop", drop)):
-        if isinstance(given, str):
-            raise InputError(f"{name} must be a list of names; got {given!r}", where="on_spark")
+    check_chosen(keep, drop)
     if row_ids is None:
         return
     if not isinstance(row_ids, str) or not row_ids:
