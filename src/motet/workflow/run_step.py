@@ -18,13 +18,14 @@ import logging
 import os
 import re
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import orjson
 
@@ -46,7 +47,7 @@ _POLL_S = 0.2
 _ROOM_BYTES = 1 << 16
 _ROOM_WAIT_S, _ROOM_POLL_S = 3600.0, 5.0
 _FIRST_WAIT_S = 2 * _ROOM_WAIT_S
-"""How long one of several processes that has done its part waits for the result, for which the first may have to wait for room."""
+"""How long one of several processes that has done its part stays for the first, which may have more to do, or wait for room."""
 _logger = logging.getLogger("motet.workflow")
 _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
@@ -69,15 +70,14 @@ def run_step(
         inputs: IDs of results, by step; others are found by the run.
         cache: the folder of results, which all steps share; as for `Plan.run`.
         rank: the number of this process among those that run the step together. Process 0 looks into the cache and
-            leaves the result; the others end as soon as it has.
+            leaves the result; the others end with exit code 0 as soon as it has, or two hours after they have done their part.
 
     Returns:
         The ID of its result.
 
     Raises:
         UnknownNameError: when the plan has no such step.
-        WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs; where
-            another process has done its part, and process 0 leaves no result for two hours.
+        WorkflowError: when an input is not there, or the folder cannot be written, which is tried before the step runs.
         StepError: when the step fails.
     """
     node = find_step(plan, step)
@@ -89,7 +89,7 @@ def run_step(
     except _LeftOut as why:
         return results.put(step, None, str(why))
     if rank:
-        return _help(node, arguments, results)
+        _help(node, arguments, results)
     results.refuse_full()
     return results.put(step, _play(plan, node, arguments, results.root))
 
@@ -290,8 +290,8 @@ def _play(plan: Plan, node: PlannedStep, arguments: dict[str, Any], cache: Path)
     return value.kept if value.kept is not None and artifacts.holds(value.kept) else ran.output
 
 
-def _help(node: PlannedStep, arguments: dict[str, Any], results: _Results) -> str:
-    """Run the step beside process 0, until that one has left the result."""
+def _help(node: PlannedStep, arguments: dict[str, Any], results: _Results) -> NoReturn:
+    """Run the step beside process 0, and end when that one has left the result; what becomes of it, it says itself."""
     over = threading.Event()
     watch = threading.Thread(target=_end_with_first, args=(node.id, results, over), daemon=True)
     watch.start()
@@ -300,8 +300,9 @@ def _help(node: PlannedStep, arguments: dict[str, Any], results: _Results) -> st
         watch.join(_FIRST_WAIT_S)
     finally:
         over.set()
-    told = f"this process has done its part of step {node.id}, and process 0 has left no result for {_FIRST_WAIT_S:g} s"
-    raise WorkflowError(told, where=str(results.root), hint="see what process 0 says, and run the step again")
+    told = "this process has done its part of step %s, and ends: process 0 has left no result for %g s; see its log"
+    _logger.warning(told, node.id, _FIRST_WAIT_S)
+    sys.exit(0)
 
 
 def _end_with_first(step: str, results: _Results, over: threading.Event) -> None:
