@@ -229,17 +229,18 @@ def test_who_waits_for_an_entry_has_it_when_the_other_ends_and_gives_up_after_an
 def test_a_lock_that_was_removed_with_its_entry_meanwhile_is_not_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rows, taken = numbers(8).cache(tmp_path, key="a"), cache._taken
+    rows, flock = numbers(8).cache(tmp_path, key="a"), fcntl.flock
     with ExitStack() as stack:
 
-        def late(file: Any) -> bool:
+        def late(held: int, how: int) -> None:
             """Another process drops the entry as this one has opened its lock, and a third one begins to fill it."""
-            monkeypatch.setattr(cache, "_taken", taken)
-            Path(file.name).unlink()
-            fcntl.flock(stack.enter_context(open(file.name, "a")), fcntl.LOCK_EX)
-            return taken(file)
+            monkeypatch.setattr(fcntl, "flock", flock)
+            (lock,) = tmp_path.glob(".*.lock")
+            lock.unlink()
+            flock(stack.enter_context(open(lock, "a")), fcntl.LOCK_EX)
+            flock(held, how)
 
-        monkeypatch.setattr(cache, "_taken", late)
+        monkeypatch.setattr(fcntl, "flock", late)
         monkeypatch.setattr(cache, "_WAIT_S", 0.0)
         with pytest.raises(InputError, match="another process has been filling this entry for 0 s"):
             seen(rows)

@@ -11,26 +11,25 @@ want the same wait for it and then share its pages. What a killed process had be
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from motet.errors import InputError
+from motet.io.target import lock_file
 from motet.training.data.readers import ArraysReader, Columns, RandomReader, same_kinds
 
 __all__ = ["DiskCache", "MemoryCache", "RowCache", "cache_at"]
 
-_WAIT_S = 3600.0
+_WAIT_S, _POLL_S = 3600.0, 0.05
 _ABOUT, _BUILDING = "about.json", ".building-"
 
 Blocks = Callable[[], Iterable[Columns]]
@@ -147,11 +146,11 @@ class DiskCache:
     def _drop(self, key: str) -> None:
         """Remove an entry, what was begun of it, and its lock, unless another process fills it."""
         lock = self._lock(key)
-        with open(lock, "a") as file:
-            if _taken(file) and _is_at(file, lock):
-                shutil.rmtree(self.folder / key, ignore_errors=True)
-                shutil.rmtree(self.folder / f"{_BUILDING}{key}", ignore_errors=True)
-                lock.unlink()
+        if (held := lock_file(str(lock))) is not None:
+            shutil.rmtree(self.folder / key, ignore_errors=True)
+            shutil.rmtree(self.folder / f"{_BUILDING}{key}", ignore_errors=True)
+            lock.unlink()
+            os.close(held)
 
 
 RowCache: TypeAlias = MemoryCache | DiskCache
@@ -226,45 +225,18 @@ def _bounded(blocks: Iterable[Columns], max_bytes: int, where: str) -> Iterator[
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process; waits an hour at most."""
     end = time.monotonic() + _WAIT_S
-    while True:
-        with open(path, "a") as file:
-            if not _taken(file):
-                waiting = threading.Thread(target=_wait, args=(os.dup(file.fileno()),), daemon=True)
-                waiting.start()
-                waiting.join(max(end - time.monotonic(), 0.0))
-                if not _taken(file):
-                    raise InputError(
-                        f"another process has been filling this entry for {_WAIT_S:g} s",
-                        where=str(path),
-                        hint="see what it does, or use another folder",
-                    )
-            if _is_at(file, path):
-                yield
-                return
-
-
-def _is_at(file: IO[str], path: Path) -> bool:
-    """Whether a file is the one at a path: who held its lock before may have removed it."""
-    with suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    return False
-
-
-def _taken(file: IO[str]) -> bool:
-    """Take the lock of a file if it is free, or held through this file."""
+    while (held := lock_file(str(path))) is None:
+        if time.monotonic() >= end:
+            raise InputError(
+                f"another process has been filling this entry for {_WAIT_S:g} s",
+                where=str(path),
+                hint="see what it does, or use another folder",
+            )
+        time.sleep(_POLL_S)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _wait(descriptor: int) -> None:
-    """Hold the lock of an open file, a copy of whose descriptor is given; who does not wait any longer gives it back."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
     finally:
-        os.close(descriptor)
+        os.close(held)
 
 
 def entry_key(parts: Iterable[str]) -> str:
