@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import motet as mt
 from motet.errors import CycleError, GraphError, InputError
+from motet.workflow.find import wired
 from motet.workflow.step import Step
 
 
@@ -39,6 +40,13 @@ def total(values: Any) -> Any:
 def test_a_step_is_the_plain_function_where_nothing_is_wired() -> None:
     assert plus(3, by=4) == 7
     assert total([1, 2]) == 3
+
+
+def test_where_no_line_of_a_workflow_is_known_its_name_stands_alone() -> None:
+    names: dict[str, Any] = {}
+    exec("def flow():\n    return 1 / 0", names)
+    with pytest.raises(GraphError, match="^workflow flow: ZeroDivisionError: division by zero"):
+        wired(mt.workflow(names["flow"]), [])
 
 
 def test_calling_a_workflow_wires_and_runs_nothing() -> None:

@@ -65,7 +65,8 @@ def wired(workflow: Workflow[Any], given: Iterable[str]) -> Plan:
             raise
         place = users_place(error)
         if not isinstance(error, MotetError):
-            raise GraphError(summary(error), where=f"workflow {workflow.name} ({place})") from error
+            where = f"workflow {workflow.name}" + (f" ({place})" if place else "")
+            raise GraphError(summary(error), where=where) from error
         if place and place not in str(error):
             error.add_note(f"at {place}")
         raise
