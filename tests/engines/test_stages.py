@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -265,6 +267,48 @@ def test_columns_called_as_those_between_stages_are_stay(tmp_path: Path, name: s
     second = mt.model(times("b", resources={"accelerator": 1}), mt.input("z", "float64", column=name))
     graph = mt.Graph("g", outputs={"y": second.y, "double": first.y})
     check_same(graph, tmp_path / "in.parquet", "out.parquet", keep=["n"])
+
+
+class Doubled(Here):
+    """Plays each task twice at the same time; what the attempt gives that ends first counts."""
+
+    def map(self, function: Any, items: Sequence[Any]) -> Iterator[Any]:
+        with ThreadPoolExecutor(2) as pool:
+            for item in items:
+                both = [pool.submit(function, item) for _ in range(2)]
+                first = next(as_completed(both)).result()
+                wait(both)
+                yield first
+
+
+meeting = threading.Barrier(2)
+
+
+@returns("float64")
+def moody(x: Any) -> Any:
+    """What it is given, once another attempt is under way; each fails for another row of ten."""
+    return np.where(x % 10 == meeting.wait(30), "no number", x.astype(object))
+
+
+@returns("string")
+def key_of(x: Any) -> Any:
+    return np.array([f"k{each % 13:.0f}" for each in x], object)
+
+
+@pytest.mark.parametrize("make", ["resources", "keys"])
+def test_one_attempt_counts_for_all_stages_where_attempts_differ(tmp_path: Path, make: str) -> None:
+    x = mt.map(moody, mt.input("x", "float64"))
+    if make == "keys":
+        arms = {f"k{each}": times(f"m{each}") for each in range(13)}
+        found = mt.route(arms, x, key=mt.map(key_of, x), max_loaded=2)
+    else:
+        first = mt.model(times("a", resources={"accelerator": 1}), x)
+        found = mt.model(times("b", resources={"memory": "1GiB"}), first.y)
+    graph, engine = mt.Graph("g", outputs={"y": found.y}), fine(Doubled())
+    report = graph.run(write(tmp_path), tmp_path / "out.parquet", engine=engine, row_ids="row", batch_rows=GROUP)
+    rows = pq.read_table(tmp_path / "out.parquet")["row"].to_pylist()
+    failed = [row["row"] for row in read(report.failed_output)]
+    assert (report.failed, sorted(rows + failed)) == (ROWS // 10, list(range(ROWS)))
 
 
 class Stopping(Here):

@@ -112,7 +112,13 @@ class SplitFolder:
 
     @contextmanager
     def read(self, name: str) -> Iterator[Any]:
-        """A file of the folder, opened."""
+        """A file of the folder, opened.
+
+        Raises:
+            RunError: when it is not there any more.
+        """
+        if not self._holds(name):
+            raise RunError(f"the file {name} is not there any more", where=self.where)
         with _opened(self.where, name) as file:
             yield file
 

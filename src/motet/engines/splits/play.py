@@ -78,12 +78,14 @@ class StageTask:
         window: the tasks that it exchanges rows with.
         place: which of them it is.
         split: what the first stage reads.
+        parts: what later ones read: those of the attempts that count, of the tasks of its window in the stage before.
     """
 
     number: int
     window: Window
     place: int
     split: SplitTask | None = None
+    parts: tuple[str, ...] = ()
 
 
 AnyTask = SplitTask | StageTask
@@ -144,7 +146,7 @@ class SplitPlan:
             return split.read(rows, columns)
         assert isinstance(task, StageTask)
         assert self.shuffle is not None
-        return self.shuffle.read(folder, task.window, task.place, rows, columns)
+        return self.shuffle.read(folder, task.parts, task.place, rows, columns)
 
 
 def play_split(plan: SplitPlan, task: AnyTask) -> SplitResult:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -188,12 +189,11 @@ class SplitRun:
             results = {result.number: result for result in finished}
             earlier_parts, self._done = frozenset(results), self._counted(finished)
             with underway(run.output):
-                for place, stage in enumerate(stages):
-                    self._collect(stage, results, journal)
-                    if place == 0:
-                        self._reconcile(stage, tasks, results)
-                    else:
-                        check_rows(stages[place - 1], stage, results, self._engine)
+                self._collect(stages[0], results, journal)
+                self._reconcile(stages[0], tasks, results)
+                for before, stage in pairwise(stages):
+                    self._collect(stage.behind(before, results), results, journal)
+                    check_rows(before, stage, results, self._engine)
                 self._check_failures(finished=True)
         with underway(run.output):
             failed_path = output.publish([results[task.number] for task in stages[-1].tasks], failing(stages, results))

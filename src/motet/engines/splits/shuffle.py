@@ -15,7 +15,6 @@ import pyarrow as pa
 from motet.batch import Indices
 from motet.engines.splits.folder import SplitFolder
 from motet.engines.stages import LEFT
-from motet.errors import RunError
 from motet.graph.input import Input
 from motet.io.memory import as_record_batch
 from motet.io.sink import CountingWriter
@@ -87,24 +86,20 @@ class StageShuffle:
     """Where a stage's rows come from, and where they go.
 
     Attributes:
-        before: the number of the first result of the stage before; None for the first stage, which reads the source.
         by: what its rows are brought together by; None where they come in the order of the source.
         after: the same of the next stage.
         last: whether there is none.
     """
 
-    before: int | None
     by: Grouping | None
     after: Grouping | None
     last: bool
 
     def read(
-        self, folder: SplitFolder, window: Window, place: int, rows: int, columns: Sequence[str]
+        self, folder: SplitFolder, parts: Sequence[str], place: int, rows: int, columns: Sequence[str]
     ) -> Iterator[tuple[Indices, pa.RecordBatch]]:
-        """What the stage before left for a task, with the ids of the rows, in ascending order in each batch."""
-        assert self.before is not None
-        numbers = range(self.before + window.first, self.before + window.first + len(window.starts))
-        read = _joined([_slot(folder, number, place) for number in numbers])
+        """What the stage before left for a task in these parts, with the ids of the rows, ascending in each batch."""
+        read = _joined([_slot(folder, part, place) for part in parts])
         ids = read[ROW].to_numpy()
         order = np.argsort(ids, kind="stable")
         calls = None
@@ -136,11 +131,8 @@ def _cut(total: int, rows: int, calls: Indices | None) -> Iterator[slice]:
         start = end
 
 
-def _slot(folder: SplitFolder, number: int, place: int) -> pa.RecordBatch:
-    done = folder.done(number)
-    if done is None:
-        raise RunError("a part that the stage before has left is not there any more", where=folder.where)
-    with folder.read(done.part) as file, pa.ipc.open_file(file) as left:
+def _slot(folder: SplitFolder, part: str, place: int) -> pa.RecordBatch:
+    with folder.read(part) as file, pa.ipc.open_file(file) as left:
         return left.get_batch(place)
 
 

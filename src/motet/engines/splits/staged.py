@@ -41,6 +41,15 @@ class StageRun:
     tasks: Sequence[AnyTask]
     windows: Sequence[range]
 
+    def behind(self, before: StageRun, results: Mapping[int, SplitResult]) -> StageRun:
+        """This stage, whose tasks read what became of those of the stage before, by these results and no other attempt's."""
+        parts: dict[int, tuple[str, ...]] = {}
+        for near, window in zip(before.windows, self.windows, strict=True):
+            parts |= dict.fromkeys(window, tuple(results[number].part for number in near))
+        tasks = [replace(task, parts=parts[task.number]) for task in self.tasks if isinstance(task, StageTask)]
+        plan = replace(self.player.plan, elsewhere=some(tasks))
+        return replace(self, player=replace(self.player, plan=plan), tasks=tasks)
+
 
 def stage_runs(job: Job, stages: Sequence[Stage], tasks: Sequence[SplitTask], plan: SplitPlan) -> list[StageRun]:
     """The stages of a run, in the order of play. The results of the last are numbered as the splits are.
@@ -68,8 +77,7 @@ def _staged(
     firsts = [(place + 1) * count for place in range(len(stages) - 1)] + [0]
     for place, (stage, each) in enumerate(zip(stages, jobs, strict=True)):
         last, first = place == len(stages) - 1, firsts[place]
-        before = firsts[place - 1] if place else None
-        shuffle = StageShuffle(before, groupings[place], None if last else groupings[place + 1], last)
+        shuffle = StageShuffle(groupings[place], None if last else groupings[place + 1], last)
         own = [
             StageTask(first + window.first + inside, window, inside, None if place else tasks[window.first + inside])
             for window in apart
