@@ -76,9 +76,15 @@ def test_what_a_step_of_a_cluster_has_left_stays_for_those_that_take_it_and_goes
     files = [path for path in cache.root.rglob("*") if path.is_file()]
     for path in files:
         os.utime(path, (clock[0], clock[0]))
+    killed = [cache.root / each for each in ("code/aa/.new-1", "results/aa/.new-1", "results/.new-room-1")]
+    for path in killed:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half of it")
+        os.utime(path, (clock[0], clock[0]))
     with Index.of(cache) as index:
         clock[0] += 13 * 86400
         assert collect(cache, index, max_bytes=0).artifacts == ()
+        assert [path for path in killed if path.exists()] == []
         assert result_of(flow(), "array", "a run", cache.root).tolist() == [1] * 9_872
         clock[0] += 2 * 86400
         assert len(collect(cache, index, max_bytes=0).artifacts) == 1

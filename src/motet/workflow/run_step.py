@@ -147,7 +147,7 @@ class _Results:
 
     def refuse_full(self) -> None:
         """Refuse to begin work whose result could not be left. Raises WorkflowError where a file cannot be written."""
-        path = self.root / "results" / f".room-{secrets.token_hex(8)}"
+        path = self.root / "results" / f".new-room-{secrets.token_hex(8)}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(bytes(_ROOM_BYTES))

@@ -151,7 +151,7 @@ def _remove(
         if name not in codes:
             (cache.root / "code" / name[:2] / f"{name}.json").unlink(missing_ok=True)
     results = cache.root / "results"
-    for folder in (cache.artifacts.root, cache.root / "entries"):
+    for folder in (cache.artifacts.root, cache.root / "entries", cache.root / "code", results):
         _remove_older([*folder.glob(".new-*"), *folder.glob("*/.new-*")], now - GRACE_S)
     _remove_older([*results.glob("*/*.json"), *results.glob("runs/*/*")], now - RESULT_S)
     for run in results.glob("runs/*"):
