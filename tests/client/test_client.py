@@ -210,6 +210,12 @@ def test_an_address_must_be_one(make_client: Any, url: str, message: str) -> Non
         make_client(url)
 
 
+@pytest.mark.parametrize("files", [{"verify": "ca.pem"}, {"certificate": "us.pem"}])
+def test_no_certificates_are_taken_where_no_tls_is_spoken(make_client: Any, files: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="asked without TLS\n  hint: write https://HOST:PORT"):
+        make_client("http://x", **files)
+
+
 def test_integers_widen_where_nothing_is_lost(client: Any) -> None:
     assert client.infer("int64", {"x": np.array([1, 2], np.int8)})["x"].dtype == np.int64
     assert client.infer("uint8", {"x": [1, 255]})["x"].tolist() == [1, 255]

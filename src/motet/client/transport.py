@@ -43,12 +43,14 @@ def context_of(
         certificate, key: files, likewise.
 
     Raises:
-        InputError: when they cannot be used, or are given beside a context.
+        InputError: when they cannot be used, are given beside a context, or no TLS is spoken.
     """
     if isinstance(verify, SSLContext) and certificate:
         raise InputError("there are a certificate and a context", hint="use SSLContext.load_cert_chain of the context")
     if key and not certificate:
         raise InputError("there is the key of a certificate and no certificate", where="certificate_key")
+    if not flows.secure and (certificate or isinstance(verify, str)):
+        raise InputError("there are certificates, and the server is asked without TLS", hint="write https://HOST:PORT")
     if not flows.secure:  # reading the system's certificates takes longer than a call
         return False
     if isinstance(verify, str):
