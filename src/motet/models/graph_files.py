@@ -15,7 +15,7 @@ from motet.graph.model import Model
 from motet.graph.places import joined, relative
 from motet.models.common import FILE_OPTIONS
 from motet.models.fetch import is_remote, resolve
-from motet.models.registry import find_handler
+from motet.models.registry import find_handler, is_address
 from motet.models.remote import RemoteError, RemoteModelFile
 from motet.system.whole_files import write_whole
 
@@ -105,7 +105,7 @@ def placed(graph: GraphSpec, folder: str | None) -> GraphSpec:
 
 def _placed(model: Model, base: str, folder: str | None) -> Model:
     uri, options = model.uri, model.options
-    if model.uris or (not uri.startswith("store:") and getattr(find_handler(uri)[0], "remote", False)):
+    if model.uris or is_address(uri):
         options = {k: _path(str(v), base, folder) if v and k in FILE_OPTIONS else v for k, v in options.items()}
     return replace(model, uri=_uri(uri, base, folder), options=options)
 
