@@ -139,7 +139,7 @@ class GraphBatcher:
             request.arrived = self._now
             if request.deadline is None and self.limits.answer_timeout_s:
                 request.deadline = self._now + self.limits.answer_timeout_s
-            if request.together is None:
+            if request.batch_codec is None:
                 self._mixed = True
             self._waiting.append(request)
             self.waiting_rows += request.rows

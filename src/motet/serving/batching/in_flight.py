@@ -25,14 +25,14 @@ class InFlight:
         counts: of the graph.
     """
 
-    __slots__ = ("_counts", "_incomplete", "requests", "rows", "started", "together")
+    __slots__ = ("_counts", "_incomplete", "batch_codec", "requests", "rows", "started")
 
     def __init__(self, requests: Sequence[Request], rows: int, started: float, counts: CallCounts) -> None:
         self.requests, self.rows, self.started = requests, rows, started
         self._counts, self._incomplete = counts, counts.incomplete
-        together = requests[0].together
-        alike = together is not None and all(request.together is together for request in requests)
-        self.together = together if alike else None
+        codec = requests[0].batch_codec
+        alike = codec is not None and all(request.batch_codec is codec for request in requests)
+        self.batch_codec = codec if alike else None
 
     @property
     def complete(self) -> bool:
@@ -42,8 +42,8 @@ class InFlight:
     def batch(self) -> Batch:
         """The rows of all requests, one after the other, numbered from 0."""
         requests, rows = self.requests, self.rows
-        if self.together is not None:
-            columns = self.together.columns(requests)
+        if self.batch_codec is not None:
+            columns = self.batch_codec.columns(requests)
         elif len(requests) == 1:
             columns = dict(requests[0].columns)
         else:

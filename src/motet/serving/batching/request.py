@@ -61,7 +61,7 @@ class Reply:
 
 
 class BatchCodec(Protocol):
-    """Reads and answers, at one go, requests that have this very object as their `together`."""
+    """Reads and answers, at one go, requests that have this very object as their `batch_codec`."""
 
     def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
         """The inputs of all their rows."""
@@ -93,15 +93,15 @@ class Request(ABC):
         watch: is given every call of a model when it is done, in the event loop; such a request is played alone.
         cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
         arrived: when it was submitted, on the clock `time.monotonic`, which is that of the event loop; set by the repository.
-        together: reads and answers it with others like it; None where it is read and answered alone. Such a request has
+        batch_codec: reads and answers it with others like it; None where it is read and answered alone. Such a request has
             neither a priority, nor is it explained or watched.
         kept_as: what its answer is kept under, to be given again; set by the repository.
         settled: whether it was called back; set by the repository.
     """
 
     __slots__ = (
-        "arrived", "cancelled", "columns", "deadline", "explain", "id", "identity", "kept_as", "priority", "rows", "settled",
-        "together", "watch",
+        "arrived", "batch_codec", "cancelled", "columns", "deadline", "explain", "id", "identity", "kept_as", "priority", "rows", "settled",
+        "watch",
     )  # fmt: skip
 
     def __init__(
@@ -122,7 +122,7 @@ class Request(ABC):
         self.cancelled = self.settled = False
         self.arrived = 0.0
         self.kept_as = b""
-        self.together: BatchCodec | None = None
+        self.batch_codec: BatchCodec | None = None
 
     @abstractmethod
     def answered(self, reply: Reply) -> None:

@@ -52,8 +52,8 @@ class Responder:
         special = self.hook is not None or self.cache is not None
         columns, rows, first = played.outputs.columns, playing.rows, 0
         if len(played.outputs.ids) == rows:
-            if playing.together is not None and not special:
-                self._together(playing.together, requests, columns)
+            if playing.batch_codec is not None and not special:
+                self._answer_alike(playing.batch_codec, requests, columns)
                 return
             for request in requests:
                 end = first + request.rows
@@ -88,9 +88,9 @@ class Responder:
                     self._not_taken(request, error)
             first = end
 
-    def _together(self, together: BatchCodec, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
+    def _answer_alike(self, codec: BatchCodec, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
         try:
-            together.answer(requests, columns)
+            codec.answer(requests, columns)
         except Exception as error:  # noqa: BLE001 (those that were not answered are told)
             for request in requests:
                 if not request.settled:

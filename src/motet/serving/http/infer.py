@@ -97,7 +97,7 @@ class _Infer:
         self.codec = InferCodec(
             name, served.versions[-1], served.inputs, served.signature.outputs, self._repository.limits.rows
         )
-        self._moulds: dict[bytes, InferBatchCodec] = {}
+        self._batch_codecs: dict[bytes, InferBatchCodec] = {}
         kinds = served.signature.outputs.values()
         self.row_elements, self.gives_texts = sum(_elements(kind) for kind in kinds), have_texts(kinds)
         self._takes_texts = have_texts(each.type for each in served.inputs.values())
@@ -115,11 +115,11 @@ class _Infer:
                 return
             said = exchange.said
             if said is not None and said.is_plain and keep_alive:
-                together = said.together
-                if together is None or together.route is not self or not together.template.fits(body):
-                    together = said.together = self._together(body, said.header_length)
-                if together is not None:
-                    exchange.put(body, together)
+                codec = said.batch_codec
+                if codec is None or codec.route is not self or not codec.template.fits(body):
+                    codec = said.batch_codec = self._batch_codec(body, said.header_length)
+                if codec is not None:
+                    exchange.put(body, codec)
                     self._repository.submit(self.served, exchange)
                     return
             self.submit(exchange, body)
@@ -168,15 +168,15 @@ class _Infer:
         exchange.context, exchange.identity = context, context.identity
         self.submit(exchange, exchange.body)
 
-    def _together(self, body: bytes, header_length: int | None) -> InferBatchCodec | None:
+    def _batch_codec(self, body: bytes, header_length: int | None) -> InferBatchCodec | None:
         """What reads and answers requests like this one at one go; None where nothing does."""
         head = body[:header_length]
-        found = self._moulds.get(head)
+        found = self._batch_codecs.get(head)
         if found is None:
             template = self.codec.template(head)
             if template is not None:
                 found = InferBatchCodec(self, template)
-                keep(self._moulds, head, found)
+                keep(self._batch_codecs, head, found)
         return found if found is not None and found.template.fits(body) else None
 
     def submit(self, exchange: InferExchange, body: bytes) -> None:
@@ -233,7 +233,7 @@ class InferBatchCodec:
 
     Args:
         route: where they came.
-        mould: what they have in common.
+        template: what they have in common.
     """
 
     __slots__ = ("route", "template")
@@ -287,7 +287,7 @@ class InferExchange(Request):
         self.id = "" if name is None else name.decode("latin-1")
         self.deadline, self.identity = None, ANONYMOUS
         self.cancelled = self.settled = self.explain = False
-        self.watch = self.together = None
+        self.watch = self.batch_codec = None
         self.arrived, self.kept_as = 0.0, b""
         self.route, self.origin, self.keep_alive, self.known = route, origin, keep_alive, known
         self.data: bytes | None = None
@@ -296,9 +296,9 @@ class InferExchange(Request):
         prepared = origin.prepared
         self.said = prepared if type(prepared) is InferHeaders else None
 
-    def put(self, body: bytes, together: InferBatchCodec) -> None:
+    def put(self, body: bytes, codec: InferBatchCodec) -> None:
         """Say that it is read together with others like it; where it is needed alone after all, it is read then."""
-        self.body, self.together, self.rows = body, together, together.template.rows
+        self.body, self.batch_codec, self.rows = body, codec, codec.template.rows
         self._columns = None
 
     @property

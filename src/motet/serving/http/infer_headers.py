@@ -25,10 +25,10 @@ class InferHeaders:
         accepts: encodings of the answer, as they were written; None where there is nothing of it.
         is_usual: whether an answer has the usual head: it is not compressed, has no name, and no page of a browser reads it.
         is_plain: whether it says nothing but where the bytes of the tensors begin.
-        together: reads and answers the requests that came last; None where nothing does.
+        batch_codec: reads and answers the requests that came last; None where nothing does.
     """
 
-    __slots__ = ("accepts", "encoding", "header_length", "is_plain", "is_usual", "long_bytes", "timeout", "together")
+    __slots__ = ("accepts", "batch_codec", "encoding", "header_length", "is_plain", "is_usual", "long_bytes", "timeout")
 
     def __init__(self, known: Mapping[bytes, bytes]) -> None:
         length, encoding = known.get(b"inference-header-content-length"), known.get(b"content-encoding")
@@ -39,7 +39,7 @@ class InferHeaders:
         self.accepts = None if accepts is None else accepts.decode("latin-1")
         self.is_usual = accepts is None and b"origin" not in known and b"x-request-id" not in known
         self.is_plain = bool(self.header_length) and not encoding and not self.timeout and self.is_usual
-        self.together: InferBatchCodec | None = None
+        self.batch_codec: InferBatchCodec | None = None
         if self.encoding is not None:
             self.long_bytes = LONG_TEXT_BYTES
         else:
