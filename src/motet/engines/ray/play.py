@@ -83,8 +83,8 @@ class PlayPlan:
     @cached_property
     def workers(self) -> TableWorkers:
         """What plays it in this process."""
-        sys.path += [each for each in self.path if each not in sys.path]
-        return TableWorkers(job_of(self.pickled), self.keep, self.drop, self.run, typed=self.schema is not None)
+        job = job_of(self.pickled, self.path)
+        return TableWorkers(job, self.keep, self.drop, self.run, typed=self.schema is not None)
 
     def read(self, table: pa.Table) -> pa.RecordBatch:
         """A table of Ray as it is played."""

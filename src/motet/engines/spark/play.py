@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -59,8 +58,7 @@ class PlayPartition:
         Raises:
             MotetError: which another attempt may mend.
         """
-        sys.path += [each for each in self.path if each not in sys.path]
-        context, job = TaskContext.get(), job_of(self.pickled)
+        context, job = TaskContext.get(), job_of(self.pickled, self.path)
         assert context is not None, "called outside a task"
         stage = self.run, context.stageId()
         said = _ended.get(stage)

@@ -120,7 +120,7 @@ class SplitPlan:
     @cached_property
     def job(self) -> Job:
         """What plays."""
-        return job_of(self.pickled)
+        return job_of(self.pickled, self.path)
 
     def rows_elsewhere(self) -> tuple[pa.RecordBatch, Indices] | None:
         """A few rows from all over the source, with their ids."""
@@ -160,7 +160,6 @@ def play_split(plan: SplitPlan, task: AnyTask) -> SplitResult:
     Raises:
         MotetError: which another attempt may mend, or another worker that finds the folder.
     """
-    sys.path += [each for each in plan.path if each not in sys.path]
     if os.path.isdir(plan.cwd):
         os.chdir(plan.cwd)
     folder = plan.opened()
@@ -191,8 +190,14 @@ class SplitPlayer:
 
 
 @lru_cache(maxsize=4)
-def job_of(pickled: bytes) -> Job:
-    """A job that was sent; the same one for the same bytes."""
+def job_of(pickled: bytes, path: tuple[str, ...]) -> Job:
+    """A job that was sent; the same one for the same bytes.
+
+    Args:
+        pickled: the job.
+        path: where its modules are found, by this process from here on.
+    """
+    sys.path += [each for each in path if each not in sys.path]
     job: Job = pickle.loads(pickled)
     return job
 

@@ -6,12 +6,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from motet.engines.needs import need_of
+from motet.engines.needs import models_of, need_of
 from motet.engines.ray.engine import RayEngine
 from motet.engines.ray.play import own_error
 from motet.engines.splits.engine import SPLIT_BYTES, imported
@@ -141,17 +141,11 @@ def _need(graphs: Sequence[Graph]) -> Need:
     return replace(sum(needs, Need()), cpu=max(need.cpu for need in needs))
 
 
-def _bounds(graphs: Sequence[GraphSpec]) -> tuple[int, int]:
+def _bounds(graphs: Sequence[Graph]) -> tuple[int, int]:
     """The fewest and the most replicas: as many as the model has that has most."""
-    models = [model for graph in graphs for model in _all_models(graph)]
+    models = [model for graph in graphs for model, _ in models_of(graph.checked, graph.checked.order)]
     least = max((model.num_replicas for model in models), default=1)
     return max(1, least), max((model.max_replicas for model in models), default=1)
-
-
-def _all_models(graph: GraphSpec) -> Iterator[Any]:
-    yield from graph.models.values()
-    for inner in graph.graphs.values():
-        yield from _all_models(inner)
 
 
 def _check(config: ServeConfig) -> None:
