@@ -30,15 +30,14 @@ def need_of(checked: CheckedGraph, names: Iterable[str] | None = None) -> Need:
     graph = checked.graph
     order = checked.order if names is None else list(names)
     found = models_of(checked, order, at_once=True)
-    here = [model for model, _ in found if not is_address(model.uri)]
-    counts = {id(model): max(1, model.num_replicas) for model in here}
-    shared = max((model.resources.cpu for model in here if model.placement != "process"), default=PLAIN.cpu)
-    own = sum(model.resources.cpu * counts[id(model)] for model in here if model.placement == "process")
-    memory = sum(model.resources.memory_bytes * counts[id(model)] for model in here)
+    here = [(model, max(1, model.num_replicas)) for model, _ in found if not is_address(model.uri)]
+    shared = max((model.resources.cpu for model, _ in here if model.placement != "process"), default=PLAIN.cpu)
+    own = sum(model.resources.cpu * count for model, count in here if model.placement == "process")
+    memory = sum(model.resources.memory_bytes * count for model, count in here)
     if graph.pool is not None and graph.pool.memory_bytes:
         memory = min(memory, graph.pool.memory_bytes)
-    accelerators = sum(model.resources.accelerator * counts[id(model)] for model in here)
-    if not accelerators and any(model.device != "cpu" for model in here):
+    accelerators = sum(model.resources.accelerator * count for model, count in here)
+    if not accelerators and any(model.device != "cpu" for model, _ in here):
         accelerators = 1.0
     return Need(cpu=shared + own, memory_bytes=memory, accelerator=accelerators)
 
