@@ -159,9 +159,11 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     for name, known in (("engines", PAIRINGS), ("jobs", PARTS)):
         chosen = getattr(options, name).split(",")
         wrong = [each for each in chosen if each not in known]
-        if wrong or options.rounds < 1:
-            parser.error(f"--{name}: unknown {', '.join(wrong)}; known: {', '.join(known)}; --rounds is 1 or more")
+        if wrong:
+            parser.error(f"--{name}: unknown {', '.join(wrong)}; known: {', '.join(known)}")
         setattr(options, name, chosen)
+    if options.rounds < 1:
+        parser.error(f"--rounds must be at least 1; got {options.rounds}")
     return options
 
 
