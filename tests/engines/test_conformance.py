@@ -52,8 +52,8 @@ def test_splits_are_played_alike(engine: Any, all_cases: ways.Tried, tmp_path: P
     all_cases.check("beam", ways.ran_together(engine, all_cases.of("beam"), all_cases.graphs, tmp_path))
 
 
-def test_calls_are_right(all_cases: ways.Tried, tmp_path: Path) -> None:
-    all_cases.check("call", ways.called(all_cases.of("call"), all_cases.graphs, tmp_path))
+def test_calls_are_right(all_cases: ways.Tried) -> None:
+    all_cases.check("call", ways.called(all_cases.of("call"), all_cases.graphs))
 
 
 def test_a_server_is_right(all_cases: ways.Tried, tmp_path: Path) -> None:

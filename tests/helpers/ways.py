@@ -58,7 +58,7 @@ def _rows_of(column: Any) -> Sequence[Any]:
     return column.rows() if isinstance(column, Ragged) else list(column)
 
 
-def called(cases: Sequence[Case], graphs: Graphs, folder: Path) -> dict[str, Outcome]:
+def called(cases: Sequence[Case], graphs: Graphs) -> dict[str, Outcome]:
     """By a call of all rows."""
     return {case.name: _called(case, graphs[case.name]) for case in cases}
 
@@ -95,11 +95,6 @@ def ran(engine: str | SplitEngine, case: Case, graph: mt.Graph, folder: Path) ->
     return Outcome(answers, {each["row"]: (each["node"], each["error"], each["message"]) for each in told}, kept)
 
 
-def ran_alone(engine: str | SplitEngine) -> Callable[[Sequence[Case], Graphs, Path], dict[str, Outcome]]:
-    """A run for each case."""
-    return lambda cases, graphs, folder: {c.name: ran(engine, c, graphs[c.name], folder / c.name) for c in cases}
-
-
 class Gathered(SplitEngine):
     """Has the splits of several runs mapped by one call of an engine: one job of a cluster for all of them.
 
@@ -128,20 +123,19 @@ class Gathered(SplitEngine):
 
     def run_all(self, runs: Sequence[Callable[[], Any]]) -> list[Any]:
         """What each run gives."""
-        with ThreadPoolExecutor(len(runs)) as pool:
+        with self._engine.connected(), ThreadPoolExecutor(len(runs)) as pool:
             found = [pool.submit(run) for run in runs]
             for each in found:
                 each.add_done_callback(self._changes)
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting + sum(each.done() for each in found) == len(found))
-            with self._engine.connected():
-                try:
-                    deque(self._engine.map(operator.call, self._calls), maxlen=0)
-                finally:
-                    with self._changed:
-                        self._mapped = True
-                        self._changed.notify_all()
-                return [each.result() for each in found]
+            try:
+                deque(self._engine.map(operator.call, self._calls), maxlen=0)
+            finally:
+                with self._changed:
+                    self._mapped = True
+                    self._changed.notify_all()
+            return [each.result() for each in found]
 
     def _changes(self, ended: Any) -> None:
         with self._changed:
