@@ -11,6 +11,7 @@ import numpy as np
 
 from motet.errors import GraphError, UnknownNameError, cut
 from motet.graph.forms import NAME, UNITS, Form, named, resolved
+from motet.system.secrets import without_passwords
 from motet.types import DTYPES, ColumnType
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
 ]  # fmt: skip
 
 T = TypeVar("T")
+_LOOKED_THROUGH = 4096
+"""Characters of a value in which passwords are looked for; messages have fewer."""
 _MISSING = object()
 _KINDS = {
     str: "a text",
@@ -185,5 +188,5 @@ def text_of(value: object) -> str:
 
 
 def show(value: object) -> str:
-    """A value, short enough for a message."""
-    return cut(repr(value))
+    """A value, short enough for a message, without the passwords of addresses."""
+    return cut(without_passwords(repr(value)[:_LOOKED_THROUGH]))

@@ -2,6 +2,7 @@ import pytest
 
 from motet.errors import GraphError
 from motet.serving.admission import AdmissionConfig, AuditConfig, ClassLimits, Rate, TokenConfig
+from motet.serving.admission.redis_rates import RedisRates
 from motet.serving.config.admission import TotalLimits
 
 
@@ -66,12 +67,21 @@ def test_nothing_written_lets_anonymous_callers_in_within_bounds():
         ({"tokens": {"jwks": "j", "leeway_s": 4000}}, r"tokens.leeway_s: must be from 0 to 300; got 4000"),
         ({"tokens": {"jwks": "j", "default_class": "gold"}}, r"tokens.default_class: unknown class 'gold'"),
         ({"redis": "localhost"}, r"admission.redis: 'localhost' is no address of a Redis"),
+        ({"redis": "http://:secret@h"}, r"admission.redis: 'http://:\*\*\*@h' is no address of a Redis"),
         ({"audit": {"file": "a", "files": 0}}, r"audit.files: must be at least 1; got 0"),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_named_with_its_place(written, said):
     with pytest.raises(GraphError, match=said):
         read(written)
+
+
+@pytest.mark.parametrize("address", ["redis://:secret@h:x", "redis://:secret/9@h", "redis://:secret@h?db=x"])
+def test_what_is_no_address_of_a_redis_is_said_without_its_password(address):
+    pytest.importorskip("redis")
+    with pytest.raises(GraphError, match="admission.redis: is no address of a Redis") as refused:
+        RedisRates(address)
+    assert "secret" not in str(refused.value)
 
 
 @pytest.mark.parametrize("text", ["1/hour", "100/minute", "5 per 2 hours", "7/second", "1/week"])

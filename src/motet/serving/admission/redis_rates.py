@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from motet.errors import MissingExtraError, OverloadedError
+from motet.errors import GraphError, MissingExtraError, OverloadedError
 from motet.serving.admission.rates import AskedRates, Wanted
 
 __all__ = ["RedisRates"]
@@ -57,6 +57,7 @@ class RedisRates(AskedRates):
 
     Raises:
         MissingExtraError: when `redis` is not installed.
+        GraphError: when the address is none.
     """
 
     def __init__(self, address: str) -> None:
@@ -66,11 +67,15 @@ class RedisRates(AskedRates):
         except ImportError as error:
             raise MissingExtraError("redis", "redis", "admission by rates that Redis counts") from error
         self._errors, self._broken = (redis.RedisError, OSError, TimeoutError), redis.ConnectionError
-        self._client: Redis = Redis.from_url(
-            address.removeprefix("redis+") if address.startswith("redis+unix:") else address,
-            socket_timeout=TIMEOUT_S,
-            socket_connect_timeout=TIMEOUT_S,
-        )
+        try:
+            self._client: Redis = Redis.from_url(
+                address.removeprefix("redis+") if address.startswith("redis+unix:") else address,
+                socket_timeout=TIMEOUT_S,
+                socket_connect_timeout=TIMEOUT_S,
+            )
+        except ValueError:  # which may say a part of the password
+            hint = "write redis://HOST:PORT/NUMBER, and signs of a password as in any URL: %2F for /"
+            raise GraphError("is no address of a Redis", where="admission.redis", hint=hint) from None
         self._script: Any = self._client.register_script(SCRIPT)
         self._at_once = asyncio.Semaphore(AT_ONCE)
 

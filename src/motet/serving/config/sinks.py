@@ -9,9 +9,8 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from motet.errors import GraphError
-from motet.graph.fields import from_environment
+from motet.graph.fields import from_environment, show
 from motet.graph.section import Bytes, Seconds, Section, between, converter_of, matching, nullable, one_or_list
-from motet.system.secrets import without_passwords
 
 __all__ = ["SINKS", "SinkConfig", "read_sinks"]
 
@@ -135,7 +134,7 @@ def _format(to: str, where: str) -> Format:
     form = _SUFFIXES.get(PurePosixPath(to).suffix)
     if form is None or "://" in to:
         known = f"sqlite:///..., postgresql://..., or a local path that ends in {', '.join(_SUFFIXES)}"
-        raise GraphError(f"cannot tell what kind of sink {without_passwords(to)!r} is", where=where, hint=known)
+        raise GraphError(f"cannot tell what kind of sink {show(to)} is", where=where, hint=known)
     return form
 
 
