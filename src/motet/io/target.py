@@ -7,7 +7,6 @@ killed process leaves of it is either invisible or taken over by the next one th
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -22,6 +21,7 @@ from motet.errors import InputError, RunError
 from motet.io.places import Place, file_system, place_of
 from motet.io.remote import check_bucket
 from motet.io.uploads import StoreTarget
+from motet.system.locks import lock_file
 from motet.system.streams import STANDARD_OUTPUT, output_number
 
 __all__ = [
@@ -30,7 +30,6 @@ __all__ = [
     "MemoryTarget",
     "StreamTarget",
     "is_stream",
-    "lock_file",
     "target_of",
     "write_file",
     "writing",
@@ -134,26 +133,6 @@ class DiskTarget:
         if self._lock is not None:
             os.close(self._lock)
         self._lock = None
-
-
-def lock_file(path: str) -> int | None:
-    """Open a file, made where there is none, that this process alone may write until it is closed; None where another has it.
-
-    Raises:
-        OSError: when it cannot be opened.
-    """
-    while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(handle), os.stat(path)):
-                return handle
-        except FileNotFoundError:  # who had it has renamed it meanwhile
-            pass
-        except BlockingIOError:
-            os.close(handle)
-            return None
-        os.close(handle)
 
 
 class MemoryTarget:

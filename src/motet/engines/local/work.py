@@ -18,8 +18,9 @@ import pyarrow as pa
 from motet.errors import RunError
 from motet.io.places import Place, file_system
 from motet.io.remote import asking, check_bucket
-from motet.io.target import lock_file, writing
+from motet.io.target import writing
 from motet.io.uploads import abort_uploads, remove_files
+from motet.system.locks import lock_file
 from motet.system.whole_files import beside
 
 __all__ = ["UNFINISHED", "DiskFolder", "StoreFolder", "WorkFolder", "work_folder"]

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from motet.errors import InputError
-from motet.io.target import lock_file
+from motet.system.locks import lock_file
 from motet.training.data.readers import ArraysReader, Columns, RandomReader, same_kinds
 
 __all__ = ["DiskCache", "MemoryCache", "RowCache", "cache_at"]
