@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
+import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -280,7 +282,56 @@ def test_the_cache_lets_go_of_what_only_ended_processes_used(tmp_path: Path) -> 
     FileCache(tmp_path, 25).shrink()
     assert len(list(tmp_path.glob("*/*/files/f"))) == 2
     assert FileCache(tmp_path, 25).find("a", "1") is None
-    assert list(tmp_path.glob(".old-*")) == []
+    assert list(tmp_path.glob("*/.*")) == []
+
+
+def _killed_while_it_writes(root: Path, name: str) -> None:
+    def write(folder: Path) -> list[str]:
+        (folder / "half").write_bytes(b"x" * 5)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return []
+
+    cache = FileCache(root, 1000)
+    with cache.locked(name):
+        cache.add(name, "1", write)
+
+
+def _killed_while_it_removes(root: Path, bound: int) -> None:
+    shutil.rmtree = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[assignment]
+    FileCache(root, bound).shrink()
+
+
+def _killed(target: Callable[..., None], *arguments: Any) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=target, args=arguments)
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+
+
+def test_what_killed_processes_left_in_the_cache_goes_with_the_next_entry(tmp_path: Path) -> None:
+    _elsewhere(tmp_path, ["a", "b"], 1000)
+    _killed(_killed_while_it_removes, tmp_path, 15)
+    _killed(_killed_while_it_writes, tmp_path, "c")
+    _killed(_killed_while_it_writes, tmp_path, "b")
+    cache = FileCache(tmp_path, 1000)
+    assert len(list(tmp_path.glob("*/.*"))) == 3
+    assert cache.find("a", None) is None, "half removed"
+    assert cache.find("c", None) is None, "half written"
+    with cache.locked("c"), cache.locked("a"):  # the folder of "a" is another's, who has not done with it
+        path = cache.add("c", "1", _ten_bytes)
+        assert path == cache.find("c", "1")
+        assert len(list(tmp_path.glob("*/.*"))) == 1
+    cache.shrink()
+    assert list(tmp_path.glob("*/.*")) == []
+    assert [cache.find(name, "1") is not None for name in ("a", "b", "c")] == [False, True, True]
+
+
+def test_entries_whose_uri_another_process_writes_stay(tmp_path: Path) -> None:
+    _elsewhere(tmp_path, ["a", "b"], 1000)
+    cache = FileCache(tmp_path, 5)
+    with cache.locked("a"):
+        cache.shrink()
+        assert [cache.find(name, "1") is not None for name in ("a", "b")] == [True, False]
 
 
 def test_digests_are_of_the_content(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """The local cache of remote model files.
 
     ROOT/models/URI-KEY/            one folder a URI
-        lock                        held while an entry is written
+        lock                        held while an entry is written or removed
         VERSION-KEY/                one entry for each state of the remote file
             manifest.json           URI, version, and of each file its size and SHA-256; its time is the last use
             files/NAME ...          the files, under their own names
+        .new-KEY/  .old-KEY/        an entry that is being written, or removed
 
 An entry appears by rename, whole or not at all. It is checked when it is used: sizes always, digests at the first use
 in a process. Processes hold a shared lock on the entries they use; the least recently used entries that nobody holds
-are removed when the cache is larger than its bound.
+are removed when the cache is larger than its bound. What a killed process had begun to write or to remove goes when any
+entry is written next.
 """
 
 from __future__ import annotations
@@ -18,7 +20,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -26,6 +27,7 @@ import msgspec
 
 from motet.errors import InputError
 from motet.models.digest import digest
+from motet.system.locks import lock_file
 from motet.system.places import cache_folder, changed_at
 
 __all__ = ["EntryManifest", "FileCache", "cache_bound", "cache_root"]
@@ -112,38 +114,66 @@ class FileCache:
         Returns:
             the model's file.
         """
-        made = self.root / f".new-{uuid.uuid4().hex}"
+        folder = self._folder(uri)
+        entry, made = folder / _key(version), folder / f".new-{_key(version)}"
         try:
+            self._sweep(folder)
             (made / "files").mkdir(parents=True)
             names = write(made / "files")
             files = [(name, (made / "files" / name).stat().st_size, digest(made / "files" / name)) for name in names]
             (made / "manifest.json").write_bytes(msgspec.json.encode(EntryManifest(uri, version, files)))
-            entry = self._folder(uri) / _key(version)
             self._remove(entry)
             made.rename(entry)
         finally:
             shutil.rmtree(made, ignore_errors=True)
         _hold(entry)
-        self.shrink()
+        self.shrink(locked=folder)
         return entry / "files" / names[0]
 
-    def shrink(self) -> None:
-        """Remove the least recently used entries that no process holds, until the cache is within its bound."""
-        entries = self._last_used_first(self.root, "*/*/manifest.json")
+    def shrink(self, *, locked: Path | None = None) -> None:
+        """Remove what killed processes left, and the least recently used entries until the cache is within its bound.
+
+        What another process holds, writes or removes stays.
+
+        Args:
+            locked: the folder of a URI whose lock the caller has.
+        """
+        for folder in {left.parent for left in self.root.glob("*/.*-*")}:
+            with self._only_one(folder, locked) as alone:
+                if alone:
+                    self._sweep(folder)
+        entries = self._last_used_first(self.root, "*/[!.]*/manifest.json")
         total = sum(map(_entry_bytes, entries))
         for entry in reversed(entries):
             if total <= self.bound:
                 return
             size = _entry_bytes(entry)
-            with _exclusive(entry) as free:
-                if free:
+            with self._only_one(entry.parent, locked) as alone, _exclusive(entry) as free:
+                if alone and free:
                     self._remove(entry)
                     total -= size
+
+    @contextlib.contextmanager
+    def _only_one(self, folder: Path, locked: Path | None) -> Iterator[bool]:
+        """Whether nobody else writes or removes entries of a URI; where so, nobody can until the block ends."""
+        held = None
+        with contextlib.suppress(OSError):  # entries of another user
+            held = None if folder == locked else lock_file(str(folder / "lock"))
+        try:
+            yield folder == locked or held is not None
+        finally:
+            if held is not None:
+                os.close(held)
+
+    def _sweep(self, folder: Path) -> None:
+        """Remove what killed processes had begun to write or remove of a URI, whose lock is held."""
+        for left in folder.glob(".*-*"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _folder(self, uri: str) -> Path:
         return self.root / _key(uri)
 
-    def _last_used_first(self, folder: Path, pattern: str = "*/manifest.json") -> list[Path]:
+    def _last_used_first(self, folder: Path, pattern: str = "[!.]*/manifest.json") -> list[Path]:
         manifests = sorted(folder.glob(pattern), key=changed_at, reverse=True)
         return [manifest.parent for manifest in manifests]
 
@@ -158,8 +188,8 @@ class FileCache:
         return entry / "files" / found.files[0][0]
 
     def _remove(self, entry: Path) -> None:
-        aside = self.root / f".old-{uuid.uuid4().hex}"
-        with contextlib.suppress(FileNotFoundError):
+        aside = entry.parent / f".old-{entry.name}"
+        with contextlib.suppress(OSError):  # there is none, or it stays
             entry.rename(aside)
         _release(entry)
         shutil.rmtree(aside, ignore_errors=True)
