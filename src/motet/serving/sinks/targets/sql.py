@@ -166,12 +166,20 @@ class SqlTarget:
 def _url(config: SinkConfig, folder: Path, where: str) -> sa.URL:
     try:
         url = sa.make_url(re.sub("^postgres(?=:)", "postgresql", config.to))
+        port = 1 if url.port is None else url.port
     except sa.exc.ArgumentError as error:
         raise GraphError(f"the URL cannot be read: {error}", where=where) from None
+    except ValueError:
+        port = 0  # what stands there may be a part of a password
+    if not 0 < port < 1 << 16:
+        hint = "a number from 1 to 65535; in a password @ is written %40; IPv6 addresses in brackets"
+        raise GraphError("the port of its URL is none", where=where, hint=hint)
     if url.drivername == "postgresql":
         url = url.set(drivername="postgresql+psycopg")
     if url.get_backend_name() != "sqlite":
         return url
+    if url.host:
+        raise GraphError("a SQLite URL names no host", where=where, hint="sqlite:///predictions.db, with three slashes")
     if not url.database or url.database == ":memory:":
         raise GraphError("a database in memory keeps nothing", where=where, hint="sqlite:///predictions.db")
     return url.set(database=str(folder / url.database))
