@@ -406,11 +406,11 @@ def test_an_attempt_that_dies_before_its_record_leaves_the_split_to_another(
 ) -> None:
     commit, died = SplitFolder.commit, []
 
-    def dying(self: Any, result: Any) -> None:
+    def dying(self: Any, result: Any) -> SplitResult:
         if not died:
             died.append(result)
             raise ConnectionResetError("killed")
-        commit(self, result)
+        return commit(self, result)
 
     class Retrying(Here):
         def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
@@ -423,6 +423,23 @@ def test_an_attempt_that_dies_before_its_record_leaves_the_split_to_another(
     monkeypatch.setattr(SplitFolder, "commit", dying)
     check_same(Retrying(), tmp_path, "parts/")
     assert len(died) == 1
+
+
+def test_the_attempt_that_ends_first_counts_also_for_those_that_end_later(tmp_path: Path) -> None:
+    ended: list[SplitResult] = []
+
+    class Late(Here):
+        """Another attempt at the first split, which begins before any ends, ends after the first has."""
+
+        def map(self, function: Any, items: Sequence[Any]) -> Iterator[Any]:
+            plan, number = function.plan, items[0].number
+            folder = SplitFolder(plan.folder, plan.manifest)
+            first = function(items[0])
+            ended.extend([first, folder.commit(SplitResult(number, 99, part="late")), function(items[0])])
+            return super().map(function, items)
+
+    check_same(Late(), tmp_path, "parts/")
+    assert ended[0] == ended[1] == ended[2]
 
 
 def test_workers_that_do_not_find_the_output_say_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

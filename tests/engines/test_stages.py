@@ -21,10 +21,12 @@ from hypothesis import strategies as st
 import motet as mt
 from helpers.split_engines import Here, Silent, Threads
 from motet.cli import cli
+from motet.engines.splits import shuffle
 from motet.engines.splits.shuffle import windows
 from motet.engines.stages import stages_of
 from motet.errors import InputError, MotetError, ResumeError
 from motet.io import open_source
+from motet.io.stream import join
 from motet.runtime.resources.need import Need
 from motet.types import returns
 
@@ -267,6 +269,24 @@ def test_columns_called_as_those_between_stages_are_stay(tmp_path: Path, name: s
     second = mt.model(times("b", resources={"accelerator": 1}), mt.input("z", "float64", column=name))
     graph = mt.Graph("g", outputs={"y": second.y, "double": first.y})
     check_same(graph, tmp_path / "in.parquet", "out.parquet", keep=["n"])
+
+
+@pytest.mark.parametrize("make", [in_two, by_key], ids=["resources", "keys"])
+def test_what_is_left_is_put_together_batch_by_batch(
+    tmp_path: Path, make: Callable[..., mt.Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a task may be left more than the 2 GiB that a column of a batch holds."""
+    joined: list[int] = []
+
+    def spied(parts: Any) -> Any:
+        joined.append(sum(map(len, parts)))
+        return join(parts)
+
+    monkeypatch.setattr(shuffle, "HELD_BYTES", 1)
+    monkeypatch.setattr(shuffle, "join", spied)
+    check_same(make() if make is in_two else make(tmp_path), write(tmp_path), "out.parquet", batch_rows=7)
+    assert joined
+    assert max(joined) <= 7
 
 
 class Doubled(Here):

@@ -133,9 +133,14 @@ class SplitFolder:
         where = f"{self.where}/{name}"
         return name, _RowsWriter(where, schema) if format is None else open_writer(where, schema, format=format)
 
-    def commit(self, result: SplitResult) -> None:
-        """Make an attempt count."""
-        self._put(_record_of(result.number), {key: value for key, value in asdict(result).items() if key != "error"})
+    def commit(self, result: SplitResult) -> SplitResult:
+        """Make an attempt count, unless another one does by now; the one that does."""
+        self._check_run()
+        found = self.done(result.number)
+        if found is None:
+            said = {key: value for key, value in asdict(result).items() if key != "error"}
+            self._put(_record_of(result.number), said)
+        return found or result
 
     def give_up(self, number: int, error: MotetError) -> None:
         """Say why a split cannot be played, for drivers that workers cannot tell."""

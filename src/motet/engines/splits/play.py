@@ -146,7 +146,7 @@ class SplitPlan:
             return split.read(rows, columns)
         assert isinstance(task, StageTask)
         assert self.shuffle is not None
-        return self.shuffle.read(folder, task.parts, task.place, rows, columns)
+        return self.shuffle.read(folder, task.parts, task.place, len(task.window.starts), rows, columns)
 
 
 def play_split(plan: SplitPlan, task: AnyTask) -> SplitResult:
@@ -250,7 +250,7 @@ class _PartWriter:
         else:
             assert isinstance(task, StageTask)
             self._part, out = folder.open_slots(task.number, schema)
-            self._answers = SlotWriter(out, schema, self._shuffle, task.window)
+            self._answers = SlotWriter(out, self._shuffle, task.window)
         self._open_failures = partial(folder.open, "failed", task.number, plan.job.failures_schema, None)
         self._failures: tuple[str, CountingWriter] | None = None
 
@@ -277,8 +277,7 @@ class _PartWriter:
         work = replace(work, seconds_writing=self._writing.seconds, peak_memory_bytes=peak_memory_bytes())
         keyed = self._answers.keyed if isinstance(self._answers, SlotWriter) else 0
         result = SplitResult(self._number, self._rows, failed, self._part, name, worker, work, keyed)
-        self._folder.commit(result)
-        return result
+        return self._folder.commit(result)
 
     def abort(self) -> None:
         """Leave nothing half-written."""

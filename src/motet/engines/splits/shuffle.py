@@ -16,7 +16,6 @@ from motet.batch import Indices
 from motet.engines.splits.folder import SplitFolder
 from motet.engines.stages import LEFT
 from motet.graph.input import Input
-from motet.io.memory import as_record_batch
 from motet.io.sink import CountingWriter
 from motet.io.splits import runs
 from motet.io.stream import join
@@ -28,6 +27,8 @@ __all__ = ["ROW", "Grouping", "SlotWriter", "StageShuffle", "Window", "windows"]
 
 ROW = f"{LEFT}:row"
 """The column of the ids of rows."""
+HELD_BYTES = 64 << 20
+"""What a task that leaves rows holds of them before it writes some."""
 TOGETHER_BYTES, TOGETHER_TASKS = 512 << 20, 64
 """What is brought together by key at most: a task holds its share of that in memory, or all of it where all have one key."""
 
@@ -96,28 +97,31 @@ class StageShuffle:
     last: bool
 
     def read(
-        self, folder: SplitFolder, parts: Sequence[str], place: int, rows: int, columns: Sequence[str]
+        self, folder: SplitFolder, parts: Sequence[str], place: int, of: int, rows: int, columns: Sequence[str]
     ) -> Iterator[tuple[Indices, pa.RecordBatch]]:
-        """What the stage before left for a task in these parts, with the ids of the rows, ascending in each batch."""
-        read = _joined([_slot(folder, part, place) for part in parts])
-        ids = read[ROW].to_numpy()
+        """What the stage before left in these parts for one of so many tasks, with the ids of the rows, ascending in each batch."""
+        read = [each for part in parts for each in _slot(folder, part, place, of) if len(each)]
+        if not read:
+            return
+        ids = np.concatenate([each[ROW].to_numpy() for each in read])
         order = np.argsort(ids, kind="stable")
         calls = None
         if self.by is not None:
-            calls = self.by.of(read)[order]
+            calls = np.concatenate([self.by.of(each) for each in read])[order]
             grouped = np.argsort(calls, kind="stable")
             order, calls = order[grouped], calls[grouped]
-        for part in _cut(len(read), rows, calls):
+        wanted = [each.select(list(columns)) for each in read]
+        for part in _cut(len(ids), rows, calls):
             chosen = order[part]
             chosen = chosen[np.argsort(ids[chosen], kind="stable")]
-            yield ids[chosen], take_batch(read.select(list(columns)), chosen)
+            yield ids[chosen], _taken(wanted, chosen)
 
-    def slots(self, rows: pa.RecordBatch, window: Window) -> tuple[Indices, int]:
-        """For rows which task of a window reads them next; and how many models they lead to that are brought together then."""
+    def slots(self, rows: pa.RecordBatch, window: Window) -> tuple[Indices, Indices]:
+        """For rows which task of a window reads them next; and the calls of models for which they are brought together then."""
         if self.after is None:
-            return np.searchsorted(window.starts, rows[ROW].to_numpy(), side="right") - 1, 0
+            return np.searchsorted(window.starts, rows[ROW].to_numpy(), side="right") - 1, np.empty(0, np.int64)
         calls = self.after.of(rows)
-        return np.maximum(calls, 0) % len(window.starts), len(np.unique(calls[calls >= 0]))
+        return np.maximum(calls, 0) % len(window.starts), np.unique(calls[calls >= 0])
 
 
 def _cut(total: int, rows: int, calls: Indices | None) -> Iterator[slice]:
@@ -131,46 +135,65 @@ def _cut(total: int, rows: int, calls: Indices | None) -> Iterator[slice]:
         start = end
 
 
-def _slot(folder: SplitFolder, part: str, place: int) -> pa.RecordBatch:
+def _slot(folder: SplitFolder, part: str, place: int, of: int) -> Iterator[pa.RecordBatch]:
+    """What a task left for one of so many, as `SlotWriter` writes it."""
     with folder.read(part) as file, pa.ipc.open_file(file) as left:
-        return left.get_batch(place)
+        for number in range(place, left.num_record_batches, of):
+            yield left.get_batch(number)
 
 
-def _joined(parts: Sequence[pa.RecordBatch]) -> pa.RecordBatch:
-    return join([part for part in parts if len(part)] or parts[:1])
+def _taken(parts: Sequence[pa.RecordBatch], chosen: Indices) -> pa.RecordBatch:
+    """Rows by their places in all parts: what is put together are these rows alone, so that parts may be of any size."""
+    starts = np.cumsum([0, *(len(part) for part in parts)])
+    which = np.searchsorted(starts, chosen, side="right") - 1
+    met, places = np.unique(which), np.argsort(which, kind="stable")
+    found = join([take_batch(parts[each], chosen[which == each] - starts[each]) for each in met])
+    return found if len(met) == 1 else take_batch(found, np.argsort(places, kind="stable"))
 
 
 class SlotWriter:
-    """Writes rows by who reads them; see `CountingWriter`. It holds them until it is closed.
+    """Writes rows by who reads them; see `CountingWriter`. It holds some of them until it is closed.
 
     Args:
-        out: writes record batches one by one.
-        schema: of the rows.
-        shuffle: tells where they go.
+        out: writes record batches one by one: for each task of the window one, in their order, and then again.
+        shuffle: tells where rows go.
         window: the tasks that read them.
-
-    Attributes:
-        keyed: how many models they lead to that are brought together next, once it is closed.
     """
 
-    def __init__(self, out: CountingWriter, schema: pa.Schema, shuffle: StageShuffle, window: Window) -> None:
-        self._out, self._schema, self._shuffle, self._window = out, schema, shuffle, window
+    def __init__(self, out: CountingWriter, shuffle: StageShuffle, window: Window) -> None:
+        self._out, self._shuffle, self._window = out, shuffle, window
         self._batches: list[pa.RecordBatch] = []
-        self.rows = self.keyed = 0
+        self._bytes, self.rows = 0, 0
+        self._met = np.empty(0, np.int64)
+
+    @property
+    def keyed(self) -> int:
+        """How many models the rows lead to that are brought together next."""
+        return len(self._met)
 
     def write(self, batch: pa.RecordBatch) -> None:
         """Take a batch."""
-        self._batches.append(batch)
         self.rows += len(batch)
+        if self._bytes + batch.nbytes > HELD_BYTES:
+            self._flush()
+        self._batches.append(batch)
+        self._bytes += batch.nbytes
 
     def close(self) -> None:
         """Let the file appear."""
-        held = _joined(self._batches or [as_record_batch(self._schema.empty_table())])
-        slots, self.keyed = self._shuffle.slots(held, self._window)
-        for place in range(len(self._window.starts)):
-            self._out.write(take_batch(held, np.flatnonzero(slots == place)))
+        self._flush()
         self._out.close()
 
     def abort(self) -> None:
         """Leave no file."""
         self._out.abort()
+
+    def _flush(self) -> None:
+        if not self._batches:
+            return
+        held = join(self._batches)
+        self._batches, self._bytes = [], 0
+        slots, met = self._shuffle.slots(held, self._window)
+        self._met = np.union1d(self._met, met)
+        for place in range(len(self._window.starts)):
+            self._out.write(take_batch(held, np.flatnonzero(slots == place)))
