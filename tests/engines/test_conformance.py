@@ -1,19 +1,20 @@
 """Every engine passes the suite, and every way of answering gives the same answers and failures, which are right.
 
-Engines whose workers are other processes play the same cases in test_split_engines.py.
+Runs of engines whose workers are other processes play the same cases in test_split_engines.py.
 """
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from helpers import ways
+from helpers import ways, ways_frames, ways_served
 from helpers.engine_features import FEATURES, GAPS, WAYS
 from helpers.split_engines import Here, Threads
 from motet.testing import conformance
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
+pytestmark = [pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*"), pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("check", conformance.CHECKS, ids=lambda check: check.__name__)
@@ -57,10 +58,31 @@ def test_calls_are_right(all_cases: ways.Tried) -> None:
 
 
 def test_a_server_is_right(all_cases: ways.Tried, tmp_path: Path) -> None:
-    all_cases.check("live", ways.served(all_cases.of("live"), all_cases.graphs, tmp_path))
+    with ways_served.serving(all_cases.of("live"), all_cases.graphs, tmp_path) as live:
+        for way, ask in {
+            "live": ways_served.as_rows,
+            "live, /v2": partial(ways_served.as_tensors, protocol="http"),
+            "live, gRPC": partial(ways_served.as_tensors, protocol="grpc"),
+        }.items():
+            all_cases.check(way, ask(all_cases.of(way), all_cases.graphs, live))
 
 
 def test_pipelines_of_beam_are_right(all_cases: ways.Tried) -> None:
     pytest.importorskip("apache_beam")
     for way, found in ways.in_pipelines(all_cases.of("as_ptransform"), all_cases.graphs).items():
         all_cases.check(way, found)
+
+
+def test_pipelines_of_prism_are_right(all_cases: ways.Tried, prism: list[str]) -> None:
+    way = "as_ptransform, Prism"
+    found = ways.in_pipelines(all_cases.of(way), all_cases.graphs, prism, ["as_ptransform"])
+    all_cases.check(way, found["as_ptransform"])
+
+
+def test_data_sets_of_ray_are_right(all_cases: ways.Tried, ray_cluster: Any) -> None:
+    all_cases.check("on_ray", ways_frames.on_ray(all_cases.of("on_ray"), all_cases.graphs))
+
+
+def test_data_frames_of_spark_are_right(all_cases: ways.Tried, spark_session: Any, tmp_path: Path) -> None:
+    found = ways_frames.on_spark(spark_session, all_cases.of("on_spark"), all_cases.graphs, tmp_path)
+    all_cases.check("on_spark", found)

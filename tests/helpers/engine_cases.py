@@ -36,13 +36,14 @@ KEYS = ("a", "b", "größe", "zzz", None)
 class Outcome:
     """What became of rows, by their places: the outputs of those that were answered, what they kept, and why others failed.
 
-    `error` is what ended all of it.
+    `error` is what ended all of it; `given` are the rows, where a way has other types than those they are stored in.
     """
 
     answers: Mapping[int, Row] = field(default_factory=dict)
     failures: Mapping[int, tuple[str, str, str]] = field(default_factory=dict)
     kept: Mapping[int, Row] | None = None
     error: str = ""
+    given: Mapping[int, Row] | None = None
 
 
 @dataclass(frozen=True)
@@ -231,11 +232,13 @@ VALUES = {
 def values(folder: Path) -> mt.Graph:
     given: Row = {name: mt.input(name, kind) for name, kind in VALUES.items()}
     given |= {"note": mt.input("note", "string", default=None), "seven": mt.input("seven", "float64", default=7)}
-    return mt.Graph("values", {f"{name}_": column for name, column in given.items()})
+    outputs: Row = {f"{name}_": column for name, column in given.items()}
+    return mt.Graph("values", {**outputs, "note_": mt.map(functions.told, given["note"])})
 
 
 def values_right(row: Row) -> Row:
-    return {f"{name}_": 7.0 if name == "seven" and value is None else value for name, value in row.items()}
+    seven = 7.0 if row["seven"] is None else row["seven"]
+    return {**{f"{name}_": row[name] for name in VALUES}, "note_": repr(row["note"]), "seven_": seven}
 
 
 def values_rows() -> pa.Table:

@@ -31,28 +31,38 @@ FEATURES = {
 WAYS = {
     "call": "`graph(columns)`",
     "live": "`motet serve`, over `/predict`",
+    "live, /v2": "`motet serve`, over the Open Inference Protocol",
+    "live, gRPC": "`motet serve`, over that protocol's gRPC",
     "local": "`motet run`",
     "beam": "`--engine beam`, in this process",
     "ray": "`--engine ray`",
     "spark": "`--engine spark`",
     "as_ptransform": "`graph.as_ptransform()`, over dicts",
     "as_ptransform, tables": "`graph.as_ptransform(schema=...)`, over tables",
+    "as_ptransform, Prism": "`graph.as_ptransform()`, over dicts, on Beam's runner Prism",
     "RunInference": "`graph.as_model_handler()`",
+    "on_ray": "`graph.on_ray(rows)`",
+    "on_spark": "`graph.on_spark(frame)`",
 }
 """How each way is written."""
+
+SERVED = ("live", "live, /v2", "live, gRPC")
+"""Ways that are told of a row that failed why, and not where."""
 
 OF_FILES = ("local", "beam", "ray", "spark")
 """Ways that read and write files."""
 
 ONLY = {
     "sources": OF_FILES,
-    "columns that are kept": (*OF_FILES, "as_ptransform", "as_ptransform, tables"),
+    "columns that are kept": (*OF_FILES, *(way for way in WAYS if way.startswith(("as_ptransform", "on_")))),
 }
 """Kinds that are not for all ways: others are given rows, or give outputs alone."""
 
 GAPS = {
     ("live", "values: decimals, times and structs"): "JSON has no such values",
     ("live", "values: NaN and infinity"): "JSON has null for them",
+    ("live, /v2", "values: decimals, times and structs"): "no tensor holds them",
+    ("live, gRPC", "values: decimals, times and structs"): "no tensor holds them",
 }
 """What a way does not do, as `kind: feature`, and why."""
 

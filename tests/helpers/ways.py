@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import operator
 import re
@@ -17,15 +15,13 @@ from itertools import repeat
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pyarrow.parquet as pq
 
 import motet as mt
 from helpers.engine_cases import Case, Outcome, Row
 from helpers.engine_cases import cases as all_cases
-from helpers.engine_features import is_for
-from helpers.live_server import Live
+from helpers.engine_features import SERVED, is_for
 from helpers.oip_server import OipServer
 from motet.batch import Ragged
 from motet.engines.splits.engine import SplitEngine
@@ -45,7 +41,7 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def _shaped(row: Row, graph: mt.Graph) -> Row:
+def shaped(row: Row, graph: mt.Graph) -> Row:
     """A row whose tensors, which Arrow gives flat, have their shape."""
     kinds = graph.checked.signature.outputs
     return {
@@ -89,7 +85,7 @@ def ran(engine: str | SplitEngine, case: Case, graph: mt.Graph, folder: Path) ->
     answers, kept = {}, {}
     for row in pq.read_table(output).to_pylist():
         place = row.pop("#row")
-        answers[place] = _shaped({name: row.pop(name) for name in graph.outputs}, graph)
+        answers[place] = shaped({name: row.pop(name) for name in graph.outputs}, graph)
         kept[place] = {name: row.get(name) for name in case.kept}
     told = pq.read_table(failed).to_pylist()
     return Outcome(answers, {each["row"]: (each["node"], each["error"], each["message"]) for each in told}, kept)
@@ -149,48 +145,9 @@ def ran_together(engine: SplitEngine, cases: Sequence[Case], graphs: Graphs, fol
     return dict(zip([case.name for case in cases], gathered.run_all(runs), strict=True))
 
 
-def served(cases: Sequence[Case], graphs: Graphs, folder: Path) -> dict[str, Outcome]:
-    """By a server, as rows of JSON."""
-    paths = []
-    for case in cases:
-        paths.append(folder / f"{case.name}.yaml")
-        graphs[case.name].save(paths[-1])
-    live = Live(folder, *paths)
-    try:
-        live.until_ready()
-        with httpx.Client(base_url=live.url, timeout=60) as http:
-            return {case.name: _served(case, graphs[case.name], http) for case in cases}
-    finally:
-        live.close()
-
-
-def _served(case: Case, graph: mt.Graph, http: httpx.Client) -> Outcome:
-    names = {graph.stored[name]: name for name in graph.inputs}
-    given = [
-        {names[key]: _jsonable(value) for key, value in row.items() if key in names} for row in case.rows.to_pylist()
-    ]
-    answered = http.post(f"/predict/{graph.name}", content=json.dumps({"rows": given}, default=str))
-    answers, failures = {}, {}
-    if not answered.is_success:
-        return Outcome(error=answered.text)
-    for place, row in enumerate(answered.json()["rows"]):
-        if "error" in row:
-            failures[place] = ("", "", row["error"])
-        else:
-            kinds = graph.checked.signature.outputs
-            answers[place] = {
-                name: base64.b64decode(row[name]) if kinds[name].dtype == "bytes" else row[name]
-                for name in graph.outputs
-            }
-    return Outcome(answers, failures)
-
-
-def _jsonable(value: Any) -> Any:
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
-
-
 # Beam
 
+IN_PIPELINES = ("as_ptransform", "as_ptransform, tables", "RunInference")
 _seen: defaultdict[tuple[str, str], list[Any]] = defaultdict(list)
 
 
@@ -198,38 +155,36 @@ def _see(key: tuple[str, str], value: Any) -> None:
     _seen[key].append(value)
 
 
-def in_pipelines(cases: Sequence[Case], graphs: Graphs, options: Sequence[str] = ()) -> dict[str, dict[str, Outcome]]:
+def in_pipelines(
+    cases: Sequence[Case], graphs: Graphs, options: Sequence[str] = (), ways: Sequence[str] = IN_PIPELINES
+) -> dict[str, dict[str, Outcome]]:
     """By transforms and model handlers, all in one pipeline of a runner whose workers are in this process.
 
     What ends a pipeline has one of its own, each way.
     """
     good = [case for case in cases if not case.error]
     _seen.clear()
-    _in_pipeline(good, graphs, options, _PARTS)
-    found = {
-        "as_ptransform": {case.name: _of_dicts(case, graphs[case.name]) for case in good},
-        "as_ptransform, tables": {case.name: _of_tables(case, graphs[case.name]) for case in good},
-        "RunInference": {case.name: _of_inference(case) for case in good},
-    }
+    _in_pipeline(good, graphs, options, ways)
+    found = {way: {case.name: _PARTS[way][1](case, graphs[case.name]) for case in good} for way in ways}
     for case in cases:
         if case.error:
             for way, answers in found.items():
                 try:
-                    _in_pipeline([case], graphs, options, {way: _PARTS[way]})
+                    _in_pipeline([case], graphs, options, [way])
                     answers[case.name] = Outcome()
                 except RuntimeError as error:
                     answers[case.name] = Outcome(error=str(error))
     return found
 
 
-def _in_pipeline(cases: Sequence[Case], graphs: Graphs, options: Sequence[str], parts: Mapping[str, Any]) -> None:
+def _in_pipeline(cases: Sequence[Case], graphs: Graphs, options: Sequence[str], ways: Sequence[str]) -> None:
     import apache_beam as beam
     from apache_beam.options.pipeline_options import PipelineOptions
 
     with beam.Pipeline(options=PipelineOptions(list(options))) as pipeline:
         for case in cases:
-            for part in parts.values():
-                for what, found in part(pipeline, case, graphs[case.name]).items():
+            for way in ways:
+                for what, found in _PARTS[way][0](pipeline, case, graphs[case.name]).items():
                     _ = found | f"see {what} {case.name}" >> beam.Map(partial(_see, (case.name, what)))
 
 
@@ -260,27 +215,25 @@ def _inferred(pipeline: Any, case: Case, graph: mt.Graph) -> dict[str, Any]:
     return {"said": rows | f"said {case.name}" >> RunInference(handler)}
 
 
-_PARTS = {"as_ptransform": _dicts, "as_ptransform, tables": _tables, "RunInference": _inferred}
-
-
-def _told(failure: Row) -> tuple[str, str, str]:
+def told(failure: Row) -> tuple[str, str, str]:
+    """What is said of a row that failed."""
     return failure["node"], failure["error"], failure["message"]
 
 
 def _of_dicts(case: Case, graph: mt.Graph) -> Outcome:
     answers = {place: plain(row) for place, row in _seen[case.name, "dicts"]}
     kept = {place: {name: row[name] for name in case.kept} for place, row in _seen[case.name, "dicts"]}
-    failures = {place: _told(failure) for place, failure in _seen[case.name, "dicts failed"]}
+    failures = {place: told(failure) for place, failure in _seen[case.name, "dicts failed"]}
     return Outcome(
         {place: {name: row[name] for name in graph.outputs} for place, row in answers.items()}, failures, kept
     )
 
 
-def _of_inference(case: Case) -> Outcome:
+def _of_inference(case: Case, graph: mt.Graph) -> Outcome:
     found = [(place, plain(result.inference)) for place, result in _seen[case.name, "said"]]
     return Outcome(
         {place: said for place, said in found if "message" not in said},
-        {place: _told(said) for place, said in found if "message" in said},
+        {place: told(said) for place, said in found if "message" in said},
     )
 
 
@@ -292,13 +245,19 @@ def _of_tables(case: Case, graph: mt.Graph) -> Outcome:
         for failure in table.to_pylist():
             place = next(each for each in left if repr(own[each]) == repr(failure["row"]))
             left.remove(place)
-            failures[place] = _told(failure)
+            failures[place] = told(failure)
     for first, table in _seen[case.name, "tables"]:
         places = [each for each in range(first, min(first + SMALL, len(own))) if each not in failures]
         for place, row in zip(places, table.to_pylist(), strict=True):
-            answers[place] = _shaped({name: row[name] for name in graph.outputs}, graph)
+            answers[place] = shaped({name: row[name] for name in graph.outputs}, graph)
             kept[place] = {name: row[name] for name in case.kept}
     return Outcome(answers, failures, kept)
+
+
+_PARTS: dict[str, tuple[Any, Any]] = {
+    "as_ptransform": (_dicts, _of_dicts), "as_ptransform, tables": (_tables, _of_tables), "RunInference": (_inferred, _of_inference),
+}  # fmt: skip
+"""What is added to a pipeline, and how what it said is read."""
 
 
 # What is right
@@ -322,14 +281,15 @@ def check(case: Case, way: str, got: Outcome, reference: Outcome | None = None) 
         right, failed = case.right(row), got.failures.get(place)
         if isinstance(right, tuple):
             assert failed is not None, f"{row} is answered by {got.answers[place]}"
-            assert way == "live" or failed[:2] == right, f"{row} fails with {failed}; right is {right}"
+            assert way in SERVED or failed[:2] == right, f"{row} fails with {failed}; right is {right}"
         else:
             assert failed is None, f"{row} fails with {failed}"
             found = {name: got.answers[place][name] for name in right}
             assert same(found, right, case.within), f"{row} is answered by {found}; right is {right}"
             if is_for(way, "columns that are kept: numbers and texts") and case.kept:
                 kept = (got.kept or {})[place]
-                assert repr(kept) == repr({name: row[name] for name in case.kept}), f"of {row} is kept {kept}"
+                stored = row if got.given is None else got.given[place]
+                assert repr(kept) == repr({name: stored[name] for name in case.kept}), f"of {stored} is kept {kept}"
     if reference is not None:
         for place, answer in reference.answers.items():
             assert same(got.answers[place], answer, case.within), (
@@ -337,7 +297,7 @@ def check(case: Case, way: str, got: Outcome, reference: Outcome | None = None) 
             )
         for place, (node, error, message) in reference.failures.items():
             said = got.failures[place]
-            if way == "live":
+            if way in SERVED:
                 assert why(message) in why(said[2]), f"{rows[place]}: {said}, elsewhere {message}"
             else:
                 assert (*said[:2], why(said[2])) == (node, error, why(message)), (
