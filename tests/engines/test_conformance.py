@@ -3,7 +3,6 @@
 Runs of engines whose workers are other processes play the same cases in test_split_engines.py.
 """
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,12 +58,9 @@ def test_calls_are_right(all_cases: ways.Tried) -> None:
 
 def test_a_server_is_right(all_cases: ways.Tried, tmp_path: Path) -> None:
     with ways_served.serving(all_cases.of("live"), all_cases.graphs, tmp_path) as live:
-        for way, ask in {
-            "live": ways_served.as_rows,
-            "live, /v2": partial(ways_served.as_tensors, protocol="http"),
-            "live, gRPC": partial(ways_served.as_tensors, protocol="grpc"),
-        }.items():
-            all_cases.check(way, ask(all_cases.of(way), all_cases.graphs, live))
+        all_cases.check("live", ways_served.as_rows(all_cases.of("live"), all_cases.graphs, live))
+        for way, protocol in (("live, /v2", "http"), ("live, gRPC", "grpc")):
+            all_cases.check(way, ways_served.as_tensors(all_cases.of(way), all_cases.graphs, live, protocol))
 
 
 def test_pipelines_of_beam_are_right(all_cases: ways.Tried) -> None:
