@@ -45,6 +45,11 @@ def is_there(pid):
         return False
 
 
+def holds_no_more_than(before):
+    """What other tests have left, as a thread that is ending, may give back some meanwhile."""
+    return all(now <= then for now, then in zip(held(), before, strict=True))
+
+
 @pytest.fixture(autouse=True)
 def _nothing_left():
     """Whatever happens to a process, neither descriptors nor memory are held behind it."""
@@ -53,7 +58,7 @@ def _nothing_left():
     before = held()
     yield
     gc.collect()
-    assert held() == before
+    assert soon(lambda: holds_no_more_than(before)), (held(), before)
 
 
 def when_under_way(replica, started, act):
@@ -226,7 +231,7 @@ def test_memory_is_given_back_while_an_error_of_a_killed_process_is_kept():
         with pytest.raises(ReplicaLostError) as kept:
             do(replica, "echo", LARGE)
         assert kept.value.__traceback__ is not None
-        assert held() == before
+        assert soon(lambda: holds_no_more_than(before)), (held(), before)
 
 
 def test_what_was_not_started_can_be_closed_but_not_called():
