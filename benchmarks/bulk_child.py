@@ -32,8 +32,10 @@ ENGINES = {
     "beam-graph": "benchmarks.with_beam:run_graph",
     "beam-run": "benchmarks.with_beam:run_motet",
     "map_batches": "benchmarks.with_ray:run",
+    "ray-graph": "benchmarks.with_ray:run_graph",
     "ray-run": "benchmarks.with_ray:run_motet",
     "predict_batch_udf": "benchmarks.with_spark:run",
+    "spark-graph": "benchmarks.with_spark:run_graph",
     "spark-run": "benchmarks.with_spark:run_motet",
 }
 """The same for `benchmarks.engines`."""

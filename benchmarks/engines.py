@@ -4,11 +4,11 @@
     python -m benchmarks.engines --engines beam,spark --jobs ensemble --rounds 9 --json engines.json
     python -m benchmarks.engines --engines beam --beam "--runner=PrismRunner --prism_location=PATH --environment_type=LOOPBACK"
 
-`beam-graph` is `graph.as_ptransform()` in a pipeline that reads and writes; `beam-run`, `ray-run` and `spark-run` are what
-`motet run --engine` does. They run beside RunInference, `map_batches` of Ray Data and `predict_batch_udf`, with as many
-processes, and beside Motet's engine `local`. How it is measured stands in `benchmarks/bulk.py`: every run is a process of its
-own, candidates take turns, and answers are compared with those of a loop by hand before anything is timed. Ray and Spark are
-started before the clock.
+`beam-graph`, `ray-graph` and `spark-graph` are `graph.as_ptransform()`, `on_ray` and `on_spark` between what the engine reads and
+writes; `beam-run`, `ray-run` and `spark-run` are what `motet run --engine` does. They run beside RunInference, `map_batches` of Ray
+Data and `predict_batch_udf`, with as many processes, and beside Motet's engine `local`. How it is measured stands in
+`benchmarks/bulk.py`: every run is a process of its own, candidates take turns, and answers are compared with those of a loop by
+hand before anything is timed. Ray and Spark are started before the clock.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pairing:
     wanted: Mapping[str, float]
 
 
-BY_HAND: Final = ("loops:Models", "loops:floats", "loops:ensemble", "loops:play")
+BY_HAND: Final = ("loops:Models", "loops:floats", "loops:ensemble", "loops:cascade", "loops:play")
 PAIRINGS: Final = {
     "beam": Pairing(
         "apache_beam",
@@ -71,16 +71,16 @@ PAIRINGS: Final = {
     ),
     "ray": Pairing(
         "ray",
-        ("ray-run",),
+        ("ray-graph", "ray-run"),
         "map_batches",
         ("with_ray:_Player", "with_ray:_whole", "with_ray:run", *BY_HAND),
         {"ensemble": 2.0, "tiny": 2.0},
     ),
     "spark": Pairing(
         "pyspark",
-        ("spark-run",),
+        ("spark-graph", "spark-run"),
         "predict_batch_udf",
-        ("with_spark:_loaded", "with_spark:run", "loops:Models", "loops:ensemble"),
+        ("with_spark:_loaded", "with_spark:run", "loops:Models", "loops:ensemble", "loops:cascade"),
         {"ensemble": 1.5, "tiny": 1.5},
     ),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy  # noqa: F401  (what a run imports is imported before the clock starts, as for the loops)
@@ -37,10 +37,15 @@ def graph(job: str) -> mt.Graph:
     elif job == "cascade":
         answer = mt.cascade([models["linear"], models["cnn"]], pixels, confidence=CONFIDENCE)
     else:
-        arms = {kind: models[name] for kind, name in ROUTES.items()}
-        answer = mt.route(arms, pixels, key=mt.input("kind", "string"))
+        answer = _keyed(models, pixels)
     top = mt.map(mt.ops.scores.top1, answer.probabilities)
     return mt.Graph(job, {"label": top.index, "score": top.score})
+
+
+def _keyed(models: Mapping[str, mt.Model], pixels: Any) -> Any:
+    """The job that `benchmarks.engines` does not have."""
+    arms = {kind: models[name] for kind, name in ROUTES.items()}
+    return mt.route(arms, pixels, key=mt.input("kind", "string"))
 
 
 def run(job: Job, sources: Sequence[str], output: str) -> None:

@@ -93,6 +93,14 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
     ) -> Iterable[Any]:
         """Hold an element, and play what is held where that fills a batch, was of another kind, or came for other models."""
         kind = _kind_of(element)
+        if kind is self._kind and not kind.tables and not told and self._rows + 1 < self._job.batch_rows:
+            self._rows += 1
+            self._held.append(windowed)
+            return ()
+        return self._turned(element, kind, windowed, told)
+
+    def _turned(self, element: Any, kind: _Kind, windowed: WindowedValue, told: Sequence[Any]) -> Iterable[Any]:
+        """Hold an element, and play what is held where it may be time for that."""
         done: Iterable[Any] = ()
         if told and told[-1] != self._told:
             done = list(self._played(self._take()))
@@ -139,11 +147,13 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         self._counted["rows"].inc(rows)
         for each, answer in zip(held, played.answers, strict=True):
             if answer is not None:
-                yield _in_place_of(each, (each.value[0], answer) if kind.keyed else answer)
+                made = each.with_value((each.value[0], answer) if kind.keyed else answer)
+                yield made if len(made.windows) == 1 else _in_several(made)
         for place, failure in played.failures:
             each = held[place]
             self._counted["failures"].inc(_num_rows(failure) if kind.tables else 1)
-            yield TaggedOutput(FAILURES, _in_place_of(each, (each.value[0], failure) if kind.keyed else failure))
+            made = each.with_value((each.value[0], failure) if kind.keyed else failure)
+            yield TaggedOutput(FAILURES, _in_several(made))
 
     @telling()
     def _play(self, values: Sequence[Any], kind: _Kind) -> PlayedElements:
@@ -168,9 +178,8 @@ class _Windows(tuple):  # type: ignore[type-arg]
         return self
 
 
-def _in_place_of(element: WindowedValue, value: Any) -> WindowedValue:
-    """A value with the windows, time and pane of an element."""
-    made = element.with_value(value)
+def _in_several(made: WindowedValue) -> WindowedValue:
+    """The same in the windows that it is in."""
     if len(made.windows) != 1:
         made.windows = _Windows(made.windows)
     return made

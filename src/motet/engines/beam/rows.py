@@ -90,37 +90,76 @@ def play_values(worker: BatchWorker, kept: Kept, values: Sequence[Any]) -> Playe
         InputError: when they are no rows.
     """
     checked, are_dicts = worker.job.checked, isinstance(values[0], Mapping)
-    batch, failures = bind_columns(_columns(values, checked, are_dicts=are_dicts), checked)
+    rows = _dicts_of(values)
+    batch, failures = bind_columns(_columns(rows, checked, are_dicts=are_dicts), checked)
     played = worker.answer(batch)
-    answers: list[Any] = [None] * len(values)
-    outputs = {name: _values(column) for name, column in played.outputs.columns.items()}
-    names, chosen = list(outputs), dict[Any, list[str]]()
-    for row, given in zip(played.outputs.ids.tolist(), zip(*outputs.values(), strict=True), strict=True):
-        value = values[row]
-        there = tuple(value) if are_dicts else _fields(value)
-        own = chosen.get(there)
-        if own is None:
-            if not are_dicts:
-                kept.check(there, "the rows")
-            own = chosen[there] = kept.of(there, checked)
-        answer = {name: value[name] for name in own} if are_dicts else {name: getattr(value, name) for name in own}
-        answer.update(zip(names, given))  # noqa: B905 (as many; each row asks)
-        answers[row] = answer if are_dicts else beam.Row(**answer)
+    ids = played.outputs.ids.tolist()
+    whole = rows if len(ids) == len(rows) else [rows[row] for row in ids]
+    answered = _chosen(whole, kept, checked, are_dicts=are_dicts)
+    for name, column in played.outputs.columns.items():
+        for answer, value in zip(answered, _values(column), strict=True):
+            answer[name] = value
+    found = answered if are_dicts else [beam.Row(**answer) for answer in answered]
+    answers: list[Any] = found
+    if len(ids) < len(values):
+        answers = [None] * len(values)
+        for row, each in zip(ids, found, strict=True):
+            answers[row] = each
     told = [(each.row, _failed(values[each.row], each, are_dicts=are_dicts)) for each in (*failures, *played.failures)]
     return PlayedElements(answers, told)
 
 
-def _columns(values: Sequence[Any], checked: CheckedGraph, *, are_dicts: bool) -> dict[str, Any]:
+def _dicts_of(values: Sequence[Any]) -> Sequence[Mapping[str, Any]]:
+    """Rows of one type by the names of their fields; mappings are left as they are.
+
+    Raises:
+        InputError: when they are no rows.
+    """
+    first = values[0]
+    if isinstance(first, Mapping):
+        return values
+    if isinstance(first, beam.Row):
+        return [vars(value) for value in values]
+    names = getattr(first, "_fields", None)
+    if names is None and is_dataclass(first):
+        names = [each.name for each in fields(first)]
+    if names is None:
+        hint = "make dicts, named tuples, data classes, beam.Row or Arrow tables of them with beam.Map"
+        raise InputError(f"expected rows; got {type(first).__name__}", where="the graph's elements", hint=hint)
+    if isinstance(first, tuple):
+        return [dict(zip(names, value, strict=True)) for value in values]
+    return [{name: getattr(value, name) for name in names} for value in values]
+
+
+def _chosen(
+    rows: Sequence[Mapping[str, Any]], kept: Kept, checked: CheckedGraph, *, are_dicts: bool
+) -> list[dict[str, Any]]:
+    """Of each row the columns that are kept.
+
+    Raises:
+        UnknownNameError: when rows with fields lack one that is named.
+        InputError: when an output has the name of one.
+    """
+    theirs = list(map(tuple, rows))
+    chosen: dict[tuple[str, ...], list[str]] = {}
+    for names in set(theirs):
+        if not are_dicts:
+            kept.check(names, "the rows")
+        chosen[names] = kept.of(names, checked)
+    if all(len(own) == len(names) for names, own in chosen.items()):
+        return list(map(dict, rows))
+    return [{name: row[name] for name in chosen[names]} for row, names in zip(rows, theirs, strict=True)]
+
+
+def _columns(rows: Sequence[Mapping[str, Any]], checked: CheckedGraph, *, are_dicts: bool) -> dict[str, Any]:
     """The columns that a graph takes; a row that lacks one has a null there."""
-    if not are_dicts:
-        _fields(values[0])
     columns: dict[str, Any] = {}
     for name, each in checked.graph.inputs.items():
         stored = checked.graph.stored[name]
-        if are_dicts:
-            column = [value.get(stored) for value in values]
+        if are_dicts or name == stored:
+            column = [row.get(stored) for row in rows]
         else:
-            column = [getattr(value, stored, getattr(value, name, None)) for value in values]
+            column = [row[stored] if stored in row else row.get(name) for row in rows]
         if len(each.type.shape) > 1 and not each.type.varies:
             column = [_shaped(value, each.type) for value in column]
         columns[name] = column if each.type.dtype == "any" else objects(column)
@@ -133,23 +172,6 @@ def _shaped(value: Any, kind: ColumnType) -> Any:
     if not isinstance(value, (list, tuple, np.ndarray)) or len(value) != math.prod(shape) or np.ndim(value[0]):
         return value
     return objects(list(value)).reshape(shape).tolist()
-
-
-def _fields(value: Any) -> tuple[str, ...]:
-    """The names of a row that is no mapping.
-
-    Raises:
-        InputError: when it is no row.
-    """
-    names = getattr(value, "_fields", None)
-    if names is None and isinstance(value, beam.Row):
-        names = tuple(value.as_dict())
-    if names is None and is_dataclass(value):
-        names = [each.name for each in fields(value)]
-    if names is None:
-        hint = "make dicts, named tuples, data classes, beam.Row or Arrow tables of them with beam.Map"
-        raise InputError(f"expected rows; got {type(value).__name__}", where="the graph's elements", hint=hint)
-    return tuple(names)
 
 
 def _failed(value: Any, failure: Failure, *, are_dicts: bool) -> Any:
