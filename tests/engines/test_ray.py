@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,7 @@ import motet as mt
 from helpers import onnxes
 from helpers.until import until
 from motet.engines.engine import find_engine
+from motet.engines.ray.engine import check_reached
 from motet.engines.ray.room import TaskRoom
 from motet.engines.ray.tensors import plain_table
 from motet.errors import InputError, MotetError, RunError, UnknownNameError
@@ -65,10 +70,9 @@ def graph(folder: Path) -> mt.Graph:
     return mt.Graph("g", {"p": mt.model(model, mt.input("x", "float32[4]")), "half": half})
 
 
-@pytest.mark.timeout(600)
-def test_a_node_that_dies_in_mid_run_costs_and_doubles_no_row(ray_cluster: Any, tmp_path: Path) -> None:
-    import ray
-
+@pytest.fixture
+def held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a graph whose rows wait until `go` is there, and say in `on/` on which nodes."""
     (tmp_path / "held.py").write_text(HELD)
     (tmp_path / "on").mkdir()
     (tmp_path / "g.yaml").write_text(
@@ -76,31 +80,156 @@ def test_a_node_that_dies_in_mid_run_costs_and_doubles_no_row(ray_cluster: Any, 
         " nodes: {held: {map: held.hold, inputs: [n], outputs: int64}}, outputs: {y: held}}"
     )
     pq.write_table(table().select(["n", "s"]), tmp_path / "in.parquet", row_group_size=GROUP)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@contextmanager
+def victim(cluster: Any, held: Path) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """A node more, and what kills it when rows wait there, unless all is over before, and then lets the others go on."""
+    import ray
+
     there = {node["NodeID"] for node in ray.nodes()}
-    victim = ray_cluster.add_node(num_cpus=1)
+    made = cluster.add_node(num_cpus=1)
     (name,) = {node["NodeID"] for node in ray.nodes()} - there
+
+    def kill(over: Callable[[], bool]) -> None:
+        until(lambda: over() or (held / "on" / name).exists(), 300)
+        assert not over()
+        cluster.remove_node(made, allow_graceful=False)
+        (held / "go").touch()
+
+    try:
+        yield kill
+    finally:
+        if made in cluster.worker_nodes:
+            cluster.remove_node(made)
+        until(lambda: name not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}, 60)
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_in_mid_run_costs_and_doubles_no_row(ray_cluster: Any, held: Path) -> None:
     command = [sys.executable, "-m", "motet.cli", "run", "g.yaml", "--input", "in.parquet", "--output", "parts/"]
     options = ["--engine", "ray", "--", "--address", ray_cluster.address, "--split-bytes", "1"]
-    run = subprocess.Popen([*command, *options], cwd=tmp_path, text=True, stderr=subprocess.PIPE)
-    try:
-        until(lambda: run.poll() is not None or (tmp_path / "on" / name).exists(), 300)
-        assert run.poll() is None, run.communicate()
-        ray_cluster.remove_node(victim, allow_graceful=False)
-        (tmp_path / "go").touch()
-        _, said = run.communicate(timeout=300)
-    finally:
-        run.kill()
-        run.wait()
-        if victim in ray_cluster.worker_nodes:
-            ray_cluster.remove_node(victim)
-        until(lambda: name not in {node["NodeID"] for node in ray.nodes() if node["Alive"]}, 60)
+    with victim(ray_cluster, held) as kill:
+        run = subprocess.Popen([*command, *options], cwd=held, text=True, stderr=subprocess.PIPE)
+        try:
+            kill(lambda: run.poll() is not None)
+            _, said = run.communicate(timeout=300)
+        finally:
+            run.kill()
+            run.wait()
     assert run.returncode == 0, said
-    parts = sorted((tmp_path / "parts").glob("*.parquet"))
+    parts = sorted((held / "parts").glob("*.parquet"))
     assert len(parts) == ROWS // GROUP
     found = pa.concat_tables([pq.read_table(each) for each in parts])
     assert found["n"].to_pylist() == list(range(ROWS))
     assert found["y"].to_pylist() == [2 * n for n in range(ROWS)]
     assert found["s"].equals(table()["s"])
+
+
+@pytest.mark.timeout(600)
+def test_a_node_that_dies_costs_a_data_set_no_row(ray_cluster: Any, rows: Any, held: Path) -> None:
+    blocks = [table().select(["n", "s"]).slice(first, GROUP) for first in range(0, ROWS, GROUP)]
+    played = mt.load(held / "g.yaml").on_ray(rows.from_arrow(blocks))
+    with victim(ray_cluster, held) as kill, ThreadPoolExecutor(1) as beside:
+        found = beside.submit(lambda: played.answers.take_all())
+        kill(found.done)
+        answers = found.result(300)
+    assert [(row["n"], row["y"], row["s"]) for row in answers] == [
+        (n, 2 * n, s) for n, s in enumerate(table()["s"].to_pylist())
+    ]
+
+
+@pytest.mark.timeout(300)
+def test_blocks_without_rows_have_the_columns_of_the_answers(ray_cluster: Any, rows: Any) -> None:
+    made, full = mt.Graph("g", {"half": mt.map(engines._halve, mt.input("n", "int64"))}), table().select(["n", "s"])
+    for blocks in ([full.slice(0, 0), full], [full.slice(0, 0)] * 2, [full.slice(0, 2), full.slice(0, 0)]):
+        wanted, failed = made.run(pa.concat_tables(blocks), failures="return")
+        played = made.on_ray(rows.from_arrow(blocks))
+        assert played.answers.schema().base_schema == played.answers_schema == wanted.schema
+        assert played.failures.schema().base_schema.names == played.failures_schema.names
+        assert played.answers.take_all() == wanted.to_pylist()
+        assert [row["message"] for row in played.failures.take_all()] == [each.message for each in failed]
+
+
+@pytest.mark.parametrize("form", ["{}", "ray://{}"])
+def test_an_address_at_which_nothing_listens_is_refused_at_once(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = form.format(f"127.0.0.1:{taken.getsockname()[1]}")
+        for arguments, variable in (["--address", address], ""), ([], address):
+            monkeypatch.setenv("RAY_ADDRESS", variable)
+            engine: Any = find_engine("ray", arguments)
+            with pytest.raises(InputError, match=f"engine ray: no cluster answers at {address}: "), engine.connected():
+                pass
+        taken.listen()
+        check_reached(address)
+    for other in ("", "auto", "local", "example"):
+        check_reached(other)
+
+
+GIVEN = """
+import json, ray
+
+class Given:
+    def __call__(self, x):
+        return [json.dumps(ray.get_runtime_context().get_assigned_resources(), sort_keys=True)] * len(x)
+
+def lengths(texts):
+    return [len(each) for each in texts]
+"""
+
+
+@pytest.mark.timeout(300)
+def test_stages_are_played_by_tasks_that_have_what_each_asks_for(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "given_to.py").write_text(GIVEN)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    signature = {"inputs": {"x": "int64"}, "outputs": {"y": "string"}}
+    small, large = (
+        mt.Model("python:given_to:Given", name, **signature, resources={"memory": memory, "cpu": cpu})  # type: ignore[arg-type]
+        for name, memory, cpu in (("small", "64MiB", 1), ("large", "128MiB", 2))
+    )
+    n = mt.input("n", "int64")
+    first = mt.model(small, n, name="first")
+    lengths = mt.map(importlib.import_module("given_to").lengths, first.y, outputs="int64", name="between")
+    later = mt.model(large, lengths, name="later")
+    pq.write_table(table().select(["n", "s"]), tmp_path / "in.parquet", row_group_size=GROUP)
+    mt.Graph("g", {"a": first.y, "b": later.y}).run(
+        tmp_path / "in.parquet", f"{tmp_path}/parts/", engine="ray", engine_options=["--split-bytes", "1"]
+    )
+    found = pq.read_table(tmp_path / "parts")
+    assert found.select(["n", "s"]).equals(table().select(["n", "s"]))
+    assert set(found["a"].to_pylist()) == {f'{{"CPU": 1.0, "memory": {2.0**26}}}'}
+    assert set(found["b"].to_pylist()) == {f'{{"CPU": 2.0, "memory": {2.0**27}}}'}
+
+
+@pytest.mark.timeout(300)
+def test_rows_are_brought_together_by_model_on_nodes(ray_cluster: Any, tmp_path: Path) -> None:
+    log = tmp_path / "loads"
+    signature: Any = {"inputs": {"x": "float64"}, "outputs": {"y": "float64"}}
+    uri = "python:helpers.counted_models:Times"
+    arms = {
+        f"k{each}": mt.Model(uri, f"m{each}", options={"by": float(each), "log": str(log)}, **signature)
+        for each in range(7)
+    }
+    routed = mt.route(arms, mt.input("x", "float64"), key=mt.input("key", "string"), max_loaded=2, name="routed")
+    keys, values = [each * 31 % 7 for each in range(ROWS)], np.arange(ROWS, dtype=np.float64)
+    given = pa.table({"n": range(ROWS), "x": values, "key": [f"k{each}" for each in keys]})
+    pq.write_table(given, tmp_path / "in.parquet", row_group_size=GROUP)
+    options = ["--split-bytes", "1"]
+    report = mt.Graph("g", {"y": routed.y}).run(
+        tmp_path / "in.parquet", f"{tmp_path}/parts/", engine="ray", engine_options=options
+    )
+    found = pq.read_table(tmp_path / "parts")
+    assert (report.answered, found["n"].to_pylist()) == (ROWS, list(range(ROWS)))
+    assert found["y"].to_pylist() == list(values * keys)
+    assert len(log.read_text().split()) < 7 * ROWS // GROUP
 
 
 @pytest.mark.timeout(300)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +23,8 @@ from helpers import onnxes
 from helpers.until import until
 from motet.cli import cli
 from motet.errors import RunError
+from motet.serving.config.server import ServeConfig
+from motet.serving.process import ray_serve
 from motet.serving.process.ray_serve import NAME, _deploy
 
 
@@ -107,6 +111,83 @@ def test_a_cluster_answers_as_a_call_does(ray_cluster: Any, tmp_path: Path, monk
     finally:
         server.kill()
         server.wait()
+
+
+@pytest.mark.timeout(600)
+def test_a_model_that_no_replica_can_load_ends_the_command_with_its_own_error(
+    ray_cluster: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "torn_model.py").write_text(
+        "class Torn:\n    def __init__(self):\n        raise OSError('the weights are torn')\n"
+        "    def __call__(self, n):\n        return n\n"
+    )
+    (tmp_path / "g.yaml").write_text(
+        "{motet: 1, name: g, inputs: {n: int64}, models: {m: {uri: 'python:torn_model:Torn',"
+        " inputs: {n: int64}, outputs: {y: int64}}}, nodes: {p: {model: m, inputs: [n]}}, outputs: {y: p}}"
+    )
+    monkeypatch.chdir(tmp_path)
+    told = CliRunner().invoke(cli, ["serve", "g.yaml", "--engine", "ray", "--port", str(free_port())])
+    assert (told.exit_code, "OSError: the weights are torn" in told.output) == (1, True), told.output
+    assert "Traceback" not in told.output
+
+
+class FakeServe:
+    """Ray Serve, to which a signal comes in the midst of a call, and which tells what is called."""
+
+    def __init__(self, at: str) -> None:
+        self.at, self.called = at, list[str]()
+
+    def __call__(self, *args: Any) -> Any:
+        return self
+
+    def __getattr__(self, name: str) -> Any:
+        def call(*args: Any, **options: Any) -> Any:
+            self.called.append(name)
+            if name == self.at:
+                os.kill(os.getpid(), signal.SIGTERM)
+                pytest.fail("the signal has not come")
+            return self
+
+        return call
+
+
+@pytest.mark.parametrize("at", ["start", "run"])
+def test_a_signal_in_mid_start_leaves_nothing_on_the_cluster(
+    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph(tmp_path)
+    fake = FakeServe(at)
+    ray = SimpleNamespace(
+        nodes=lambda: [{"Alive": True, "Resources": {"CPU": 1.0}}],
+        get_actor=lambda name, namespace: int(name),  # no number: a ValueError, as where there is none
+    )
+    monkeypatch.setattr(ray_serve, "connected", lambda *args: nullcontext())
+    monkeypatch.setattr(ray_serve, "imported", lambda name, engine: {"ray": ray, "ray.serve": fake}[name])
+    with pytest.raises(KeyboardInterrupt):
+        ray_serve.run_on_ray([str(tmp_path / "g.yaml")], ServeConfig(), [], lambda: pytest.fail("it does not serve"))
+    assert (fake.called[-1], at in fake.called) == ("shutdown", True)
+
+
+def test_a_second_signal_ends_the_end_but_not_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 10.2, 11.0])
+    monkeypatch.setattr(ray_serve, "time", SimpleNamespace(monotonic=lambda: next(times)))
+    before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
+    told = []
+
+    def end() -> None:
+        with ray_serve._signals():
+            with pytest.raises(KeyboardInterrupt):
+                os.kill(os.getpid(), signal.SIGINT)
+            told.append("the first")
+            os.kill(os.getpid(), signal.SIGTERM)
+            told.append("the same")
+            os.kill(os.getpid(), signal.SIGTERM)
+            told.append("nothing")
+
+    with pytest.raises(KeyboardInterrupt):
+        end()
+    assert told == ["the first", "the same"]
+    assert [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)] == before
 
 
 TRACE = """The deployment failed to start 3 times in a row. See controller logs for details. Error:

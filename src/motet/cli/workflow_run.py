@@ -15,6 +15,7 @@ from motet.cli.exits import EXITS, FAILED, HUNG_UP, INTERRUPTED, OK, TERMINATED,
 if TYPE_CHECKING:
     from motet.workflow.plan import Plan
     from motet.workflow.play.run import Run
+    from motet.workflow.play.step_process import StepPlace
     from motet.workflow.triggers import Trigger
 
 __all__ = ["command"]
@@ -31,6 +32,7 @@ _EXITS = {
 
 @click.command("run", cls=Command, short_help="Run a workflow.", exits=_EXITS)
 @click.argument("workflow", metavar="FILE.py[:NAME]", type=click.Path(), required=False)
+@click.argument("engine_options", nargs=-1, metavar="[-- ENGINE OPTIONS]")
 @click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
 @click.option(
     "--async/--sync", "asynchronous", default=True, help="Steps with as_ready(...): with each result, or once."
@@ -61,6 +63,13 @@ _EXITS = {
     help="While another run of the same workflow and parameters goes: run as well, leave this one out, or wait.  "
     "[default: allow; with --every, --cron, --watch forbid]",
 )
+@click.option(
+    "--engine",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where steps with processes of their own run: on this machine, or on a cluster of Ray.",
+)
 @click.option("--page", metavar="FILE.html", type=click.Path(), help="Write the page of the run.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @click.pass_context
@@ -68,6 +77,8 @@ def command(
     ctx: click.Context,
     /,
     workflow: str | None,
+    engine_options: tuple[str, ...],
+    engine: str,
     parameters: tuple[str, ...],
     every: str | None,
     cron: str | None,
@@ -88,6 +99,7 @@ def command(
         raise click.UsageError("--resume is for one run, not for --every, --cron or --watch", ctx)
     fresh = settings.pop("fresh")
     settings["resume"] = settings["resume"] or not fresh
+    settings["place"] = _place(engine, engine_options)
     settings["overlap"] = settings["overlap"] or ("forbid" if triggers else "allow")
     if page is not None:
         from motet.io.target import target_of
@@ -114,6 +126,20 @@ def _plans(workflow: str | None, parameters: tuple[str, ...], resume: str | None
         raise InputError("no workflow is named", where="motet workflow run", hint=hint)
     found = find_workflow(workflow)[0]
     return lambda: wired(found, parameters)
+
+
+def _place(engine: str, options: tuple[str, ...]) -> StepPlace | None:
+    """Where steps with processes of their own run; None is this machine."""
+    from motet.errors import InputError
+
+    if engine == "local":
+        if options:
+            what = f"takes no options of its own; got {' '.join(options)}"
+            raise InputError(what, where="engine local", hint="write --engine ray, or leave them out")
+        return None
+    from motet.ray import Steps
+
+    return Steps(options)
 
 
 def _triggers(every: str | None, cron: str | None, watch: tuple[str, ...]) -> list[Trigger]:

@@ -13,6 +13,7 @@ from motet.workflow.steps import StepGraph
 if TYPE_CHECKING:
     from motet.workflow.play.budget import Budget
     from motet.workflow.play.run import Run
+    from motet.workflow.play.step_process import StepPlace
 
 __all__ = ["Plan"]
 
@@ -44,8 +45,9 @@ class Plan(StepGraph):
         progress: Callable[[Any], None] | None = None,
         capture: bool = False,
         budget: Budget | None = None,
+        place: StepPlace | None = None,
     ) -> Run:
-        """Run it on this machine.
+        """Run it, from this machine.
 
         Args:
             cache: the folder in which results are kept; by default `workflow` in `$MOTET_CACHE_DIR`, else in
@@ -66,7 +68,8 @@ class Plan(StepGraph):
             progress: is told each change of a step's state, with a `StepState`, in the thread that runs the step and before
                 the run ends; what it raises is logged.
             capture: whether what steps print goes to their logs.
-            budget: lends resources to steps that ask for them; by default those of this machine.
+            budget: lends resources to steps that ask for them; by default those of `place`.
+            place: where steps with processes of their own run: by default this machine, or `motet.ray.Steps()`, a cluster.
 
         Raises:
             OverlapError: when another run goes, and `overlap` forbids that.
@@ -90,6 +93,7 @@ class Plan(StepGraph):
             progress=progress,
             capture=capture,
             budget=budget,
+            **({} if place is None else {"place": place}),
         )
         return run_plan(self, settings)
 

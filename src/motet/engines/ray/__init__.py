@@ -2,5 +2,6 @@
 
 engine.py   whole jobs, over splits
 play.py     data sets: `motet.ray.Play`, `Graph.on_ray()`
+steps.py    steps of workflows: `motet.ray.Steps`
 room.py     what a task or an actor asks for, and whether the cluster has it
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,8 @@ R = TypeVar("R")
 
 RETRIES = 3
 """Times that a task is played again whose process or node died, or that something kept from its data."""
+CONNECT_S = 10.0
+"""How long an address is waited for."""
 MOST_WAITING = 1000
 """Tasks that Ray holds at a time."""
 
@@ -59,6 +62,7 @@ class RayEngine(SplitEngine):
             what = f"--address {self._options.address} is not used: the program is connected to a cluster already"
             raise InputError(what, where="engine ray", hint="leave it out, or call ray.shutdown() first")
         if begun:
+            check_reached(self._options.address or os.environ.get("RAY_ADDRESS", ""))
             path = os.environ.get("PYTHONPATH")  # without one here that of a node counts
             env = {"env_vars": {"PYTHONPATH": path}} if path else None
             with kept_signals():
@@ -99,6 +103,25 @@ class RayEngine(SplitEngine):
         finally:
             for each in waiting:
                 ray.cancel(each, force=True)
+
+
+def check_reached(address: str) -> None:
+    """See that something listens at a cluster's address, which Ray tries for more than a minute.
+
+    Args:
+        address: `HOST:PORT` or `ray://HOST:PORT`; `auto`, `local` and the like are of this machine.
+
+    Raises:
+        InputError: when nothing does.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        what = f"no cluster answers at {address}: {error}"
+        raise InputError(what, where="engine ray", hint="see that its head runs there: ray status --address") from error
 
 
 def _amount(text: str) -> float:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -265,7 +265,7 @@ class PlayedDataset:
         Raises:
             RunError: when a model fails on everything, or cannot be loaded.
         """
-        return self._computed.map_batches(_answers, batch_format="pyarrow", batch_size=None)
+        return self._taken(_answers, None if self._schema is None else self._job.answers_schema)
 
     @cached_property
     def failures(self) -> Any:
@@ -275,9 +275,13 @@ class PlayedDataset:
             RunError: as for `answers`.
         """
         schema = None if self._schema is None else failures_schema(self._schema)
-        return self._computed.map_batches(
-            _failures, fn_kwargs={"schema": schema}, batch_format="pyarrow", batch_size=None
-        )
+        return self._taken(partial(_failures, schema=schema), schema)
+
+    def _taken(self, function: Callable[[pa.Table], pa.Table], schema: pa.Schema | None) -> Any:
+        """What a function takes of what was played; of no rows at all, for which Ray calls nothing, none of a schema."""
+        if self._computed.count() or schema is None:
+            return self._computed.map_batches(function, batch_format="pyarrow", batch_size=None)
+        return imported("ray.data", "ray").from_arrow(schema.empty_table())
 
     @property
     def answers_schema(self) -> pa.Schema:
@@ -309,12 +313,18 @@ class PlayedDataset:
         with self._lock:
             if self._found is None:
                 try:
-                    self._found = self._played.materialize()
+                    self._found = self._without_empty(self._played.materialize())
                 except self._ray.exceptions.RayTaskError as error:
                     if (own := own_error(str(error))) is None:
                         raise
                     raise own from error
             return self._found
+
+    def _without_empty(self, played: Any) -> Any:
+        """What was played without blocks of no rows, which Ray does not play: they have the columns of the rows, or none."""
+        blocks = [each for bundle in played.iter_internal_ref_bundles() for each in bundle.blocks]
+        full = [each.ref for each in blocks if each.metadata.num_rows]
+        return imported("ray.data", "ray").from_arrow_refs(full) if 0 < len(full) < len(blocks) else played
 
 
 def own_error(text: str) -> RunError | None:

@@ -14,6 +14,7 @@ __all__ = ["TaskRoom", "is_amount"]
 
 PRECISION = 10_000
 """Ray counts in parts of this many."""
+THERE = "those that an autoscaler would start count once they are there"
 
 
 @dataclass(frozen=True)
@@ -52,17 +53,18 @@ class TaskRoom:
         room = {"num_cpus": self.num_cpus, "num_gpus": self.num_gpus}
         return {**room, "memory": self.memory_bytes} if self.memory_bytes else room
 
-    def check_task(self, ray: Any) -> None:
+    def check_task(self, ray: Any, where: str = "engine ray") -> None:
         """See that a node has room for one: else it would wait for ever.
+
+        Args:
+            where: what asks, for the message.
 
         Raises:
             InputError: when none has.
         """
         if not any(self._room(node) for node in _nodes(ray)):
-            hint = (
-                "ask for less with --num-cpus and --num-gpus, or resources of the models, or start a node that has it"
-            )
-            raise InputError(f"no node has what a task asks for: {self}", where="engine ray", hint=hint)
+            hint = f"ask for less with --num-cpus and --num-gpus, or resources of the models, or start a node that has it; {THERE}"
+            raise InputError(f"no node has what a task asks for: {self}", where=where, hint=hint)
 
     def check_pool(self, ray: Any, actors: int) -> None:
         """See that actors, which keep what they have, find room, and leave a whole CPU to what reads and writes.
@@ -90,7 +92,7 @@ class TaskRoom:
         """
         room = sum(self._room(node) for node in _nodes(ray))
         if count > room:
-            hint = f"at most {room:g}, or ask for less with num_cpus and num_gpus, or start more nodes"
+            hint = f"at most {room:g}, or ask for less with num_cpus and num_gpus, or start more nodes; {THERE}"
             raise InputError(f"there is no room for {count} {of} with {self} each", where="motet.ray", hint=hint)
 
     def _room(self, node: dict[str, float]) -> float:

@@ -6,7 +6,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -30,6 +32,8 @@ NAME = "motet"
 """Of the application of Ray Serve, and of its deployment."""
 LOGS = "/tmp/ray/session_latest/logs/serve"
 """Where Ray writes what replicas of a node say."""
+SAME_S = 0.5
+"""Signals that come this soon after the first are the same."""
 ONGOING = 256
 """Requests that a replica has at a time: they fill its batches."""
 
@@ -58,26 +62,30 @@ def run_on_ray(graphs: Sequence[str], config: ServeConfig, arguments: Sequence[s
     with connected(engine.name, partial(engine.connected, [need])):
         room = engine.room(need)
         room.check_room(imported("ray", "ray"), least, "replicas")
-        begun = _begin(serve, config)
-        made = serve.deployment(serve.ingress(_builder(paths, replace(config, graphs=())))()).options(
+        begun = not _is_there(serve, config)
+        made = serve.deployment(serve.ingress(_builder(paths, replace(config, graphs=())))(_Replica)).options(
             name=NAME,
             autoscaling_config={"min_replicas": least, "max_replicas": most},
             max_ongoing_requests=ONGOING,
+            max_constructor_retry_count=1,  # what a replica cannot load, others cannot either
             ray_actor_options=room.options,
         )
-        try:
-            _deploy(serve, made.bind())
-            told()
-            _wait()
-        finally:
-            if begun:
-                serve.shutdown()
-            else:
-                serve.delete(NAME)
+        with _signals():
+            try:
+                if begun:
+                    _begin(serve, config)
+                _deploy(serve, made.bind())
+                told()
+                _wait()
+            finally:
+                if begun:
+                    serve.shutdown()
+                else:
+                    serve.delete(NAME)
 
 
-def _begin(serve: Any, config: ServeConfig) -> bool:
-    """Have Ray's HTTP listen; whether it was begun here, and not there already.
+def _is_there(serve: Any, config: ServeConfig) -> bool:
+    """Whether Ray's HTTP listens already, where it is to.
 
     Raises:
         InputError: when it listens elsewhere, or another program serves so.
@@ -86,8 +94,7 @@ def _begin(serve: Any, config: ServeConfig) -> bool:
     try:
         controller = ray.get_actor("SERVE_CONTROLLER_ACTOR", namespace="serve")
     except ValueError:
-        serve.start(http_options={"host": config.host, "port": config.port})
-        return True
+        return False
     there = ray.get(controller.get_http_config.remote())
     if (there.host, there.port) != (config.host, config.port):
         hint = f"say --host {there.host} --port {there.port}"
@@ -96,7 +103,20 @@ def _begin(serve: Any, config: ServeConfig) -> bool:
         raise InputError(
             "another command serves on this cluster already", where="engine ray", hint="end that one first"
         )
-    return False
+    return True
+
+
+def _begin(serve: Any, config: ServeConfig) -> None:
+    """Have Ray's HTTP listen.
+
+    Raises:
+        RunError: when it cannot.
+    """
+    try:
+        serve.start(http_options={"host": config.host, "port": config.port})
+    except Exception as error:
+        what, hint = f"Ray Serve cannot begin: {summary(error)}", f"the logs of its nodes say why, in {LOGS}"
+        raise RunError(what, where="engine ray", hint=hint) from error
 
 
 def _deploy(serve: Any, application: Any) -> None:
@@ -114,13 +134,44 @@ def _deploy(serve: Any, application: Any) -> None:
         raise (own_error("\n".join(messages)) or RunError(what, where="engine ray", hint=hint)) from error
 
 
+class _ReplicaApplication(Application):
+    """The server of a replica, which begins whatever becomes of its graphs: of a lifespan that fails Ray tells nobody why.
+
+    Attributes:
+        failure: what its graphs cannot be loaded for.
+    """
+
+    failure: Exception | None = None
+
+    @asynccontextmanager
+    async def lifespan(self, host: Any = None) -> AsyncIterator[None]:
+        """See `Application.lifespan`."""
+        async with AsyncExitStack() as stack:
+            try:
+                await stack.enter_async_context(super().lifespan(host))
+            except Exception as error:  # noqa: BLE001  a user's model may raise anything; `check_health` tells of it
+                self.failure = error
+            yield
+
+
+class _Replica:
+    """What Ray asks of a replica, whose `app` it has, but for answers."""
+
+    app: Any
+
+    def check_health(self) -> None:
+        """Called before a replica counts: what it raises, the controller tells of the deployment."""
+        if self.app.failure is not None:
+            raise self.app.failure
+
+
 def _builder(paths: Sequence[str], config: ServeConfig) -> Callable[[], Application]:
     """What makes the server in a replica, where modules are found in the same folders as here."""
     folders = tuple(sys.path)
 
     def build() -> Application:
         sys.path += [each for each in folders if each not in sys.path]
-        return Application([_single(load(path)) for path in paths], config)
+        return _ReplicaApplication([_single(load(path)) for path in paths], config)
 
     return build
 
@@ -166,9 +217,36 @@ def _check(config: ServeConfig) -> None:
             raise InputError(what, where="engine ray", hint="leave it out, or serve with the engine local")
 
 
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Have a signal end what goes on, and leave time to end it on the cluster; another one, that does not come at once, ends that."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    told: list[float] = []
+
+    def put_back() -> None:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+    def stop(number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if told and now - told[0] <= SAME_S:
+            return
+        if told:
+            put_back()
+        told.append(now)
+        if callable(handler := before[signal.Signals(number)]):
+            handler(number, frame)
+        raise KeyboardInterrupt
+
+    for each in before:
+        signal.signal(each, stop)
+    try:
+        yield
+    finally:
+        put_back()
+
+
 def _wait() -> None:
     """Wait for a signal that ends a server."""
-    ended = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda number, frame: ended.set())
-    ended.wait()
+    with suppress(KeyboardInterrupt):
+        threading.Event().wait()

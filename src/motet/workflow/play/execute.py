@@ -29,6 +29,7 @@ from motet.workflow.play.process import NotApart, is_of_a_module, run_in_process
 from motet.workflow.play.rules import Rules
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import Cancelled, FinalStepError, StepState, StepValue
+from motet.workflow.play.step_process import StepPlace, ThisMachine
 from motet.workflow.play.turns import Turns, beside_others, put_back
 from motet.workflow.policies import CachePolicy, WhenChanged
 from motet.workflow.step import StepContext, _running
@@ -57,6 +58,7 @@ class StepExecutor:
 
     session: Session
     budget: Budget
+    place: StepPlace
 
     def __post_init__(self) -> None:
         self._metrics = metrics_file(self.session.record.folder(self.session.run))
@@ -297,7 +299,7 @@ class StepExecutor:
     def _tried_with(self, state: StepState, key: Key, checkout: Checkout) -> tuple[StepValue, str]:
         began = time.time()
         if state.node.step.own_process:
-            value, fault = run_in_process(self.session, state, checkout)
+            value, fault = run_in_process(self.session, state, checkout, self.place)
         else:
             value, fault = self._beside(state, key, checkout)
         if value.kept is not None:
@@ -317,7 +319,7 @@ class StepExecutor:
         why = "its function is found in no module"
         if is_of_a_module(step.function):
             try:
-                return run_in_process(self.session, state, checkout)
+                return run_in_process(self.session, state, checkout, ThisMachine())
             except NotApart as error:
                 why = str(error)
         _logger.info("step %s runs while no other does, as it sets %s: %s", state.id, ", ".join(sorted(shared)), why)

@@ -22,7 +22,7 @@ def packed(value: Any) -> bytes:
         return _by_value(value)
 
 
-def unpacked(data: bytes) -> Any:
+def unpacked(data: bytes | memoryview) -> Any:
     """The inverse of `packed`. Raises whatever unpickling raises."""
     import multiprocessing  # which names the main module as processes of steps do  # noqa: F401
 

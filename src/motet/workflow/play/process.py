@@ -2,7 +2,7 @@
 
     parent                                             child (child.py)
     writes job: function, arguments, where results go
-    starts the child, in a session of its own     ──►  loads the function and its arguments
+    starts the child, here or on a node           ──►  loads the function and its arguments
     waits, ends it when time is over or the run ends   calls the function, keeps its result
     reads the answer                              ◄──  writes the answer
 
@@ -16,21 +16,15 @@ import base64
 import os
 import pickle
 import signal
-import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import Any
 
 from motet.errors import InputError, StepError
 from motet.metrics_log import metrics_file
-from motet.system.lifeline import start
-from motet.system.places import temporary_folder
 from motet.workflow.deferred import Deferred, Item, Result, mapped
 from motet.workflow.functions import attribute, place_of
 from motet.workflow.memo.artifacts import KeptValue
@@ -40,15 +34,12 @@ from motet.workflow.options import StepResources
 from motet.workflow.play.pack import packed, unpacked
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import Cancelled, FinalStepError, StepState, StepValue
+from motet.workflow.play.step_process import ProcessEnd, StepPlace, StepProcess
 from motet.workflow.record.logs import log_file
 from motet.workflow.step import Step
 from motet.workflow.steps import PlannedStep
 
 __all__ = ["NotApart", "ResultPart", "StepJob", "is_of_a_module", "refuse_lost", "run_in_process"]
-
-_POLL_S = 0.05
-_GRACE_S = 5.0
-_LIBRARIES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class NotApart(FinalStepError, InputError):
@@ -101,95 +92,62 @@ class StepJob:
     metrics: Path
 
 
-def run_in_process(session: Session, state: StepState, checkout: Checkout) -> tuple[StepValue, str]:
+def run_in_process(session: Session, state: StepState, checkout: Checkout, place: StepPlace) -> tuple[StepValue, str]:
     """Run a step in a process of its own. Returns its result, and why that is not kept where that is so.
+
+    Args:
+        session: the run.
+        state: the step.
+        checkout: where it finds the files of results.
+        place: where the process runs.
 
     Raises:
         Cancelled: when the run was cancelled; the process is ended.
         StepError: when the step failed, took too long, or its process ended.
         NotApart: when it was not called, or what it gave cannot be sent back.
     """
-    options = state.node.step.options
-    with _file_in_memory() as job, _file_in_memory() as answer:
-        _write_job(job, session, state, checkout)
-        with _log_of(session, state) as (log, place):
-            child = start(
-                [sys.executable, "-m", "motet.workflow.play.child", str(job.fileno()), str(answer.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=_environment(options.resources),
-                pass_fds=(job.fileno(), answer.fileno()),
-            )
-        job.close()
-        try:
-            ended = _wait(child, session, options.timeout_s)
-        finally:
-            _end(child)
-        if ended == "cancelled":
-            raise Cancelled
-        if ended == "too long":
-            raise StepError(f"took more than {options.timeout_s:g} s, and was ended", where=state.node.step.place)
-        return _answer(answer, session, state, child.returncode, place)
+    options, where = state.node.step.options, state.node.step.place
+    log, told = _log_of(session, state)
+    process = _process(session, state, checkout, log, apart=not place.is_here)
+    try:
+        ended = place.run(process, session.cancel.is_set)
+    except StepError as error:
+        raise error.located(where) from error.__cause__
+    if ended.how == "cancelled":
+        raise Cancelled
+    if ended.how == "too long":
+        raise StepError(f"took more than {options.timeout_s:g} s, and was ended", where=where)
+    return _answer(ended, session, state, told)
 
 
-def _file_in_memory() -> BinaryIO:
-    """A file without a name; on the disk of temporary files where the system has none in memory."""
-    if hasattr(os, "memfd_create"):
-        with suppress(OSError):
-            return os.fdopen(os.memfd_create("motet-step"), "w+b")
-    return tempfile.TemporaryFile(prefix="motet-step-", dir=temporary_folder())
-
-
-@contextmanager
-def _log_of(session: Session, state: StepState) -> Iterator[tuple[IO[bytes] | int, str]]:
-    """Where what a step prints goes: its log, or nowhere where there is no room for that; and what is told of it."""
+def _log_of(session: Session, state: StepState) -> tuple[str, str]:
+    """The file to which goes what a step prints, empty where there is no room for that; and what is told of it."""
     path = log_file(session.record.folder(session.run) / "logs", state.id)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("ab")
+        path.open("ab").close()
     except OSError as error:
         session.say_once(f"{path.parent} cannot be written ({error.strerror}): what steps print is not kept")
-        yield subprocess.DEVNULL, "what it printed could not be kept"
-        return
-    with file:
-        yield file, f"what it printed is in {path}"
+        return "", "what it printed could not be kept"
+    return str(path), f"what it printed is in {path}"
 
 
-def _wait(child: subprocess.Popen[bytes], session: Session, timeout_s: float | None) -> str:
-    end = None if timeout_s is None else time.monotonic() + timeout_s
-    while True:
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(_POLL_S)
-            return ""
-        if session.cancel.is_set():
-            return "cancelled"
-        if end is not None and time.monotonic() > end:
-            return "too long"
+def _process(session: Session, state: StepState, checkout: Checkout, log: str, *, apart: bool) -> StepProcess:
+    """What a process is started with: a line that names its module, whose file is loaded first, and its job.
 
-
-def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a child and all that it has started: politely first, where it still runs."""
-    if child.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(child.pid, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            child.wait(_GRACE_S)
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _write_job(job: BinaryIO, session: Session, state: StepState, checkout: Checkout) -> None:
-    """Write a job: a line that names its module, whose file is loaded first, and the job itself."""
+    Args:
+        session, state, checkout, log: see above.
+        apart: whether it runs on another machine, which does not reach the spare folder.
+    """
     step, artifacts = state.node.step, session.cache.artifacts
     function = step.function
     name = getattr(function, "__qualname__", "")
-    arguments = {name: _sent(session, value, checkout) for name, value in state.arguments.items()}
+    arguments = {name: _sent(session, value, checkout, apart) for name, value in state.arguments.items()}
     file = getattr(getattr(function, "__code__", None), "co_filename", "")
     code = session.code(function)
+    spare = (None, "") if apart else (artifacts.spare, artifacts.refused)
     found = StepJob(
-        function.__module__, name, file, arguments, str(session.cache.root), artifacts.spare, artifacts.refused,
+        function.__module__, name, file, arguments, str(session.cache.root), *spare,
         session.run, state.id, state.attempts - 1, step.options.resources, tuple(sys.path),
         code.bodies, code.parts, checkout, not step.own_process,
         metrics_file(session.record.folder(session.run)),
@@ -203,8 +161,16 @@ def _write_job(job: BinaryIO, session: Session, state: StepState, checkout: Chec
             hint="give paths, numbers and data, or say process=False",
         ) from error
     modules = {"module": function.__module__, "file": file, "path": list(sys.path)}
-    job.write(pack(modules) + b"\n" + data)
-    job.seek(0)
+    found_there = _of_another_machine(session, file) if apart else {}
+    options = step.options
+    return StepProcess(pack(modules) + b"\n" + data, log, options.resources, options.timeout_s, **found_there)
+
+
+def _of_another_machine(session: Session, file: str) -> dict[str, Any]:
+    """What a process on another machine finds there, and is told, as it would find it here."""
+    needs = (str(session.record.folder(session.run)), *([file] if os.path.isabs(file) else []))
+    variables = {name: value for name, value in os.environ.items() if name.startswith("MOTET_")}
+    return {"folder": os.getcwd(), "cache": str(session.cache.root), "needs": needs, "variables": variables}
 
 
 def refuse_lost(node: PlannedStep) -> None:
@@ -249,36 +215,32 @@ def _is_found(function: Any) -> bool:
     return found is function or (isinstance(found, Step) and found.function is function)
 
 
-def _sent(session: Session, value: Any, checkout: Checkout) -> Any:
+def _sent(session: Session, value: Any, checkout: Checkout, apart: bool) -> Any:
     """An argument as it is sent: results that are kept are loaded by the child."""
     if isinstance(value, Deferred):
         keys, source = session.way(value) if isinstance(value, Item) else ([], value)
         if isinstance(source, Result):
             found = session.state(source.node).value
-            if found is not None and found.kept is not None:
+            if (
+                found is not None
+                and found.kept is not None
+                and (not apart or session.cache.artifacts.holds(found.kept))
+            ):
                 session.cache.artifacts.put_files_back(found.kept, checkout)  # which the child only has to find
                 return ResultPart(found.kept, tuple(keys))
         return session.resolve(value, checkout)
-    return mapped(value, lambda each: _sent(session, each, checkout))
+    return mapped(value, lambda each: _sent(session, each, checkout, apart))
 
 
-def _environment(resources: StepResources) -> dict[str, str]:
-    found = dict(os.environ)
-    if resources.cpu:
-        threads = str(max(int(resources.cpu), 1))
-        found |= {name: found.get(name, threads) for name in _LIBRARIES}
-    return {**found, "PYTHONUNBUFFERED": "1"}
-
-
-def _answer(answer: BinaryIO, session: Session, state: StepState, code: int, log: str) -> tuple[StepValue, str]:
+def _answer(ended: ProcessEnd, session: Session, state: StepState, log: str) -> tuple[StepValue, str]:
     """Read an answer: a line, and behind it a result that could not be kept."""
-    answer.seek(0)
-    where = state.node.step.place
+    where, code = state.node.step.place, ended.code
+    line = ended.answer.find(b"\n") + 1
+    data = memoryview(ended.answer)[line:]
     try:
-        found = unpack(answer.readline())
-        data = answer.read()
+        found = unpack(ended.answer[:line])
     except ValueError:
-        found, data = {}, b""
+        found = {}
     if not found or len(data) != found["size"]:
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         hint = f"{log}{'; it may have wanted more memory than there is' if code == -9 else ''}"

@@ -29,7 +29,6 @@ __all__ = ["Runner"]
 
 _logger = logging.getLogger("motet.workflow")
 
-MOST_PROCESSES = 32
 _FLUSH_S = 0.25
 _GRACE_S = 5.0
 _NOTE_S = 10.0
@@ -60,7 +59,7 @@ class Runner:
         self.states = self.session.states
         self.nodes = nodes = [state.node for state in self.states]
         self.asynchronous, self.fail_fast, self.progress = asynchronous, fail_fast, progress
-        self._most = {"here": threads, "process": MOST_PROCESSES}
+        self._most = {"here": threads, "process": executor.place.most}
         self._ready: dict[str, deque[int]] = {"here": deque(), "process": deque()}
         self._idle = {"here": 0, "process": 0}
         self._workers: dict[str, int] = {"here": 0, "process": 0}

@@ -29,7 +29,7 @@ from motet.workflow.memo.cache import Cache, cache_folder, home_folder
 from motet.workflow.memo.encode import Encoder
 from motet.workflow.memo.locks import try_lock, unlock
 from motet.workflow.memo.trees import pack
-from motet.workflow.play.budget import Budget, Machine
+from motet.workflow.play.budget import Budget
 from motet.workflow.play.execute import StepExecutor
 from motet.workflow.play.files import Files
 from motet.workflow.play.journal import Journal
@@ -40,6 +40,7 @@ from motet.workflow.play.run import Run
 from motet.workflow.play.runner import Runner
 from motet.workflow.play.session import Session
 from motet.workflow.play.state import GOOD, StepState
+from motet.workflow.play.step_process import StepPlace, ThisMachine
 from motet.workflow.record.logs import captured
 from motet.workflow.record.runs import RunRecord, RunRow, run_lock
 from motet.workflow.steps import StepGraph, find_step
@@ -52,7 +53,7 @@ _ASKED_S = 0.01
 
 @dataclass(frozen=True)
 class RunSettings:
-    """How a plan is run; see `Plan.run`. `budget` lends resources to steps: by default those of the machine."""
+    """How a plan is run; see `Plan.run`. `place` is where processes of steps run, `budget` lends them resources: by default `place`."""
 
     cache: str | os.PathLike[str] | None = None
     asynchronous: bool = True
@@ -67,6 +68,7 @@ class RunSettings:
     progress: Callable[[StepState], None] | None = None
     capture: bool = False
     budget: Budget | None = None
+    place: StepPlace = field(default_factory=ThisMachine)
 
 
 def run_plan(plan: StepGraph, settings: RunSettings) -> Run:
@@ -81,13 +83,21 @@ def run_plan(plan: StepGraph, settings: RunSettings) -> Run:
         raise InputError(f"threads={settings.threads}", where="run", hint="1 or more")
     for name in settings.again:
         find_step(plan, name)
-    budget = settings.budget or Machine()
     folder = cache_folder(settings.cache)
     _refuse_file(folder)
     for node in plan.nodes:
         if node.step.own_process:
             refuse_lost(node)
-            budget.check(node.step.options.resources, f"step {node.id}")
+    with settings.place.connected():
+        return _run_at(plan, settings, folder)
+
+
+def _run_at(plan: StepGraph, settings: RunSettings, folder: Path) -> Run:
+    budget = settings.budget or settings.place
+    for node in plan.nodes:
+        if node.step.own_process:
+            for each in {id(budget): budget, id(settings.place): settings.place}.values():
+                each.check(node.step.options.resources, f"step {node.id}")
     home = home_folder()
     record = RunRecord.of(home)
     try:
@@ -126,7 +136,7 @@ def _run(
         run, plan.name, plan.file, parameters, digest, "running", str(cache.root), time.time(), 0.0, "", *about
     )
     record.begin(row)
-    executor = StepExecutor(session, budget)
+    executor = StepExecutor(session, budget, settings.place)
     threads = settings.threads or max(num_cores(), LEAST_THREADS)
     runner = Runner(executor, threads, settings.asynchronous, settings.fail_fast, settings.progress)
     began = time.perf_counter()
