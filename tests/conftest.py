@@ -37,17 +37,20 @@ CLUSTERED = {
     "test_the_blocks_of_a_page_run[docs/ray.md]", "test_the_blocks_of_a_page_run[docs/spark.md]",
 }  # fmt: skip
 """Modules, and tests of others, that need a cluster of Ray or Spark."""
+STREAMED = {"test_streams.py", "test_the_blocks_of_a_page_run[docs/streams.md]"}
+"""The same that need a broker of Kafka."""
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Where several processes share the tests, one has all of a module, and one all that need a cluster: it is begun once."""
+    """Where several processes share the tests, one has all of a module, and one all that need what is begun once."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByModule(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             module, _, test = nodeid.partition("::")
-            return "clusters" if {module.rpartition("/")[2], test} & CLUSTERED else module
+            named = {module.rpartition("/")[2], test}
+            return "clusters" if named & CLUSTERED else "streams" if named & STREAMED else module
 
     return ByModule(config, log)
 
@@ -152,6 +155,17 @@ def spark_session() -> Iterator[Any]:
     gateway.proc.wait()
     pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None
     shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A broker of Kafka."""
+    from helpers.kafka_broker import KafkaBroker, need_kafka
+
+    need_kafka()
+    broker = KafkaBroker(tmp_path_factory.mktemp("kafka"))
+    yield broker
+    broker.kill()
 
 
 @pytest.fixture(scope="session")

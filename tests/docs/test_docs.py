@@ -32,10 +32,15 @@ def test_the_blocks_of_a_page_run(
         context._jvm.System.setProperty("user.dir", str(tmp_path))  # where Spark, which runs already, looks for files
     if page.name == "ray.md":
         request.getfixturevalue("ray_cluster")
+    runner, environment = Runner(page), dict(os.environ)
+    if page.name == "streams.md":
+        broker = request.getfixturevalue("kafka")
+        broker.topics("orders")
+        broker.send("orders", [{"value": b'{"user": "ada", "amount": 12.5, "note": "as it was"}'}])
+        runner.ports["9092"] = broker.address.partition(":")[2]
     prepare(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
-    runner, environment = Runner(page), dict(os.environ)
     sockets = tempfile.TemporaryDirectory(prefix="motet-", dir="/tmp")
     os.environ["MOTET_RUNTIME_DIR"] = sockets.name  # commands find the page's servers alone
     try:

@@ -42,6 +42,11 @@ def refuse_negative(x: Any) -> Any:
     return x
 
 
+@returns("int64")
+def sizes(value: Any) -> Any:
+    return [len(each) for each in value]
+
+
 @returns("float32")
 def too_few(x: Any) -> Any:
     return x[:-1]

@@ -99,7 +99,7 @@ _EXITS = {
     metavar="PATH",
     multiple=True,
     required=True,
-    help="File, folder, pattern or URL; - is standard input; may be repeated.",
+    help="File, folder, pattern or URL; - is standard input; may be repeated; or a topic: kafka://HOST:PORT/TOPIC.",
 )
 @click.option(
     "--output",
@@ -170,6 +170,19 @@ _EXITS = {
     "--ship", is_flag=True, help="Send the files of local models along, to workers of a cluster that lack them."
 )
 @click.option(
+    "--window-rows",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Of a topic: messages that are answered and committed together.  [default: 10000; to a folder 100000]",
+)
+@click.option(
+    "--window-s",
+    type=click.FloatRange(0),
+    metavar="S",
+    help="Of a topic: seconds that a window waits for more.  [default: 0.1; to a folder 60]",
+)
+@click.option("--until-end", is_flag=True, help="Of a topic: read what is there, and end.")
+@click.option(
     "--dry-run", is_flag=True, help="Check all, play a few rows and say what the run would take; write nothing."
 )
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -196,8 +209,10 @@ def command(
     with only_output(output), _warnings(shown=not quiet):
         if report is not None:
             from motet.engines.local.destination import Destination
+            from motet.engines.local.streams.address import is_topic
 
-            others = [output, options["failed"] or Destination(output).failed, options["only_failed"], graph]
+            failed = options["failed"] or (None if is_topic(output) else Destination(output).failed)
+            others = [output, failed, options["only_failed"], graph]
             _check_report(report, others, input_)
         found = load_graph(graph)
         options["engine"] = find_engine(options["engine"], options.pop("engine_options"))
@@ -228,13 +243,15 @@ def _warnings(*, shown: bool) -> Iterator[None]:
 
 def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[str]) -> None:
     """See that the report can be written, before hours go by, and takes the place of nothing else."""
+    from motet.engines.local.streams.address import is_topic
     from motet.errors import InputError
     from motet.io.files import look_for
     from motet.io.places import place_of
     from motet.io.target import target_of, writing
 
     place = place_of(report)
-    taken = [place_of(other) for other in (*others, *inputs) if other is not None]
+    inputs = [each for each in inputs if not is_topic(each)]
+    taken = [place_of(other) for other in (*others, *inputs) if other is not None and not is_topic(other)]
     if place.exists():
         taken += [file.place for each in inputs for file in look_for(each).files]
     if any(place.is_same(each) for each in taken):

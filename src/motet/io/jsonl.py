@@ -36,7 +36,7 @@ from motet.pictures import is_picture
 from motet.reading import as_given, holds_truth, read_column
 from motet.types import ColumnType
 
-__all__ = ["JsonLinesSource", "agree"]
+__all__ = ["JsonLinesSource", "agree", "object_of"]
 
 _BLOCK_BYTES = 4 << 20
 _BLANK = b" \t\r\n"
@@ -207,7 +207,7 @@ class _Block:
             found = _row.decode_lines(self.data) if self.is_sound else []
         except (msgspec.DecodeError, RecursionError):
             found = []
-        return found if len(found) == self.num_rows else [_values_of(line) for line in self.lines]
+        return found if len(found) == self.num_rows else [object_of(line) for line in self.lines]
 
 
 class _TooLong(_Block):
@@ -238,7 +238,8 @@ def _is_utf8(data: bytes) -> bool:
         return False
 
 
-def _values_of(line: bytes) -> Row | str:
+def object_of(line: bytes) -> Row | str:
+    """The values of one object as they are written, or a text that says why it is none."""
     try:
         text = line.decode()
         return _row.decode(line)

@@ -23,7 +23,7 @@ from motet.io.places import STANDARD
 from motet.io.read_only import ReadOnlyFile, SeekableFile
 from motet.system.places import temporary_folder
 
-__all__ = ["ByteReader", "Content", "Passing", "Spooled", "open_pipe"]
+__all__ = ["ByteReader", "Content", "Held", "Passing", "Spooled", "open_pipe"]
 
 SPOOL_BYTES = 16 << 30
 """The most that is put into a temporary file."""
@@ -152,7 +152,27 @@ class Spooled:
         """All has come."""
 
 
-Content: TypeAlias = Passing | Spooled
+class Held:
+    """All of it, in memory.
+
+    Args:
+        data: what there is.
+    """
+
+    reads_again = True
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def open(self) -> Any:
+        """An Arrow file, from the beginning."""
+        return pa.BufferReader(self._data)
+
+    def stop(self) -> None:
+        """All has come."""
+
+
+Content: TypeAlias = Passing | Spooled | Held
 """What is in a file that can be read once; `reads_again` says whether it can be read more than once after all."""
 
 

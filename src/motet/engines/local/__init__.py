@@ -13,5 +13,6 @@ merge.py, append.py, done.py     answers put into an output that is there; parts
 destination.py, output.py, folder_output.py, failure_file.py     where answers and failures go
 journal.py, pending.py, manifest.py, work.py, lease.py     what is finished, so that a run that dies goes on where it stopped
 no_overwrite.py                  nothing is written over what is read
+streams/                         topics of Kafka, which have no end
 report.py, estimate.py           what a run did, and what it would
 """

@@ -23,6 +23,7 @@ from motet.engines.local.report import (
 )
 from motet.engines.local.results import ResultWriter
 from motet.engines.local.rows import ReadItem
+from motet.engines.local.streams.address import is_topic
 from motet.errors import InputError
 from motet.graph.check import CheckedGraph
 from motet.io.stream import Stream
@@ -50,6 +51,10 @@ class LocalEngine:
             RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
         """
         _check_options(options)
+        if is_topic(source):
+            from motet.engines.local.streams.run import run_stream  # few runs have no end
+
+            return run_stream(checked, source, output, options)
         try:
             with prepared(checked, source, output, options) as run:
                 return _run(run)

@@ -112,6 +112,11 @@ class BulkOptions:
         pool: a folder that the work of this machine shares: batches take turns with what else borrows there, and live work goes
             first. None is `$MOTET_POOL`; empty shares with nobody.
         ship: have the files of models at local paths go with the run, to workers on machines that do not have them.
+        window_rows: of a stream the most messages of a window, which are answered and committed together; None is 10,000 to a
+            topic, 100,000 to a folder.
+        window_s: of a stream the most seconds that a window waits for more messages since its first one; None is 0.1 to a
+            topic, 60 to a folder.
+        until_end: of a stream read what is there, and end.
         progress: called now and then with the rows done, the rows there are (None where that is not known), and those failed;
             for `Graph.run` also True, which shows a line.
     """
@@ -146,13 +151,18 @@ class BulkOptions:
     decrypt: Decrypt | None = field(default=None, repr=False)
     pool: str | None = None
     ship: bool = False
+    window_rows: int | None = None
+    window_s: float | None = None
+    until_end: bool = False
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        for name in ("batch_rows", "limit", "workers", "part_rows"):
+        for name in ("batch_rows", "limit", "workers", "part_rows", "window_rows"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < 1):
                 raise InputError(f"{name} must be a whole number of at least 1; got {value!r}")
+        if self.window_s is not None and not self.window_s >= 0:
+            raise InputError(f"window_s must be a number of seconds of at least 0; got {self.window_s!r}")
         if not isinstance(self.skip, int) or self.skip < 0:
             raise InputError(f"skip must be a whole number of at least 0; got {self.skip!r}")
         if self.seed is not None and self.sample is None:
@@ -258,4 +268,7 @@ class RunOptions(TypedDict, total=False):
     decrypt: Decrypt | None
     pool: str | None
     ship: bool
+    window_rows: int | None
+    window_s: float | None
+    until_end: bool
     progress: Progress | bool | None

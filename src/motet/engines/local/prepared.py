@@ -107,6 +107,9 @@ def _options(output: str, options: dict[str, Any]) -> BulkOptions:
     if unknown:
         raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(BulkOptions.__dataclass_fields__)}")
     chosen = BulkOptions(**options)
+    for name in ("window_rows", "window_s", "until_end"):
+        if getattr(chosen, name) not in (None, False):
+            raise InputError(f"{name} is for an input without end: kafka://HOST:PORT/TOPIC", where=name)
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     return chosen
