@@ -194,15 +194,16 @@ import motet as mt
 import numpy as np
 text = lambda x: [f"{row} " + "a" * (200_000 if row > 1000 else 1) for row in x]
 given = mt.map(text, mt.input("x", "int64"), outputs=json.loads(sys.argv[1]))
-report = mt.Graph("g", {"y": given}).run({"x": np.arange(6000)}, sys.argv[2], workers=2)
+options = json.loads(sys.argv[3])
+report = mt.Graph("g", {"y": given}).run({"x": np.arange(6000)}, sys.argv[2], workers=2, **options)
 print(json.dumps([report.rows, report.failed, report.peak_memory_bytes >> 20]))
 """
 
 
-@pytest.mark.parametrize("kind", ["string", None])
-def test_answers_that_grow_within_a_batch_are_fewer(tmp_path: Path, kind: str | None) -> None:
+@pytest.mark.parametrize(("kind", "options"), [("string", {}), (None, {"batch_rows": 3000})])
+def test_answers_that_grow_within_a_batch_are_fewer(tmp_path: Path, kind: str | None, options: dict[str, int]) -> None:
     """1 GB, of rows whose first thousand answers are small."""
-    rows, failed, peak = told(GROWING, json.dumps(kind), str(tmp_path / "o.parquet"))
+    rows, failed, peak = told(GROWING, json.dumps(kind), str(tmp_path / "o.parquet"), json.dumps(options))
     assert (rows, failed) == (6000, 0)
     assert peak < 1024, peak
     assert pq.read_metadata(tmp_path / "o.parquet").num_rows == 6000

@@ -82,7 +82,8 @@ class BulkOptions:
     Attributes:
         failed: where failures are written; None is the output with `.failed.parquet` appended, written only when rows
             failed, and nowhere where the output is a stream.
-        batch_rows: rows of a batch, fewer where these would hold more than 64 MiB; None chooses by their size, about 2 MiB.
+        batch_rows: the most rows of a batch, fewer where these or their answers would hold too much; None chooses by their
+            size, about 2 MiB.
         skip: rows of the source that are left out at the start.
         sample: play some of the rows, by chance: so many, or a part such as `1%`.
         seed: of that chance: the same one takes the same rows.

@@ -240,9 +240,9 @@ class PreparedRun:
             return None
 
     def _may_bound(self) -> bool:
-        """Whether batches may have fewer rows for answers that vary in size: nobody said how many, and no answer depends on it."""
+        """Whether batches may have fewer rows for answers that vary in size: no answer depends on it."""
         vary = self.measured.answers_vary and self.batches.answers_vary
-        if self.options.batch_rows or not vary or self.executor.lazy_keys:
+        if not vary or self.executor.lazy_keys:
             return False
         return all(model.batch_invariant for model in self.executor.models())
 
