@@ -114,7 +114,9 @@ _EXITS = {
     show_default=True,
     help="What runs the graph: local, beam, ray or spark.",
 )
-@click.option("--batch-rows", type=click.IntRange(1), metavar="N", help="Most rows of a batch.  [default: by size and cost]")
+@click.option(
+    "--batch-rows", type=click.IntRange(1), metavar="N", help="Most rows of a batch.  [default: by size and cost]"
+)
 @click.option("--skip", type=click.IntRange(0), metavar="N", default=0, help="Leave out the first N rows.")
 @click.option("--sample", metavar="N|P%", help="Play N rows, or about P % of them, taken by chance.")
 @click.option("--seed", type=int, metavar="N", help="Of that chance: the same rows for the same number.  [default: 0]")

@@ -69,6 +69,7 @@ KINDS: Mapping[str, Kind] = {
     "credentials_out": _error("a file of credentials is missing or cannot be read"),
     "credentials_back": _info("it can be read again"),
     "certificate_refused": _warning("a client of HTTPS showed no certificate that holds"),
+    "handshake_refused": _warning("a client of HTTPS speaks no version of TLS, or no cipher, of the server"),
     "wrong_credentials": _warning("more wrong credentials came from one network than are answered"),
     "sink_out": _warning("a sink cannot be written; its records go to the spool"),
     "sink_back": _info("it can be written again"),

@@ -14,9 +14,18 @@ __all__ = ["client_context", "names_in", "present", "server_context"]
 
 _LOG = logging.getLogger("motet.serving")
 _REFUSED = {
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "it has shown no certificate",
-    "CERTIFICATE_VERIFY_FAILED": "its certificate does not hold",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": ("certificate_refused", "it has shown no certificate"),
+    "CERTIFICATE_VERIFY_FAILED": ("certificate_refused", "its certificate does not hold"),
+    "UNSUPPORTED_PROTOCOL": ("handshake_refused", "it speaks no TLS from 1.2 on"),
+    "NO_SHARED_CIPHER": ("handshake_refused", "it knows no cipher of this server"),
+    "NO_SUITABLE_KEY_SHARE": ("handshake_refused", "it knows no group of this server's key exchange"),
+    "NO_SHARED_GROUP": ("handshake_refused", "it knows no group of this server's key exchange"),
+    "NO_SUITABLE_GROUPS": ("handshake_refused", "it knows no group of this server's key exchange"),
+    "NO_SHARED_SIGNATURE_ALGORITHMS": ("handshake_refused", "it knows no kind of signature of this server"),
+    "NO_SUITABLE_SIGNATURE_ALGORITHM": ("handshake_refused", "it knows no kind of signature of this server"),
+    "INAPPROPRIATE_FALLBACK": ("handshake_refused", "it asks for an older TLS than it speaks"),
 }
+"""By what OpenSSL says of clients that are not let in: the incident, and why."""
 _MOST_UNREAD = 16
 """How often data of a client is left unread that is not let in."""
 
@@ -36,15 +45,16 @@ def server_context(certificate: str, key: str, client_ca: str | None = None) -> 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    context.sslobject_class = _Refusing
     present(context, certificate, key, where="tls")
     if client_ca is not None:
         _believe(context, client_ca, where="tls.client_ca")
-        context.verify_mode, context.sslobject_class = ssl.CERT_REQUIRED, _Asking
+        context.verify_mode = ssl.CERT_REQUIRED
     return context
 
 
-class _Asking(ssl.SSLObject):
-    """A connection whose client must have a certificate: why one is not let in is said in the log, and to the client.
+class _Refusing(ssl.SSLObject):
+    """A connection of a server: why a client is not let in is said in the log, and to the client.
 
     Loops say neither: where a handshake fails they close the connection before they send the alert that OpenSSL has made. So
     they are told to wait for more. What the client still sends is left unread, a few times, until it closes the connection.
@@ -60,8 +70,8 @@ class _Asking(ssl.SSLObject):
             except ssl.SSLError as error:
                 if error.reason not in _REFUSED:
                     raise
-                why = getattr(error, "verify_message", _REFUSED[error.reason])
-                INCIDENTS.say(_LOG, "certificate_refused", "a client is not let in: %s", why)
+                incident, why = _REFUSED[error.reason]
+                INCIDENTS.say(_LOG, incident, "a client is not let in: %s", getattr(error, "verify_message", why))
                 self._error = error.with_traceback(None)
         self._unread += 1
         if self._unread > _MOST_UNREAD:

@@ -322,7 +322,7 @@ def test_a_request_without_rows(batcher_loop, gateways):
 def test_it_is_said_at_once_that_nothing_is_loaded_any_more(gateways, batcher_loop):
     repository = gateways(graph_of(gated("a", "own")))
     said = []
-    repository.rests = lambda: said.append(repository.busy)
+    repository.rested.append(lambda: said.append(repository.busy))
     for change in (repository.load_all, lambda: repository.load("g"), lambda: repository.unload("g")):
         batcher_loop.run(change())
     assert said == [False] * 3

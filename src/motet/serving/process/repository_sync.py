@@ -53,7 +53,8 @@ class RepositorySync:
 
     def start(self) -> None:
         """Begin to look, and to tell; what was changed before this process came is followed too."""
-        self._repository.tell, self._repository.tell_scaled = self.tell, self.tell_scaled
+        self._repository.switched.append(self.tell)
+        self._repository.scaled.append(self.tell_scaled)
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     def close(self) -> None:

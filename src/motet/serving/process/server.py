@@ -123,7 +123,7 @@ class Server:
         if loaded is not None:
             await self._serve_beside_others(loaded)
         self.serves = True
-        self.repository.rests()
+        self.repository.rest()
         for served in self.repository.served.values():
             if served.kind == "graph" and served.state == "UNAVAILABLE":
                 _LOG.error("graph %s cannot be served: %s", served.name, served.reason)

@@ -114,7 +114,7 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
         for reason in os.environ.get(REPLACES, "").split():
             server.parts.observability.process_replaced(reason)
         heartbeat = Heartbeat(link, lambda: server.repository.busy or not server.serves)
-        server.repository.rests = heartbeat.send
+        server.repository.rested.append(heartbeat.send)
         heartbeat.start()
 
     def mine(config: ServeConfig) -> ServeConfig:

@@ -55,6 +55,10 @@ class ModelRepository:
         not_ready: is told of every request that is refused since what it asks for is not ready; in the event loop.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
         pool: lends what replicas need that become more, and is told what the server uses; None lends as many as may be.
+
+    Attributes:
+        changed, rested: called when other things may be served under the names, and when `busy` may be over.
+        switched, scaled: called with the graph that was loaded (True) or unloaded here, and the model and its new count.
     """
 
     def __init__(
@@ -77,10 +81,10 @@ class ModelRepository:
         self._graphs: dict[str, RepositoryEntry] = {}
         self.stopping = self.draining = False
         self._changing, self._begun = asyncio.Lock(), False
-        self.tell: Callable[[str, bool], None] = lambda name, loaded: None
-        self.tell_scaled: Callable[[str, int], None] = lambda name, count: None
-        self.rests: Callable[[], None] = lambda: None
         self.changed: list[Callable[[], None]] = []
+        self.rested: list[Callable[[], None]] = []
+        self.switched: list[Callable[[str, bool], None]] = []
+        self.scaled: list[Callable[[str, int], None]] = []
         self.started = time.time()
 
     @property
@@ -115,6 +119,11 @@ class ModelRepository:
     def busy(self) -> bool:
         """Whether models are loaded, for the first time or anew, or given back, or the server ends: it may hold the process."""
         return self.stopping or not self._begun or self._changing.locked() or self._loader.residency.swapping
+
+    def rest(self) -> None:
+        """Say that it may rest now, to whoever looks whether it is `busy`."""
+        for each in self.rested:
+            each()
 
     def add(self, graph: Graph | str | os.PathLike[str]) -> RepositoryEntry:
         """Add a graph, or the file of one; `load` makes it ready. One whose models a store does not have yet waits for them.
@@ -222,7 +231,7 @@ class ModelRepository:
                     with contextlib.suppress(MotetError):  # its state says so, and why
                         await self._load(self._graphs[name])
         self._begun = True
-        self.rests()
+        self.rest()
 
     @contextlib.asynccontextmanager
     async def _change(self) -> AsyncIterator[None]:
@@ -231,7 +240,7 @@ class ModelRepository:
             async with self._changing:
                 yield
         finally:
-            self.rests()
+            self.rest()
 
     async def load(self, name: str, *, tell: bool = True) -> RepositoryEntry:
         """Load a graph, or load it anew from its file; requests go on with what there was until it is ready.
@@ -247,8 +256,8 @@ class ModelRepository:
         async with self._change():
             served = self.find(name)
             graph = await self._load(served.parent or served)
-        if tell:
-            self.tell(graph.name, True)
+        for each in self.switched if tell else ():
+            each(graph.name, True)
         return self.find(name)
 
     async def _load(self, graph: RepositoryEntry) -> RepositoryEntry:
@@ -298,8 +307,8 @@ class ModelRepository:
             await self._retire(served)
             self._set(served, "UNAVAILABLE", UNLOADED)
             self._rivals()
-        if tell:
-            self.tell(served.name, False)
+        for each in self.switched if tell else ():
+            each(served.name, False)
 
     async def scale(self, name: str, count: int, *, tell: bool = True) -> None:
         """Have so many local replicas of a model, in each process of the server; more are started without waiting for them.
@@ -324,8 +333,8 @@ class ModelRepository:
             names = [each.name for each in served.models]
             raise InputError(f"{name!r} has {len(models)} models", hint=f"name one of them: {', '.join(names)}")
         models[0].scale(count)
-        if tell:
-            self.tell_scaled(served.name, count)
+        for each in self.scaled if tell else ():
+            each(served.name, count)
 
     async def _retire(self, served: RepositoryEntry) -> None:
         """Let what was accepted finish, and give back what nobody else has; what is not played in time goes to what is there now."""
