@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -152,6 +153,7 @@ def test_a_step_that_fails_leaves_nothing(tmp_path: Path) -> None:
 
 HELPER = """
 import sys
+import time
 from motet.workflow.run_step import run_step
 from motet.workflow.step import step
 from motet.workflow.definition import workflow
@@ -178,10 +180,63 @@ def test_a_helper_that_has_done_its_part_waits_only_so_long_and_ends_well(
         return number(1)
 
     monkeypatch.setattr(run_step_module, "_FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(run_step_module, "_POLL_S", 0.001)
     with pytest.raises(SystemExit) as ended:
         run_step(flow(), "number", run="1", cache=tmp_path, rank=1)
     assert ended.value.code == 0
-    assert "has done its part of step number, and ends: process 0 has left no result for 0.01 s" in caplog.text
+    assert (
+        "has done its part of step number, and ends: process 0 has left no result, and no sign of life for 0.01 s"
+        in caplog.text
+    )
+
+
+def test_a_helper_stays_as_long_as_process_0_shows_that_it_lives(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, value in {"_FIRST_WAIT_S": 60.0, "_SILENT_S": 0.05, "_POLL_S": 0.001}.items():
+        monkeypatch.setattr(run_step_module, name, value)
+    alive = tmp_path / "results" / "runs" / "1" / ".alive-first"
+    touched: list[int] = []
+
+    def stat(path: Path, **more: Any) -> os.stat_result:
+        """As `Path.stat`: process 0 begins when it is looked for, shows twice more that it lives, and is killed."""
+        if path == alive and len(touched) < 3:
+            touched.append(len(touched))
+            alive.parent.mkdir(parents=True, exist_ok=True)
+            alive.touch()
+            os.utime(alive, ns=(len(touched), len(touched)))
+        return os.stat(path, **more)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+    @workflow
+    def flow() -> Any:
+        return number.named("first")(1)
+
+    with pytest.raises(SystemExit) as ended:
+        run_step(flow(), "first", run="1", cache=tmp_path, rank=1)
+    assert ended.value.code == 0
+    assert len(touched) == 3
+    assert "no sign of life for 0.05 s" in caplog.text
+
+
+def test_a_step_shows_that_it_lives_while_it_is_played(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "runs" / "1"
+
+    @step
+    def looks() -> list[str]:
+        end = time.monotonic() + 30
+        while not (found := [path.name for path in folder.glob(".alive-*")]) and time.monotonic() < end:
+            time.sleep(0.001)
+        return found
+
+    @workflow
+    def flow() -> Any:
+        return looks()
+
+    run_step(flow(), "looks", run="1", cache=tmp_path)
+    assert result_of(flow(), "looks", "1", tmp_path) == [".alive-looks"]
+    assert [path.name for path in folder.iterdir()] == ["looks"]
 
 
 def test_helpers_end_when_process_0_has_left_the_result(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@
 
     CACHE/results/ab/ID.json             what a step gave: the value's artifacts, or that the step was left out
     CACHE/results/runs/RUN/STEP          the ID of what it gave in a run
+    CACHE/results/runs/RUN/.alive-STEP   touched now and then by the process that plays it, for others that help
 
 What is decided while a workflow runs (conditions, choices, results that were left out) is decided here by the same
 values. A step that takes `as_ready(...)` runs once, with all that is there. Retries and timeouts are the cluster's.
@@ -21,8 +22,8 @@ import secrets
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -46,8 +47,9 @@ ID_DIGITS = 20
 _POLL_S = 0.2
 _ROOM_BYTES = 1 << 16
 _ROOM_WAIT_S, _ROOM_POLL_S = 3600.0, 5.0
-_FIRST_WAIT_S = 2 * _ROOM_WAIT_S
-"""How long one of several processes that has done its part stays for the first, which may have more to do, or wait for room."""
+_FIRST_WAIT_S, _SIGN_S, _SILENT_S = 7200.0, 15.0, 600.0
+"""How long one of several processes that has done its part stays for process 0, which may begin later, or have more to do: so long
+for a first sign of life, of which there is one every `_SIGN_S`, and so long for the next."""
 _logger = logging.getLogger("motet.workflow")
 _ID = re.compile(rf"[0-9a-f]{{{ID_DIGITS}}}")
 
@@ -70,7 +72,8 @@ def run_step(
         inputs: IDs of results, by step; others are found by the run.
         cache: the folder of results, which all steps share; as for `Plan.run`.
         rank: the number of this process among those that run the step together. Process 0 looks into the cache and
-            leaves the result; the others end with exit code 0 as soon as it has, or two hours after they have done their part.
+            leaves the result; the others end with exit code 0 as soon as it has, or once they have done their part and process
+            0 has shown no sign of life for ten minutes, or for two hours none at all.
 
     Returns:
         The ID of its result.
@@ -91,7 +94,8 @@ def run_step(
     if rank:
         _help(node, arguments, results)
     results.refuse_full()
-    return results.put(step, _play(plan, node, arguments, results.root))
+    with _signs_of_life(results.alive(step)):
+        return results.put(step, _play(plan, node, arguments, results.root))
 
 
 def result_of(plan: Plan, step: str, run: str, cache: str | os.PathLike[str] | None = None) -> Any:
@@ -236,6 +240,11 @@ class _Results:
         """Where the ID of a step's result is."""
         return self.root / "results" / "runs" / file_name(self.run) / file_name(step)
 
+    def alive(self, step: str) -> Path:
+        """What the process touches that plays a step."""
+        pointer = self.pointer(step)
+        return pointer.with_name(f".alive-{pointer.name}")
+
     def _path(self, name: str) -> Path:
         return self.root / "results" / name[:2] / f"{name}.json"
 
@@ -297,12 +306,46 @@ def _help(node: PlannedStep, arguments: dict[str, Any], results: _Results) -> No
     watch.start()
     try:
         node.step.call(arguments)
-        watch.join(_FIRST_WAIT_S)
+        silent_s = _until_silent(results.alive(node.id))
     finally:
         over.set()
-    told = "this process has done its part of step %s, and ends: process 0 has left no result for %g s; see its log"
-    _logger.warning(told, node.id, _FIRST_WAIT_S)
+    told = "this process has done its part of step %s, and ends: process 0 has left no result, and no sign of life for %g s"
+    _logger.warning(f"{told}; see its log", node.id, silent_s)
     sys.exit(0)
+
+
+@contextmanager
+def _signs_of_life(path: Path) -> Iterator[None]:
+    """Touch a file now and then, until the block ends."""
+    over = threading.Event()
+
+    def touch() -> None:
+        while not over.is_set():
+            with suppress(OSError):  # a full disk, say: those who look are patient
+                path.touch()
+            over.wait(_SIGN_S)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    thread = threading.Thread(target=touch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        with suppress(OSError):
+            path.unlink()
+
+
+def _until_silent(path: Path) -> float:
+    """Wait while a file is touched again and again; gives the seconds in which it was not."""
+    seen, since, patience_s = None, time.monotonic(), _FIRST_WAIT_S
+    while time.monotonic() - since < patience_s:
+        time.sleep(_POLL_S)
+        with suppress(OSError):
+            if (touched := path.stat().st_mtime_ns) != seen:
+                seen, since, patience_s = touched, time.monotonic(), _SILENT_S
+    return patience_s
 
 
 def _end_with_first(step: str, results: _Results, over: threading.Event) -> None:

@@ -38,7 +38,7 @@ def play(folder: Path, *, seed: int, minutes: float, clients: int = 4, small: bo
         else:
             faults.all()
         while time.monotonic() < end:
-            faults.any()
+            chance.choice([faults.any, faults.pair])()
             if len(faults.done) % 15 == 0:
                 faults.supervisor_killed()
         asking.stop()

@@ -7,9 +7,10 @@ import os
 import random
 import signal
 import sqlite3
+import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .clients import Clients
@@ -40,6 +41,8 @@ class Faults:
             "a process is killed": self._process_killed,
             "a process is stopped": self._process_stopped,
             "a process is stopped for a moment": self._process_pauses,
+            "the supervisor is stopped for a while": self._supervisor_pauses,
+            "a process is killed while the supervisor is stopped": self._killed_unseen,
             "the configuration is read again": self._read_again,
             "the disk is full": self._disk,
             "the database is away": self._database,
@@ -68,11 +71,7 @@ class Faults:
 
     def do(self, name: str) -> None:
         """One of them; returns when the server is whole again."""
-        self.done.append(name)
-        try:
-            self.every[name]()
-        except AssertionError as error:
-            self.missed.append(f"{name}: {error}")
+        self._quietly(name)
         until(self.world.whole, 60)
 
     def any(self) -> None:
@@ -126,6 +125,51 @@ class Faults:
         time.sleep(2.0)
         os.kill(pid, signal.SIGCONT)
         self._expect("stalled", f"process {pid}", lambda line: line["pid"] == pid)
+
+    @contextlib.contextmanager
+    def _supervisor_stopped(self) -> Iterator[None]:
+        """Longer than a process may be silent, which go on to serve."""
+        assert self.world.supervisor is not None
+        self.world.supervisor.send_signal(signal.SIGSTOP)
+        try:
+            yield
+            time.sleep(4.0)
+        finally:
+            self.world.supervisor.send_signal(signal.SIGCONT)
+
+    def _supervisor_pauses(self) -> None:
+        lost = self._said("process_hung") + self._said("process_lost")
+        with self._supervisor_stopped():
+            pass
+        time.sleep(4.0)
+        assert self._said("process_hung") + self._said("process_lost") == lost, "processes were blamed"
+
+    def _killed_unseen(self) -> None:
+        with self._supervisor_stopped():
+            pid, backs = self._gateway(), self._said("process_back")
+            self._falls(pid, signal.SIGKILL)
+        self._expect("process_lost", f"process {pid}", lambda line: line["process"] == pid)
+        until(lambda: self._said("process_back") > backs, 60)
+
+    def pair(self) -> None:
+        """Something that the server depends on fails, and within it one of its own processes."""
+        own = [name for name in self.every if name.startswith("a ")]
+        inner = self.chance.choice(own)
+        beside = ("the configuration is read again", "the supervisor is stopped for a while")
+        outer = self.chance.choice([name for name in self.every if name not in (*own, *beside)])
+        thread = threading.Thread(target=self._quietly, args=(outer,))
+        thread.start()
+        time.sleep(self.chance.random())
+        self._quietly(inner)
+        thread.join()
+        until(self.world.whole, 60)
+
+    def _quietly(self, name: str) -> None:
+        self.done.append(name)
+        try:
+            self.every[name]()
+        except AssertionError as error:
+            self.missed.append(f"{name}: {error}")
 
     def _said(self, kind: str) -> int:
         return sum(line.get("incident") == kind for line in self.world.lines())
