@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +22,7 @@ from motet.serving.observability.observability import Observability, Watched
 from motet.serving.process.repository_sync import RepositorySync
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
-from motet.system.places import temporary_folder
+from motet.system.run_folders import RunFolder
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig
@@ -58,8 +56,11 @@ class ServerParts:
     """
 
     def __init__(self, graphs: Sequence[Graph | str], config: ServeConfig, folder: str | None) -> None:
-        self._own_folder = folder is None
-        self._folder = folder or tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
+        self._own_folder = None
+        if folder is None:
+            self._own_folder = RunFolder("motet-serve-")
+            folder = self._own_folder.path
+        self._folder = folder
         self._app: App | None = None
         self._admission: Admission | None = None
         self._audit: LineWriter | None = None
@@ -227,8 +228,8 @@ class ServerParts:
         if self._audit is not None:
             await asyncio.to_thread(self._audit.close)
         await asyncio.to_thread(self.observability.close)
-        if self._own_folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        if self._own_folder is not None:
+            self._own_folder.close()
         self.repository.close()
 
 

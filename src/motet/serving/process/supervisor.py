@@ -12,12 +12,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -35,8 +33,8 @@ from motet.system import lifeline
 from motet.system.addresses import in_url
 from motet.system.incidents import INCIDENTS
 from motet.system.limits import num_cores
-from motet.system.places import temporary_folder
 from motet.system.processes import how_ended
+from motet.system.run_folders import RunFolder
 
 __all__ = ["run"]
 
@@ -172,7 +170,8 @@ class _Parent:
         self.config, self._ending_s = config, config.limits.drain_timeout_s + 5
         self._http = bind(config.host, config.port)
         self._grpc = None if config.grpc_port is None else bind(config.host, config.grpc_port)
-        self._folder = tempfile.mkdtemp(prefix="motet-serve-", dir=temporary_folder())
+        self._shared = RunFolder("motet-serve-")
+        self._folder = self._shared.path
         self._owner = owner_socket(self._http.getsockname()[1])
         self._workers: list[_Worker] = []
         self._stopping = False
@@ -197,7 +196,7 @@ class _Parent:
             self._end()
             if self._owner is not None:
                 self._owner.close()
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._shared.close()
 
     def _start(self, replaces: tuple[str, ...] = ()) -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
