@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
@@ -131,6 +132,17 @@ def test_a_model_that_no_replica_can_load_ends_the_command_with_its_own_error(
     assert "Traceback" not in told.output
 
 
+@pytest.fixture
+def plain_signals() -> Iterator[None]:
+    """What Python does on signals by itself, not what a client of Ray has them do."""
+    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for each, handler in before.items():
+        signal.signal(each, handler)
+
+
 class FakeServe:
     """Ray Serve, to which a signal comes in the midst of a call, and which tells what is called."""
 
@@ -153,7 +165,7 @@ class FakeServe:
 
 @pytest.mark.parametrize("at", ["start", "run"])
 def test_a_signal_in_mid_start_leaves_nothing_on_the_cluster(
-    at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    at: str, plain_signals: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graph(tmp_path)
     fake = FakeServe(at)
@@ -168,7 +180,9 @@ def test_a_signal_in_mid_start_leaves_nothing_on_the_cluster(
     assert (fake.called[-1], at in fake.called) == ("shutdown", True)
 
 
-def test_a_second_signal_ends_the_end_but_not_the_same_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_second_signal_ends_the_end_but_not_the_same_one(
+    plain_signals: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     times = iter([10.0, 10.2, 11.0])
     monkeypatch.setattr(ray_serve, "time", SimpleNamespace(monotonic=lambda: next(times)))
     before = [signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)]
