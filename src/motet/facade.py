@@ -351,6 +351,7 @@ class Graph(data.GraphSpec):
         goes_on: bool = False,
         ship: bool = False,
         models: Any = None,
+        one_stage: bool = False,
     ) -> PlayGraph:
         """This graph as a transform of Apache Beam: `played = rows | graph.as_ptransform()`, then `played.answers`, `played.failures`.
 
@@ -369,6 +370,8 @@ class Graph(data.GraphSpec):
             models: a PCollection whose elements, of which the last counts, tell of other models while the pipeline goes on: by names of
                 models their URIs, or a `ModelMetadata`. Whatever comes has the aliases of stores looked at again; what comes
                 to a worker after it is answered by what they mean then.
+            one_stage: do not cut the graph where its nodes ask for different memory or accelerators, or keys choose from more models
+                than may be loaded.
 
         Raises:
             MissingExtraError: when Beam is not installed.
@@ -382,7 +385,7 @@ class Graph(data.GraphSpec):
 
         return PlayGraph(
             self.checked, keep=keep, drop=drop, schema=schema, batch_rows=batch_rows, goes_on=goes_on, ship=ship,
-            models=models, graph=self.changed(),
+            models=models, one_stage=one_stage, graph=self.changed(),
         )  # fmt: skip
 
     def as_model_handler(

@@ -20,6 +20,7 @@ from onnx import TensorProto, helper
 
 import motet as mt
 from motet.engines import batch_worker
+from motet.engines.beam import refresh
 from motet.engines.beam.play import PlayRows
 from motet.engines.beam.refresh import refreshed
 from motet.engines.beam.rows import Kept
@@ -116,6 +117,66 @@ def test_what_a_side_input_names_answers_what_comes_after_it(tmp_path: Path) -> 
     found = play(lambda news: Answers(made, models=news), *told)
     assert [found[2 * place] for place in range(len(told))] == [3.0, 4.0, 3.0, 2.0, 2.0, 2.0]
     assert found[1::2] == [2 * each for each in found[::2]]
+
+
+def test_each_stage_is_answered_by_other_models_too(publish: Callable[[float], str], tmp_path: Path) -> None:
+    publish(2.0)
+    uris = {by: scaled(tmp_path / f"other{by}.onnx", by) for by in (10, 100)}
+    x = mt.input("x", "float32[1]")
+    first = mt.model(mt.Model("store:times", "times", resources={"memory": "1GiB"}), x)
+    second = mt.model(mt.Model(uris[10], "more", resources={"memory": "2GiB"}), first.y)
+    made = mt.Graph("g", {"y": second.y}, folder=str(tmp_path))
+    PUBLISH[0] = publish
+    tell = {1: lambda: 1, 2: lambda: PUBLISH[0](3.0), 3: lambda: {"more": uris[100]}}
+    found = play(lambda news: Answers(made, models=news), 1, 2, 3, tell=lambda number: tell[number]())
+    assert found == [20.0, 40.0, 30.0, 60.0, 300.0, 600.0]
+
+
+@pytest.mark.parametrize("kind", ["transform", "model handler"])
+def test_models_that_were_shipped_stay_until_others_are_named(kind: str, tmp_path: Path) -> None:
+    """Where workers do not have their files; those that are named later they reach."""
+    x = mt.input("x", "float32[1]")
+    one, two = (mt.Model(scaled(tmp_path / f"by{by}.onnx", by), f"by{by}") for by in (2, 3))
+    y = mt.model(one, x).y
+    made = mt.Graph("g", {"y": y if kind == "model handler" else mt.model(two, y).y}, folder=str(tmp_path))
+    (tmp_path / "later").mkdir()
+    later = scaled(tmp_path / "later" / "by7.onnx", 7)
+
+    def step(news: Any) -> Any:
+        if kind == "transform":
+            return Answers(made, models=news, ship=True)
+        infer = RunInference(made.as_model_handler(ship=True), model_metadata_pcoll=news)
+        return infer | beam.Map(lambda each: each.inference["y"][0])
+
+    def tell(number: int) -> ModelMetadata:
+        for uri in (one.uri, two.uri):
+            Path(uri).unlink(missing_ok=True)
+        return ModelMetadata("", "none") if number == 1 else ModelMetadata(later, "by2")
+
+    last = 1.0 if kind == "model handler" else 3.0
+    assert play(step, 1, 2, tell=tell) == [2 * last, 4 * last, 7 * last, 14 * last]
+
+
+def test_what_all_threads_of_a_process_are_told_is_looked_up_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    uris = {by: scaled(tmp_path / f"by{by}.onnx", by) for by in (2, 3)}
+    made, looked, row = graph(uris[2], tmp_path), [], {"x": [1.0]}
+    monkeypatch.setattr(refresh, "refreshed", lambda *given: looked.append(given[2]) or refreshed(*given))
+    job = Job.of_values(made.checked)
+    threads = [PlayRows(job, Kept(), "a run", typed=False, graph=made.changed()) for _ in range(3)]
+
+    def answered(play: PlayRows, told: Any) -> float:
+        play.start_bundle()
+        list(play.process(row, WindowedValue(row, 0, (GlobalWindow(),)), [told]))
+        (answer,) = play.finish_bundle()
+        return float(answer.value["y"][0])
+
+    for each in threads:
+        each.setup()
+    for by in (3, 2, 3):
+        assert [answered(each, {"times": uris[by]}) for each in threads] == [by] * 3
+    assert looked == [{"times": uris[by]} for by in (3, 2, 3)]
 
 
 class Tables(beam.PTransform):
@@ -227,5 +288,3 @@ def test_models_that_cannot_be_taken_are_refused_by_name(tmp_path: Path) -> None
     two = mt.Graph("g", {name: mt.model(mt.Model(uri, name), x).y for name in ("a", "b")})
     with pytest.raises(InputError, match="by2.onnx is a model, and the graph has 2\n  hint: name it, as in {'a'"):
         refreshed(Job.of_values(two.checked), two.changed(), uri)
-    with beam.Pipeline() as pipeline, pytest.raises(InputError, match="models that come later cannot be shipped"):
-        made.as_ptransform(ship=True, models=pipeline | beam.Create([1]))

@@ -45,6 +45,7 @@ class BatchWorker:
 
     def __init__(self, job: Job, elsewhere: Elsewhere = lambda: None, run: str = "") -> None:
         self.job, self._run = job, run
+        self._counting, self._loads = new_lock(), 0
         self._session = CallSession(partial(_player, job, elsewhere))
         weakref.finalize(self, close_garbage, self._session.close).atexit = False
 
@@ -110,6 +111,13 @@ class BatchWorker:
     def lazy(self) -> bool:
         """Whether models are loaded when rows ask for them, and others dropped for them: the fewer, the less is asked at a time."""
         return bool(self._session.executor.executor.lazy_keys)
+
+    def new_loads(self) -> int:
+        """How often models were loaded since this was asked last, by any thread."""
+        with self._counting:
+            now = sum(each.stats.loads for each in self._session.executor.executor.host.known)
+            new, self._loads = now - self._loads, now
+            return new
 
     def work(self, tally: Tally) -> tuple[dict[str, NodeStats], list[tuple[ModelRuntime, ModelStats]]]:
         """What a tally has of each node, and of each model that was called."""

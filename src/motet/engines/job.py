@@ -115,11 +115,8 @@ class Job:
             InputError: when `batch_rows` is no such number.
         """
         checked = shipped(_absolute(checked)) if ship else _absolute(checked)
-        types = checked.graph.stored_types
-        schema = pa.schema([(name, arrow_type(kind) or pa.null()) for name, kind in types.items()])
-        return cls._made(
-            checked, RunLayout.of(checked, schema, (), (), "the rows"), batch_rows, None, None, goes_on=goes_on
-        )
+        layout = RunLayout.of(checked, _taken(checked), (), (), "the rows")
+        return cls._made(checked, layout, batch_rows, None, None, goes_on=goes_on)
 
     @classmethod
     def _made(
@@ -147,28 +144,43 @@ class Job:
         made = cls(checked, layout, kinds, versions, sizes, rows, goes_on, "")
         return replace(made, digest=_digest(made))
 
-    def over(self, schema: pa.Schema, *, keep: Sequence[str] | None = None, drop: Sequence[str] = ()) -> Job:
+    def over(
+        self,
+        schema: pa.Schema,
+        *,
+        keep: Sequence[str] | None = None,
+        drop: Sequence[str] = (),
+        row_ids: str | None = None,
+    ) -> Job:
         """The same graph with the same models over rows of another schema.
 
         Raises:
             InputError: as for `of`.
         """
-        layout = RunLayout.of(self.checked, decoded_schema(schema), keep, drop, "the rows")
+        layout = RunLayout.of(self.checked, decoded_schema(schema), keep, drop, "the rows", row_ids=row_ids)
         digest = f"{self.digest}/{hashlib.sha256(pickle.dumps(layout)).hexdigest()[:32]}"
         return replace(self, layout=layout, digest=digest).declared()
 
-    def stage(self, checked: CheckedGraph, schema: pa.Schema, keep: Sequence[str], row_ids: str | None) -> Job:
-        """A part of the graph with the same models over rows of another schema.
+    def stage(
+        self,
+        checked: CheckedGraph,
+        schema: pa.Schema | None = None,
+        keep: Sequence[str] = (),
+        row_ids: str | None = None,
+    ) -> Job:
+        """A part of the graph with the same models over rows of another schema; without one, over Python's, as `of_values`.
 
         Raises:
             InputError: as for `of`.
         """
+        values, schema = schema is None, _taken(checked) if schema is None else schema
         layout = RunLayout.of(checked, schema, keep, (), "the rows of a stage", row_ids=row_ids)
         inside = {*checked.graph.models, *checked.graphs}
         versions = {name: each for name, each in self.versions.items() if name.partition("/")[0] in inside}
         kinds = {name: each for name, each in self.kinds.items() if name in layout.undeclared}
         made = replace(self, checked=checked, layout=layout, versions=versions, kinds=kinds, digest="")
-        return replace(made, digest=_digest(made)).declared()
+        made = replace(made, digest=_digest(made))
+        return made if values else made.declared()
 
     def anew(self, checked: CheckedGraph) -> Job:
         """The same job with the models that a graph has now; itself where they are the same.
@@ -252,6 +264,12 @@ def _absolute(checked: CheckedGraph) -> CheckedGraph:
     inner = {name: each.graph for name, each in graphs.items()}
     folder = folder if "://" in folder else os.path.abspath(folder)
     return replace(checked, graph=checked.graph.changed(folder=folder, graphs=inner), graphs=graphs)
+
+
+def _taken(checked: CheckedGraph) -> pa.Schema:
+    """What a graph takes, as columns are stored."""
+    types = checked.graph.stored_types
+    return pa.schema([(name, arrow_type(kind) or pa.null()) for name, kind in types.items()])
 
 
 def _uris(checked: CheckedGraph, path: str = "") -> Iterator[tuple[str, str]]:

@@ -87,9 +87,11 @@ class TableWorkers:
         key = schema.serialize().to_pybytes()
         found = self._over.get(key)
         if found is None:
-            job = self._job.over(schema, keep=self._keep, drop=self._drop)
-            found = self._over.put(key, BatchWorker.shared(job, run=self._run))
+            found = self._over.put(key, BatchWorker.shared(self._job_over(schema), run=self._run))
         return found
+
+    def _job_over(self, schema: pa.Schema) -> Job:
+        return self._job.over(schema, keep=self._keep, drop=self._drop)
 
 
 def play_table(worker: BatchWorker, rows: pa.RecordBatch) -> tuple[list[pa.RecordBatch], list[pa.RecordBatch]]:

@@ -42,9 +42,10 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         watch_workers()
-        self._graph, self._path = graph, ""
-        self._run = uuid.uuid4().hex
+        self._path, self._run = "", uuid.uuid4().hex
         self._job = Job.of_values(checked, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
+        self._graph = self._job.checked.graph if ship else graph
+        self._kept = Kept(keep=())
 
     @telling()
     def load_model(self) -> BatchWorker:
@@ -62,7 +63,7 @@ class GraphHandler(ModelHandler):  # type: ignore[misc]
         """For each row its outputs, or why it failed."""
         found: list[Any] = []
         for _, alike in groupby(batch, type):
-            played = play_values(model, Kept(keep=()), list(alike))
+            played = play_values(model, self._kept, list(alike))
             for place, failure in played.failures:
                 played.answers[place] = failure
             found += played.answers

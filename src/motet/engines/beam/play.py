@@ -19,14 +19,15 @@ from apache_beam.pvalue import TaggedOutput
 from apache_beam.utils.windowed_value import WindowedValue
 
 from motet.engines.batch_worker import BatchWorker
-from motet.engines.beam.refresh import refreshed
+from motet.engines.beam.refresh import refreshed_once
 from motet.engines.beam.rows import Kept, PlayedElements, play_values, telling
 from motet.engines.beam.tables import play_tables
 from motet.engines.job import Job
 from motet.engines.tables import TableWorkers
+from motet.graph.check import CheckedGraph
 from motet.graph.graph import GraphSpec
 
-__all__ = ["FAILURES", "PlayRows"]
+__all__ = ["FAILURES", "Held", "Kind", "PlayRows", "Windows", "in_several", "kind_of", "num_rows"]
 
 FAILURES = "failures"
 """The tag of what is said of rows that failed."""
@@ -34,20 +35,31 @@ KINDS = 64
 """Types of rows that are remembered."""
 
 
-class _Kind(NamedTuple):
-    """Whether elements are keys and rows, whether rows are tables, and their type."""
+class Kind(NamedTuple):
+    """What is played together: whether elements are keys and rows, whether rows are tables, their type; by which model."""
 
     keyed: bool
     tables: bool
     type: type
+    call: int = 0
+
+
+class Held(NamedTuple):
+    """Elements of one kind, how many rows they have, and what a stage has left of them."""
+
+    elements: list[WindowedValue]
+    kind: Kind
+    rows: int
+    left: list[pa.RecordBatch]
 
 
 @lru_cache(KINDS)
-def _kind(row: type, *, keyed: bool) -> _Kind:
-    return _Kind(keyed, issubclass(row, (pa.Table, pa.RecordBatch)), row)
+def _kind(row: type, *, keyed: bool) -> Kind:
+    return Kind(keyed, issubclass(row, (pa.Table, pa.RecordBatch)), row)
 
 
-def _kind_of(element: Any) -> _Kind:
+def kind_of(element: Any) -> Kind:
+    """Of which kind an element is."""
     keyed = type(element) is tuple and len(element) == 2
     row: Any = type(element[1] if keyed else element)
     return _kind(row, keyed=keyed)
@@ -68,6 +80,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         self._job, self._kept, self._run, self._typed = job, kept, run, typed
         self._made, self._graph, self._told = job, graph, None
         self._held: list[WindowedValue] = []
+        self._left: list[pa.RecordBatch] = []
         self._kind, self._rows = _kind(dict, keyed=False), 0
         namespace = f"motet.{job.checked.graph.name}"
         self._counted = {name: Metrics.counter(namespace, name) for name in ("rows", "failures", "batches")}
@@ -81,8 +94,11 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
             self._worker.load()
 
     def _begin(self) -> None:
-        self._tables = TableWorkers(self._job, self._kept.keep, self._kept.drop, self._run, typed=self._typed)
+        self._tables = self._table_workers()
         self._worker = BatchWorker.shared(self._job, run=self._run)
+
+    def _table_workers(self) -> TableWorkers:
+        return TableWorkers(self._job, self._kept.keep, self._kept.drop, self._run, typed=self._typed)
 
     def start_bundle(self) -> None:
         """Begin with nothing: what a bundle that failed has held comes again."""
@@ -92,23 +108,33 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam, told: Sequence[Any] = ()
     ) -> Iterable[Any]:
         """Hold an element, and play what is held where that fills a batch, was of another kind, or came for other models."""
-        kind = _kind_of(element)
+        kind = kind_of(element)
         if kind is self._kind and not kind.tables and not told and self._rows + 1 < self._job.batch_rows:
             self._rows += 1
             self._held.append(windowed)
             return ()
-        return self._turned(element, kind, windowed, told)
+        rows = num_rows(element[1] if kind.keyed else element) if kind.tables else 1
+        return self._turned(kind, [windowed], rows, told)
 
-    def _turned(self, element: Any, kind: _Kind, windowed: WindowedValue, told: Sequence[Any]) -> Iterable[Any]:
-        """Hold an element, and play what is held where it may be time for that."""
+    def _turned(
+        self,
+        kind: Kind,
+        elements: Sequence[WindowedValue],
+        rows: int,
+        told: Sequence[Any],
+        left: pa.RecordBatch | None = None,
+    ) -> Iterable[Any]:
+        """Hold elements, and play what is held where it may be time for that."""
         done: Iterable[Any] = ()
         if told and told[-1] != self._told:
             done = list(self._played(self._take()))
             self._refresh(told[-1])
         before = self._take() if self._held and kind != self._kind else None
         self._kind = kind
-        self._held.append(windowed)
-        self._rows += _num_rows(element[1] if kind.keyed else element) if kind.tables else 1
+        self._held += elements
+        self._rows += rows
+        if left is not None:
+            self._left.append(left)
         full = self._take() if self._rows >= self._job.batch_rows else None
         if before is None and full is None:
             return done
@@ -122,7 +148,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
     def _refresh(self, told: Any) -> None:
         """Play what comes from here on with the models of which a side input tells."""
         assert self._graph is not None
-        job = refreshed(self._made, self._graph, told)
+        job = refreshed_once(self._run, self._made, self._graph, told, self._part)
         if job.digest != self._job.digest:
             self._job = job
             self._begin()
@@ -130,43 +156,56 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
             BatchWorker.forget(self._made, but=job)
         self._told = told
 
-    def _take(self) -> tuple[list[WindowedValue], _Kind, int]:
+    def _part(self, checked: CheckedGraph) -> CheckedGraph:
+        """What of a graph is played here."""
+        return checked
+
+    def _take(self) -> Held:
         """What is held, and no more."""
-        found = self._held, self._kind, self._rows
-        self._held, self._rows = [], 0
+        found = Held(self._held, self._kind, self._rows, self._left)
+        self._held, self._rows, self._left = [], 0, []
         return found
 
-    def _played(self, taken: tuple[list[WindowedValue], _Kind, int]) -> Iterator[Any]:
-        held, kind, rows = taken
-        if not held:
+    def _played(self, held: Held) -> Iterator[Any]:
+        elements, kind = held.elements, held.kind
+        if not elements:
             return
         started = time.perf_counter()
-        played = self._play([each.value[1] if kind.keyed else each.value for each in held], kind)
+        played = self._play([each.value[1] if kind.keyed else each.value for each in elements], held)
         self._seconds.update(round(1000 * (time.perf_counter() - started)))
         self._counted["batches"].inc()
-        self._counted["rows"].inc(rows)
-        for each, answer in zip(held, played.answers, strict=True):
-            if answer is not None:
-                made = each.with_value((each.value[0], answer) if kind.keyed else answer)
-                yield made if len(made.windows) == 1 else _in_several(made)
+        self._count_rows(held.rows)
+        yield from self._given(held, played)
         for place, failure in played.failures:
-            each = held[place]
-            self._counted["failures"].inc(_num_rows(failure) if kind.tables else 1)
+            each = elements[place]
+            self._counted["failures"].inc(num_rows(failure) if kind.tables else 1)
             made = each.with_value((each.value[0], failure) if kind.keyed else failure)
-            yield TaggedOutput(FAILURES, _in_several(made))
+            yield TaggedOutput(FAILURES, in_several(made))
+
+    def _count_rows(self, rows: int) -> None:
+        self._counted["rows"].inc(rows)
+
+    def _given(self, held: Held, played: PlayedElements) -> Iterator[Any]:
+        """What comes out of elements that did not fail."""
+        keyed = held.kind.keyed
+        for each, answer in zip(held.elements, played.answers, strict=True):
+            if answer is not None:
+                made = each.with_value((each.value[0], answer) if keyed else answer)
+                yield made if len(made.windows) == 1 else in_several(made)
 
     @telling()
-    def _play(self, values: Sequence[Any], kind: _Kind) -> PlayedElements:
-        if kind.tables:
+    def _play(self, values: Sequence[Any], held: Held) -> PlayedElements:
+        if held.kind.tables:
             return play_tables(self._tables, values)
         return play_values(self._worker, self._kept, values)
 
 
-def _num_rows(value: Any) -> int:
+def num_rows(value: Any) -> int:
+    """The rows of a table or a record batch."""
     return int(value.num_rows)
 
 
-class _Windows(tuple):  # type: ignore[type-arg]
+class Windows(tuple):  # type: ignore[type-arg]
     """Windows of an element that is given out while another one is processed.
 
     Beam takes what is given out then for that one's, and repeats its windows where that one is in several: not these.
@@ -174,12 +213,12 @@ class _Windows(tuple):  # type: ignore[type-arg]
 
     __slots__ = ()
 
-    def __mul__(self, times: Any) -> _Windows:
+    def __mul__(self, times: Any) -> Windows:
         return self
 
 
-def _in_several(made: WindowedValue) -> WindowedValue:
+def in_several(made: WindowedValue) -> WindowedValue:
     """The same in the windows that it is in."""
     if len(made.windows) != 1:
-        made.windows = _Windows(made.windows)
+        made.windows = Windows(made.windows)
     return made

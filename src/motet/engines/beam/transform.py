@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import apache_beam as beam
 import pyarrow as pa
+from apache_beam.coders import ListCoder, WindowedValueCoder, registry
 from apache_beam.pvalue import DoOutputsTuple, PCollection
+from apache_beam.transforms.resources import AcceleratorHint
 from apache_beam.typehints import typehints
 
 from motet.engines.beam.hints import hints_of
 from motet.engines.beam.play import FAILURES, PlayRows
 from motet.engines.beam.rows import Kept
+from motet.engines.beam.stages import TRAVELLING, BringTogether, PlayStage, StagePlace, table_jobs
 from motet.engines.beam.types import field_type, fields_of, row_type
 from motet.engines.beam.workers import watch_workers
+from motet.engines.job import Job
 from motet.engines.layout import FAILED
-from motet.engines.needs import need_of
+from motet.engines.stages import LEFT, Stage, stages_of
 from motet.engines.tables import failures_schema, table_job
 from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
@@ -28,6 +32,13 @@ __all__ = ["PlayGraph"]
 
 _runs: WeakKeyDictionary[beam.Pipeline, str] = WeakKeyDictionary()
 """What tells the run of a pipeline from those of others."""
+
+
+class PlayedRows(NamedTuple):
+    """Answers, and what is said of rows that failed."""
+
+    answers: PCollection[Any]
+    failures: PCollection[Any]
 
 
 class PlayGraph(beam.PTransform):  # type: ignore[misc]
@@ -41,6 +52,7 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         goes_on: whether to go on where a model fails on everything.
         ship: whether the files of local models go with the pipeline.
         models: tells of other models while the pipeline goes on; see `refreshed`.
+        one_stage: whether the graph is not cut into stages.
         graph: as it was declared.
     """
 
@@ -55,16 +67,18 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         goes_on: bool = False,
         ship: bool = False,
         models: PCollection[Any] | None = None,
+        one_stage: bool = False,
         graph: GraphSpec | None = None,
     ) -> None:
         super().__init__(f"Play {checked.graph.name}")
-        if ship and models is not None:
-            hint = "publish them to a store that the workers reach"
-            raise InputError("models that come later cannot be shipped", where="ship", hint=hint)
-        self._schema, self._models, self._graph = schema, models, None if models is None else graph
+        self._schema, self._models, self._accelerator = schema, models, ""
         self._job = table_job(checked, schema, keep, drop, batch_rows=batch_rows, goes_on=goes_on, ship=ship)
-        self._kept = Kept(None if keep is None else tuple(keep), tuple(drop))
-        self.with_resource_hints(**hints_of(need_of(self._job.checked)))
+        declared = self._job.checked.graph if ship else graph
+        self._graph = None if models is None else declared
+        self._kept = Kept.by(checked, keep, drop)
+        taken = schema is not None and any(name.startswith(LEFT) for name in schema.names)
+        self._stages = stages_of(self._job.checked, one=one_stage or taken)
+        self._jobs = [self._job] if len(self._stages) == 1 else list(self._stage_jobs())
 
     @property
     def answers_schema(self) -> pa.Schema:
@@ -77,16 +91,61 @@ class PlayGraph(beam.PTransform):  # type: ignore[misc]
         """Names and types of what is said of rows that failed, where the schema of what comes was given."""
         return failures_schema(self._known())
 
-    def expand(self, rows: PCollection[Any]) -> DoOutputsTuple:
+    def expand(self, rows: PCollection[Any]) -> DoOutputsTuple | PlayedRows:
         """The answers, and what is said of rows that failed."""
         watch_workers()
         run = _runs.setdefault(rows.pipeline, uuid.uuid4().hex)
-        play = PlayRows(self._job, self._kept, run, typed=self._schema is not None, graph=self._graph)
-        told = {} if self._models is None else {"told": beam.pvalue.AsList(self._models)}
-        found = rows | "Play" >> beam.ParDo(play, **told).with_outputs(FAILURES, main="answers")
         answers, failures = self._types(rows.element_type)
-        found.answers.element_type, found.failures.element_type = answers, failures
+        coder = ListCoder(WindowedValueCoder(registry.get_coder(rows.element_type)))
+        failed: list[PCollection[Any]] = []
+        given, count, typed = rows, len(self._stages), self._schema is not None
+        for number, (stage, job) in enumerate(zip(self._stages, self._jobs, strict=True)):
+            if number:
+                shuffle = BringTogether() if stage.grouped else beam.Reshuffle()
+                given = given | f"To stage {number + 1}" >> shuffle
+                given.element_type = TRAVELLING
+            after = None if number + 1 == count else self._stages[number + 1]
+            if count == 1:
+                play = PlayRows(job, self._kept, run, typed=typed, graph=self._graph)
+            else:
+                place = StagePlace(number, count, stage, after, coder)
+                play = PlayStage(job, self._kept, run, typed=typed, graph=self._graph, place=place)
+            found = self._played(given, play, "Play" if not number else f"Play stage {number + 1}", stage)
+            found.failures.element_type = failures
+            found.answers.element_type = answers if after is None else TRAVELLING
+            given = found.answers
+            failed.append(found.failures)
+        if count == 1:
+            return found
+        told = tuple(failed) | "Failures" >> beam.Flatten()
+        told.element_type = failures
+        return PlayedRows(given, told)
+
+    def _played(self, rows: PCollection[Any], play: PlayRows, label: str, stage: Stage) -> DoOutputsTuple:
+        told = {} if self._models is None else {"told": beam.pvalue.AsList(self._models)}
+        step = beam.ParDo(play, **told).with_outputs(FAILURES, main="answers")
+        return rows | label >> step.with_resource_hints(**self._hints(rows.pipeline, stage))
+
+    def _hints(self, pipeline: beam.Pipeline, stage: Stage) -> Mapping[str, str]:
+        """The hints of a stage; of an accelerator what is said around it says more."""
+        hints = hints_of(stage.need)
+        if "accelerator" in hints and self._accelerator:
+            hints["accelerator"] = self._accelerator
+        elif any(AcceleratorHint.urn in each.resource_hints for each in pipeline.transforms_stack):
+            hints.pop("accelerator", None)
+        return hints
+
+    def with_resource_hints(self, **hints: Any) -> PlayGraph:
+        """Say more of what workers must have; an accelerator is for those stages alone that ask for one, where any does."""
+        if any(stage.need.accelerator for stage in self._stages):
+            self._accelerator = hints.pop("accelerator", self._accelerator)
+        found: PlayGraph = super().with_resource_hints(**hints)
         return found
+
+    def _stage_jobs(self) -> Iterator[Job]:
+        if self._schema is None:
+            return (self._job.stage(stage.checked) for stage in self._stages)
+        return table_jobs(self._job, self._stages)
 
     def _known(self) -> pa.Schema:
         if self._schema is None:

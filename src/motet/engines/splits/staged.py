@@ -17,7 +17,7 @@ from motet.engines.splits.shuffle import ROW, Grouping, StageShuffle, Window, wi
 from motet.engines.stages import LEFT, Stage
 from motet.errors import InputError, RunError
 
-__all__ = ["StageRun", "check_rows", "failing", "pickled", "some", "stage_runs"]
+__all__ = ["StageRun", "check_rows", "failing", "grouping_of", "pickled", "some", "stage_runs"]
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ def _staged(
     job: Job, stages: Sequence[Stage], tasks: Sequence[SplitTask], plan: SplitPlan, apart: Sequence[Window]
 ) -> Iterator[StageRun]:
     jobs, count = list(_jobs(job, stages)), len(tasks)
-    groupings = [_grouping(stage, each) for stage, each in zip(stages, jobs, strict=True)]
+    groupings = [grouping_of(stage) for stage in stages]
     firsts = [(place + 1) * count for place in range(len(stages) - 1)] + [0]
     for place, (stage, each) in enumerate(zip(stages, jobs, strict=True)):
         last, first = place == len(stages) - 1, firsts[place]
@@ -102,7 +102,8 @@ def _jobs(job: Job, stages: Sequence[Stage]) -> Iterator[Job]:
             yield made
 
 
-def _grouping(stage: Stage, job: Job) -> Grouping | None:
+def grouping_of(stage: Stage) -> Grouping | None:
+    """What a stage's rows are brought together by; None where they come as they are."""
     if not stage.grouped:
         return None
     graph, key = stage.checked.graph, stage.checked.canonical[stage.route.key or ""]
