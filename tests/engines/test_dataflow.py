@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,10 @@ from click.testing import CliRunner
 
 import motet as mt
 from motet.cli import cli
+from motet.engines.beam.engine import BeamEngine
 from motet.errors import RunError
 from motet.nodes import model
+from motet.runtime.resources.need import Need
 from motet.testing.fakes import Affine, fake
 
 pytestmark = pytest.mark.timeout(600)  # processes begin, and import Beam
@@ -134,6 +137,31 @@ def test_an_accelerator_is_asked_for_in_the_words_of_the_command(sent: list[prot
             )
         _, hints = played(sent[-1], "Play splits")
         assert hints == {"cpu_count": b"2", "min_ram_bytes": b"3000000000", "accelerator": asked}
+
+
+def test_an_accelerator_is_asked_for_by_the_stages_that_need_one(sent: list[proto.Pipeline]) -> None:
+    kind = b"type:nvidia-l4;count:1;install-nvidia-driver"
+    plain, fast, ram = Need(1.0, 2**30), Need(2.0, 2**30, 1.0), {"min_ram_bytes": b"1073741824"}
+    engine = BeamEngine([*OPTIONS, "--resource_hints", f"accelerator={kind.decode()}"])
+    for needs, hints in (
+        ([plain, fast], [ram, {**ram, "cpu_count": b"2", "accelerator": kind}]),
+        ([plain], [{**ram, "accelerator": kind}]),
+    ):
+        with engine.connected(needs):
+            for need, told in zip(needs, hints, strict=True):
+                with pytest.raises(NotSent):
+                    list(engine.map(Asking(need), [1]))
+                assert played(sent[-1], "Play splits")[1] == told
+
+
+@dataclass
+class Asking:
+    """What is mapped, by what its workers must have."""
+
+    need: Need
+
+    def __call__(self, item: int) -> int:
+        return item
 
 
 def test_a_transform_is_sent_with_its_hints_and_without_what_it_plays(

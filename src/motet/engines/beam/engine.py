@@ -38,6 +38,7 @@ class BeamEngine(SplitEngine):
         own = EngineOptions(self.name)
         found, self._arguments = own.parse_known_args(arguments)
         self.split_bytes, self.one_stage = found.split_bytes, found.one_stage
+        self._accelerated = False
         with quiet():
             self._options().get_all_options(add_extra_args_fn=lambda parser: _check(parser, own, self._arguments))
 
@@ -53,6 +54,7 @@ class BeamEngine(SplitEngine):
         except (ValueError, TypeError, ImportError, AttributeError) as error:
             what = " ".join(said(error).split())
             raise InputError(what, where="engine beam", hint="mend the options behind --") from error
+        self._accelerated = any(need.accelerator for need in needs)
         yield
 
     def hints(self, need: Need) -> Mapping[str, str]:
@@ -64,16 +66,19 @@ class BeamEngine(SplitEngine):
         from motet.engines.beam.workers import watch_workers  # needs Beam
 
         watch_workers()
-        beam, options = self._beam, self._options()
-        told = {each.partition("=")[0] for each in options.get_all_options()["resource_hints"] or ()}
-        hints = {name: hint for name, hint in hints_of(needed(function)).items() if name not in told}
+        beam, options, need = self._beam, self._options(), needed(function)
+        said = {each.partition("=")[0]: each for each in options.get_all_options()["resource_hints"] or ()}
+        if self._accelerated and not need.accelerator:  # what is said of accelerators is of other stages
+            said.pop("accelerator", None)
+            options = self._options(resource_hints=list(said.values()))
+        hints = {name: hint for name, hint in hints_of(need).items() if name not in said}
         with beam.Pipeline(options=options) as pipeline:
             play = beam.Map(function).with_resource_hints(**hints)
             _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> play
         return iter(())
 
-    def _options(self) -> Any:
-        return self._beam.options.pipeline_options.PipelineOptions(self._arguments)
+    def _options(self, **others: Any) -> Any:
+        return self._beam.options.pipeline_options.PipelineOptions(self._arguments, **others)
 
 
 def _check(parser: Any, own: EngineOptions, arguments: Sequence[str]) -> None:
