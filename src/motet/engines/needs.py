@@ -31,8 +31,8 @@ def need_of(checked: CheckedGraph, names: Iterable[str] | None = None) -> Need:
     order = checked.order if names is None else list(names)
     found = models_of(checked, order, at_once=True)
     here = [(model, max(1, model.num_replicas)) for model, _ in found if not is_address(model.uri)]
-    shared = max((model.resources.cpu for model, _ in here if model.placement != "process"), default=PLAIN.cpu)
-    own = sum(model.resources.cpu * count for model, count in here if model.placement == "process")
+    shared = max((model.resources.cpu for model, _ in here if not model.has_process), default=PLAIN.cpu)
+    own = sum(model.resources.cpu * count for model, count in here if model.has_process)
     memory = sum(model.resources.memory_bytes * count for model, count in here)
     if graph.pool is not None and graph.pool.memory_bytes:
         memory = min(memory, graph.pool.memory_bytes)

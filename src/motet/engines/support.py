@@ -57,14 +57,16 @@ FEATURES: tuple[GraphFeature, ...] = (
         {},
         lambda model: model.max_replicas > 1 or bool(model.uris),
     ),
-    GraphFeature("placement", "copies in processes of their own", {}, lambda model: model.placement == "process"),
+    GraphFeature(
+        "placement", "copies in processes of their own, or in one that all share", {}, lambda model: model.has_process
+    ),
     GraphFeature("balance", "which replica answers", {}, lambda model: model.balance != "least_loaded"),
     GraphFeature("resources.cpu", "threads of a call", {}, lambda model: model.resources.cpu != Resources().cpu),
     GraphFeature(
         "resources.memory",
         "memory that a replica needs",
         _NOT_COUNTED,
-        lambda model: bool(model.resources.memory_bytes) and model.placement != "process",
+        lambda model: bool(model.resources.memory_bytes) and not model.has_process,
     ),
     GraphFeature(
         "resources.accelerator",

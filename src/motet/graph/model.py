@@ -68,8 +68,9 @@ class Model:
         uris: addresses of more servers that have the model; each is a replica.
         replicas: how many copies are loaded, or `Replicas(min, max)` (in files `{min: ..., max: ...}`) between which it
             may be scaled.
-        placement: `inline` (in the thread that asks), `thread`, or `process` (each copy in a process of its own, for
-            Python code that holds the interpreter's lock, and code that may crash); None lets the runtime choose
+        placement: `inline` (in the thread that asks), `thread`, `process` (each copy in a process of its own, for
+            Python code that holds the interpreter's lock, and code that may crash), or `machine` (in one process that all
+            processes of this machine share, for models of which each cannot have one); None lets the runtime choose
             between the first two.
         balance: which replica answers: `least_loaded`, `round_robin`, `power_of_two` or `hash`.
         balance_by: for `hash` the model's input whose values decide: the same value meets the same replica.
@@ -196,6 +197,11 @@ class Model:
         if isinstance(columns, Mapping):
             return [columns[name] for name in self.before[0].parameters()]
         return list(columns)
+
+    @property
+    def has_process(self) -> bool:
+        """Whether it is in a process of its own, or in one that all of the machine share."""
+        return self.placement in ("process", "machine")
 
     @property
     def num_replicas(self) -> int:

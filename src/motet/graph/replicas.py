@@ -22,7 +22,7 @@ __all__ = [
     "write_replicas",
 ]
 
-PLACEMENTS = ("inline", "thread", "process")
+PLACEMENTS = ("inline", "thread", "process", "machine")
 BALANCES = ("least_loaded", "round_robin", "power_of_two", "hash")
 MOST_REPLICAS = 256
 """Replicas that a model may have."""
@@ -100,7 +100,7 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
     """See that what a model says of its copies goes together.
 
     Args:
-        values: `placement`, `balance`, `balance_by`, `timeout_s`, `concurrent` and `uris` of a model.
+        values: `placement`, `replicas`, `balance`, `balance_by`, `timeout_s`, `concurrent` and `uris` of a model.
         where: the model.
 
     Raises:
@@ -109,6 +109,9 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
     placement, balance, by = values["placement"], values["balance"], values["balance_by"]
     if placement is not None and placement not in PLACEMENTS:
         raise GraphError(f"unknown placement {placement!r}; known: {', '.join(PLACEMENTS)}", where=where)
+    if placement == "machine" and values["replicas"] != 1:
+        hint = "leave replicas out, and say with resources: {cpu: ...} how many threads a call may use"
+        raise GraphError("a model that the machine's processes share is there once", where=where, hint=hint)
     if balance not in BALANCES:
         raise UnknownNameError("balance", str(balance), BALANCES, where=where)
     if (balance == "hash") != bool(by):

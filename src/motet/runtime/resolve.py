@@ -96,7 +96,7 @@ def model_key(model: Model, located: ResolvedModel) -> str:
 
 def is_elsewhere(model: Model, located: ResolvedModel) -> bool:
     """Whether a model's calls wait for another process or another machine."""
-    return model.placement == "process" or bool(model.uris) or is_remote(located)
+    return model.has_process or bool(model.uris) or is_remote(located)
 
 
 class ModelResolver:
@@ -280,7 +280,7 @@ def _options(model: Model, folder: str, *, remote: bool) -> Mapping[str, Any]:
 
 def _code_files(model: Model, handler: Handler, location: str) -> tuple[str, ...]:
     """What a process imports anew for a model without a file; nothing where the copy here is the only one."""
-    find = getattr(handler, "code_file", None) if model.placement == "process" else None
+    find = getattr(handler, "code_file", None) if model.has_process else None
     found = None if find is None else find(location)
     return () if found is None else (found,)
 
@@ -293,7 +293,7 @@ def _check_placing(model: Model, located: ResolvedModel) -> None:
     """
     where = f"model {model.name!r}"
     if is_remote(located):
-        if model.placement in ("inline", "process"):
+        if model.placement == "inline" or model.has_process:
             hint = "leave placement out; calls of a remote model never hold up others"
             raise GraphError(f"{model.uri} is an address; it cannot be {model.placement}", where=where, hint=hint)
         if model.concurrent is not None:
@@ -302,7 +302,7 @@ def _check_placing(model: Model, located: ResolvedModel) -> None:
         if model.replicas != 1:
             hint = "write uris: [...] with an address for each of its replicas"
             raise GraphError(f"{model.uri} is an address, whose replicas are not ours to count", where=where, hint=hint)
-    elif model.timeout_s is not None and model.placement != "process" and not model.uris:
+    elif model.timeout_s is not None and not model.has_process and not model.uris:
         hint = "write placement: process, whose calls can be stopped, or leave timeout_s out"
         raise GraphError("a call in this process cannot be stopped after timeout_s", where=where, hint=hint)
 

@@ -66,12 +66,29 @@ def socket_folders() -> list[Path]:
     return list(dict.fromkeys(found))
 
 
+def private_folder() -> Path:
+    """The first of these folders that only this user can enter, made where it is not there.
+
+    Raises:
+        OSError: when there is none.
+    """
+    reasons = []
+    for folder in socket_folders():
+        try:
+            _make_private(folder)
+        except OSError as error:
+            reasons.append(f"{folder}: {error.strerror or error}")
+        else:
+            return folder
+    raise OSError(f"no folder can have a socket ({'; '.join(reasons)})")
+
+
 def own_sockets() -> Iterator[Path]:
     """The sockets of this user that somebody listens at, the last one made first; files that others left behind are removed."""
     for folder in socket_folders():
         if _is_private(folder):
             for path in sorted(folder.glob(f"*{SUFFIX}"), key=_made_at, reverse=True):
-                if _is_heard(path):
+                if is_heard(path):
                     yield path
 
 
@@ -125,7 +142,8 @@ def _is_private(folder: Path) -> bool:
     return _is_own(folder) and not folder.lstat().st_mode & 0o077
 
 
-def _is_heard(path: Path) -> bool:
+def is_heard(path: Path) -> bool:
+    """Whether somebody listens at a socket; one that was left behind is removed."""
     with socket.socket(socket.AF_UNIX) as probe:
         probe.settimeout(CONNECT_S)
         try:

@@ -74,7 +74,7 @@ class Sizing:
         for model in checked.graph.models.values():
             servers = len(resolver.addresses(model, folder, resolver.locate(model, folder)))
             found += servers * CALLS_A_SERVER
-            found += model.max_replicas if model.placement == "process" else 0
+            found += model.max_replicas if model.has_process else 0
         return found + sum(map(self._waiting, checked.graphs.values()))
 
     def take_remembered(self, lazy: Iterable[LazyKey]) -> None:

@@ -90,8 +90,8 @@ def needs_of_graph(graph: GraphSpec) -> tuple[Needs, Needs]:
 
 
 def _sum(models: list[tuple[Model, str, int]]) -> Needs:
-    shared = max((model.resources.cpu for model, _, _ in models if model.placement != "process"), default=1.0)
-    own = sum(model.resources.cpu * count for model, _, count in models if model.placement == "process")
+    shared = max((model.resources.cpu for model, _, _ in models if not model.has_process), default=1.0)
+    own = sum(model.resources.cpu * count for model, _, count in models if model.has_process)
     accelerators = sum(model.resources.accelerator * count for model, _, count in models)
     if not accelerators and any(model.device != "cpu" for model, _, _ in models):
         accelerators = 1.0

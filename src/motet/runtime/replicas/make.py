@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import ModelLoadError, MotetError
+from motet.graph.identity import identity
 from motet.graph.model import Model
 from motet.models.handler import LoadedModel
 from motet.nodes.gate import Gate
@@ -52,13 +54,13 @@ def replica_set(
     """
     remote = {uri: partial(_remote, model.name, each) for uri, each in addresses.items()}
     count = 0 if model.uri in addresses else model.num_replicas
-    in_process = model.placement == "process" and model.uri not in addresses
+    in_process = model.has_process and model.uri not in addresses
     make: Callable[[], Replica]
     if in_process:
         memory_bytes = model.resources.memory_bytes
         make = partial(
             SharedProcess,
-            sharing(model, located, "process", current_folder() or "/", memory_bytes),
+            sharing(model, located, model.placement, current_folder() or "/", memory_bytes),
             partial(_process, model, located),
         )
     else:
@@ -90,9 +92,7 @@ def _load(name: str, located: ResolvedModel) -> LoadedModel:
 
 def _loads(model: Model, located: ResolvedModel) -> Callable[[], LocalModel]:
     """What loads a model into this process."""
-    handler = located.handler
-    users = handler.runs_code or not handler.has_file  # whose code may not bear what those of frameworks must
-    gate = Gate(model.concurrent) if users or model.concurrent else None
+    gate = Gate(model.concurrent) if _runs_users_code(located) or model.concurrent else None
     nameless = located._replace(source=replace(located.source, name=located.source.location))  # for whoever shares it
     return lambda: LocalModel(_load(model.name, nameless), gate)
 
@@ -110,4 +110,22 @@ def _process(model: Model, located: ResolvedModel) -> ProcessReplica:
         threads=threads_each(located.source.threads, max(1, model.num_replicas)),
         memory_limit_bytes=model.resources.memory_bytes,
         load_timeout_s=LOADING_S,
+        machine=_machine_key(model, located) if model.placement == "machine" else "",
+        serial=_runs_users_code(located) or model.concurrent is not None,
     )
+
+
+def _machine_key(model: Model, located: ResolvedModel) -> str:
+    """What tells what is loaded from others of this machine."""
+    source, kind = located.source, type(located.handler)
+    said = identity((source.options, source.inputs, source.outputs))
+    code = (current_folder(), tuple(sys.path)) if _runs_users_code(located) else ()
+    return repr(
+        (kind.__module__, kind.__qualname__, source.name, source.location, located.version, located.digest, said,
+         source.threads, source.device, model.resources.memory_bytes, sys.executable, code)
+    )  # fmt: skip
+
+
+def _runs_users_code(located: ResolvedModel) -> bool:
+    """Whether the code is of users, which may not bear what that of frameworks must."""
+    return located.handler.runs_code or not located.handler.has_file

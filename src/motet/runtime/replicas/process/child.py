@@ -16,6 +16,7 @@ import resource
 import signal
 import socket
 import sys
+import threading
 from types import FrameType
 
 from motet.models.handler import LoadedModel
@@ -36,7 +37,7 @@ from motet.runtime.replicas.process.wire import (
 from motet.system.lifeline import hold
 from motet.system.streams import open_streams
 
-__all__ = ["main"]
+__all__ = ["ModelHolder", "alone", "main", "serve"]
 
 
 def main(socket_fd: int, memory_fd: int) -> None:
@@ -47,34 +48,89 @@ def main(socket_fd: int, memory_fd: int) -> None:
         memory_fd: another one, for the descriptors of shared memory.
     """
     hold()
+    alone()
+    for fd in (socket_fd, memory_fd):
+        os.set_inheritable(fd, False)
+    holder = ModelHolder()
+    with socket.socket(fileno=socket_fd) as end, socket.socket(fileno=memory_fd) as memory:
+        serve(end, memory, holder)
+        holder.close()
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    os._exit(0)  # what frameworks do at their end takes longer than the parent waits
+
+
+def alone() -> None:
+    """Bear signals that are for the group, and keep what a model prints out of the way."""
     faulthandler.enable()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _go_on)
     open_streams()
     sys.stdout = sys.stderr
-    for fd in (socket_fd, memory_fd):
-        os.set_inheritable(fd, False)
-    with socket.socket(fileno=socket_fd) as end, socket.socket(fileno=memory_fd) as memory:
-        os.register_at_fork(after_in_child=end.close)  # else it could seem alive to the parent after its end
-        server = _Server(MessageSocket(end, Load | CallMessage | Room), memory)
-        with contextlib.suppress(EOFError, ConnectionError):
-            server.run()
-        server.close()
-    with contextlib.suppress(OSError, ValueError):
-        sys.stdout.flush()
-    os._exit(0)  # what frameworks do at their end takes longer than the parent waits
+
+
+def serve(end: socket.socket, memory: socket.socket, holder: ModelHolder) -> None:
+    """Answer one that asks until it hangs up.
+
+    Args:
+        end: for messages.
+        memory: for descriptors of shared memory.
+        holder: has the model.
+    """
+    os.register_at_fork(after_in_child=end.close)  # else it could seem alive to who asks after its end
+    with contextlib.suppress(EOFError, ConnectionError):
+        _Server(MessageSocket(end, Load | CallMessage | Room), memory, holder).run()
 
 
 def _go_on(number: int, frame: FrameType | None) -> None:
     """Not SIG_IGN, which programs that the model starts would inherit."""
 
 
-class _Server:
-    """One model, and what the parent asks of it."""
+class ModelHolder:
+    """The model of this process, loaded by the first that asks, and by the next where that failed."""
 
-    def __init__(self, connection: MessageSocket[Load | CallMessage | Room], memory: socket.socket) -> None:
-        self._connection, self._memory = connection, memory
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._model: LoadedModel | None = None
+
+    @property
+    def model(self) -> LoadedModel:
+        """The model, once it is loaded."""
+        assert self._model is not None
+        return self._model
+
+    def load(self, message: Load) -> LoadedMessage | Failed:
+        """Load it, where that is not done."""
+        with self._lock:
+            try:
+                if self._model is None:
+                    self._model = _loaded(message)
+            except BaseException as error:  # noqa: BLE001 (who asks raises it)
+                return Failed(as_raised(error), False)
+            return LoadedMessage(getattr(self._model, "batch_invariant", None))
+
+    def close(self) -> None:
+        """Close it."""
+        if self._model is not None:
+            with contextlib.suppress(BaseException):
+                self._model.close()
+
+
+def _loaded(message: Load) -> LoadedModel:
+    if message.memory_limit_bytes:
+        _limit_memory(message.memory_limit_bytes)
+    module, _, name = message.handler.partition(":")
+    model: LoadedModel = getattr(importlib.import_module(module), name)().load(pickle.loads(message.source))
+    return model
+
+
+class _Server:
+    """What one that is connected asks of a model."""
+
+    def __init__(
+        self, connection: MessageSocket[Load | CallMessage | Room], memory: socket.socket, holder: ModelHolder
+    ) -> None:
+        self._connection, self._memory, self._holder = connection, memory, holder
         self._blocks: dict[int, SharedBlock] = {}
 
     def run(self) -> None:
@@ -91,33 +147,15 @@ class _Server:
                 answer.kept = not self._blocks[message.request].free
                 self._connection.send(answer)
             elif isinstance(message, Load):
-                self._connection.send(self._load(message))
-
-    def close(self) -> None:
-        """Close the model."""
-        if self._model is not None:
-            with contextlib.suppress(BaseException):
-                self._model.close()
-
-    def _load(self, message: Load) -> LoadedMessage | Failed:
-        try:
-            if message.memory_limit_bytes:
-                _limit_memory(message.memory_limit_bytes)
-            module, _, name = message.handler.partition(":")
-            handler = getattr(importlib.import_module(module), name)()
-            self._model = handler.load(pickle.loads(message.source))
-        except BaseException as error:  # noqa: BLE001 (the parent raises it)
-            return Failed(as_raised(error), False)
-        return LoadedMessage(getattr(self._model, "batch_invariant", None))
+                self._connection.send(self._holder.load(message))
 
     def _call(self, message: CallMessage) -> Answered | Failed:
         """The answer; when it is given, the request's block is free, unless the model keeps what it was asked."""
         memory = self._blocks[message.request].lend()
         try:
-            assert self._model is not None
             columns = unpack(message.columns, memory)
             rows = len(next(iter(columns.values()), ()))
-            answers = self._model(columns)
+            answers = self._holder.model(columns)
             packed = pack({name: sendable(value, rows) for name, value in answers.items()}, memory)
             self._write(packed, message.answer)
             return Answered(packed.pieces, packed.num_bytes, False)

@@ -25,6 +25,7 @@ from motet.models.common import load_error, place
 from motet.models.handler import Handler, ModelSource
 from motet.runtime.replicas.process.arena import CALL_BYTES, Arena, SharedBlock
 from motet.runtime.replicas.process.columns import ASKED, pack, unpack
+from motet.runtime.replicas.process.machine import MachineProcess
 from motet.runtime.replicas.process.remote_errors import beyond_memory, raised_again
 from motet.runtime.replicas.process.spawned import Spawned, memory_of
 from motet.runtime.replicas.process.wire import (
@@ -70,6 +71,9 @@ class ProcessReplica:
             `MemoryError`. 0 sets no limit. Linux counts what can be written to, about 50 MB of a bare process included.
         call_bytes: the most that the columns of one call, or its answer, may take; not more than `memory_limit_bytes`.
         load_timeout_s: how long loading may take.
+        machine: the process is one that all processes of this machine share, and this tells its model from others; empty for
+            a process of this one alone.
+        serial: whether its calls are made one after another, whichever process makes them; frameworks bear them side by side.
 
     Attributes:
         kind: `process`.
@@ -88,6 +92,8 @@ class ProcessReplica:
         memory_limit_bytes: int = 0,
         call_bytes: int = CALL_BYTES,
         load_timeout_s: float = LOAD_TIMEOUT_S,
+        machine: str = "",
+        serial: bool = True,
     ) -> None:
         self.kind = "process"
         self._source = replace(source, threads=threads or source.threads)
@@ -97,7 +103,8 @@ class ProcessReplica:
         self._load_timeout_s = load_timeout_s
         self._arena = Arena(min(call_bytes, memory_limit_bytes or call_bytes))
         self._calling = threading.Lock()
-        self._spawned: Spawned | None = None
+        self._machine, self._serial = machine, serial
+        self._spawned: Spawned | MachineProcess | None = None
         self._connection: MessageSocket[_Replies] | None = None
         self._answer_bytes = 0
         self._lost = ""
@@ -127,7 +134,7 @@ class ProcessReplica:
         if now - self._stopped_at < STOPPED_S:
             return True
         self._lost = f"was stopped for {STOPPED_S:g} s, and was killed"
-        self._spawned.kill()
+        self._spawned.kill(stuck=True)
         return False
 
     def how_ended(self) -> str:
@@ -173,8 +180,7 @@ class ProcessReplica:
             Exception: what the model raises.
         """
         packed = pack(columns)
-        with self._calling:
-            self._check()
+        with self._calling, self._turn():
             request = self._arena.room(packed.num_bytes)
             packed.write(request.mapped)
             room = self._arena.room(self._answer_bytes, request)
@@ -222,7 +228,7 @@ class ProcessReplica:
         if self._spawned is not None or self._closed:
             raise ReplicaLostError("a process replica is started once", where=place(self._source))
         try:
-            self._spawned = Spawned(self._source.name, self._source.threads, self._folder)
+            self._spawned = self._begun()
         except OSError as error:
             self._lost = f"could not be started: {error}"
             self._raise_lost()
@@ -231,8 +237,24 @@ class ProcessReplica:
             self._end("was closed")
             self._raise_lost()
 
+    def _begun(self) -> Spawned | MachineProcess:
+        source = self._source
+        if not self._machine:
+            return Spawned(source.name, source.threads, self._folder)
+        return MachineProcess(self._machine, source.name, source.threads, self._folder, serial=self._serial)
+
     def _was_closed(self) -> bool:
         return self._closed
+
+    def _turn(self) -> contextlib.AbstractContextManager[None]:
+        """While a call may be made.
+
+        Raises:
+            ReplicaLostError: when none can be.
+        """
+        self._check()
+        assert self._spawned is not None
+        return self._spawned.turn()
 
     def _check(self) -> None:
         if self._spawned is None:
@@ -292,6 +314,8 @@ class ProcessReplica:
         return np.frombuffer(block.mapped, np.uint8, num_bytes).copy()
 
     def _broken(self, what: str) -> NoReturn:
+        if self._spawned is not None:
+            self._spawned.kill(stuck=True)
         self._end(f"{what}; it was killed")
         self._raise_lost()
 

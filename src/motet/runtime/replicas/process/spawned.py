@@ -13,12 +13,13 @@ import time
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from motet.system.lifeline import start
 from motet.system.limits import THREADS
 from motet.system.processes import how_ended
 
-__all__ = ["Spawned", "memory_of"]
+__all__ = ["Spawned", "hang_up", "memory_of", "register", "standard_error"]
 
 REAP_S = 5.0
 """How long a killed process may take to be gone; one that waits for a disk may take longer, and is left to it."""
@@ -63,7 +64,7 @@ class Spawned:
             messages.close()
             memory.close()
         self._finalizer = weakref.finalize(self, _finish, self._process, self._ends)
-        _spawned.add(self)
+        register(self)
 
     @property
     def pid(self) -> int:
@@ -83,15 +84,14 @@ class Spawned:
 
     def hang_up(self, wait_s: float) -> None:
         """Let it end by itself, and kill it when that takes longer than `wait_s` seconds."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_WR)
-            self.socket.settimeout(wait_s)
-            end = time.monotonic() + wait_s
-            while self.socket.recv(_LEFT_BYTES) and time.monotonic() < end:
-                continue
+        hang_up(self.socket, wait_s)
         self.kill()
 
-    def kill(self) -> None:
+    def turn(self) -> contextlib.AbstractContextManager[None]:
+        """While it is this process's turn to call: always, of what is its own."""
+        return contextlib.nullcontext()
+
+    def kill(self, *, stuck: bool = False) -> None:
         """End it and what it has started at once, and wait until it is gone; any thread, any number of times."""
         with self._ending:
             if self._mine:
@@ -120,6 +120,16 @@ class Spawned:
         self.release()
 
 
+def hang_up(end: socket.socket, wait_s: float) -> None:
+    """Ask for nothing more, and wait at most so many seconds for the other side to hang up."""
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_WR)
+        end.settimeout(wait_s)
+        over = time.monotonic() + wait_s
+        while end.recv(_LEFT_BYTES) and time.monotonic() < over:
+            continue
+
+
 def _kill(process: subprocess.Popen[bytes]) -> None:
     if process.returncode is not None:
         return
@@ -136,7 +146,16 @@ def _finish(process: subprocess.Popen[bytes], ends: Sequence[socket.socket]) -> 
         end.close()
 
 
-_spawned: weakref.WeakSet[Spawned] = weakref.WeakSet()
+class _Forgettable(Protocol):
+    def forget(self) -> None: ...
+
+
+_spawned: weakref.WeakSet[_Forgettable] = weakref.WeakSet()
+
+
+def register(process: _Forgettable) -> None:
+    """Have a copy of this process forget a process that it holds."""
+    _spawned.add(process)
 
 
 def _after_fork() -> None:
@@ -151,15 +170,16 @@ def _start(name: str, fds: tuple[int, ...], threads: int, folder: str) -> subpro
     return start(
         [sys.executable, "-c", _BOOT, f"motet-replica:{name}", *map(str, fds), *sys.path],
         stdin=subprocess.DEVNULL,
-        stdout=_standard_error(),
-        stderr=_standard_error(),
+        stdout=standard_error(),
+        stderr=standard_error(),
         pass_fds=fds,
         cwd=folder,
         env={**os.environ, **dict.fromkeys(THREADS, str(threads))},
     )
 
 
-def _standard_error() -> int:
+def standard_error() -> int:
+    """Where a process says what it says: standard error, or nowhere where that is closed."""
     try:
         os.fstat(2)
     except OSError:
