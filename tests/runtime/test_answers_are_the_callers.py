@@ -58,7 +58,7 @@ def test_answers_of_earlier_calls_stay_what_they_are(name):
         np.testing.assert_array_equal(kept[output], wanted)
 
 
-@pytest.mark.parametrize("placement", [None, "thread", "process"])
+@pytest.mark.parametrize("placement", [None, "thread", "process", "machine"])
 def test_models_may_keep_their_buffers(placement, in_a_hurry):
     model = mt.Model("python:helpers.buffers:Model", "m", inputs={"x": "float32"}, outputs={"o": "float32"}, placement=placement)  # fmt: skip
     plus = mt.map(lambda x: x + 1, x, outputs="float32")

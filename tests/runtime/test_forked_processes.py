@@ -47,7 +47,7 @@ def onnx(tmp_path, **options):
     return graph_of(onnxes.affine(tmp_path / "m.onnx"), **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"placement": "thread"}, {"placement": "process"}, {"resources": {"cpu": 2}}, {"replicas": 2}])  # fmt: skip
+@pytest.mark.parametrize("options", [{}, {"placement": "thread"}, {"placement": "process"}, {"placement": "machine"}, {"resources": {"cpu": 2}}, {"replicas": 2}])  # fmt: skip
 @pytest.mark.parametrize("rows", [X, BIG])
 def test_a_graph_that_was_called_is_called_in_the_child_and_still_here(tmp_path, options, rows):
     with onnx(tmp_path, **options) as graph:

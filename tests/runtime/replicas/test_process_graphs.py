@@ -21,8 +21,8 @@ def test_rows_fail_with_the_same_words(error):
     def model(placement):
         return fake(Failing, "picky", bad=[3.0, 7.0], error=error, settings={"placement": placement})
 
-    here, there = played(model("thread")), played(model("process"))
-    assert here == there
+    here, there, shared = (played(model(placement)) for placement in ("thread", "process", "machine"))
+    assert here == there == shared
     assert {failure.error for failure in there[1]} == {error}
 
 
