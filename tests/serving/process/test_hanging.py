@@ -10,7 +10,9 @@ import textwrap
 import httpx
 import pytest
 
+from motet.serving.process import supervisor
 from motet.serving.process.heartbeat import BUSY, BUSY_S, SERVING, Pulse
+from motet.system.incidents import INCIDENTS
 from serving.process.serve_process import body, serving, slow_graph, until_gone, written
 
 HOLDS = """
@@ -74,6 +76,24 @@ def test_who_is_gone_says_nothing(pulse):
     heard, link = pulse
     link.close()
     assert not heard.hangs(1.0)
+
+
+def test_incidents_that_the_parent_says_are_counted_by_a_process(pulse, monkeypatch):
+    heard, link = pulse
+    counted: list[str] = []
+    monkeypatch.setattr(INCIDENTS, "counters", [counted.append])
+    monkeypatch.setattr(os, "kill", lambda pid, number: counted.append(signal.Signals(number).name))
+    assert heard.count("stalled")
+    assert heard.count("credentials_out")
+    heard.close()
+    supervisor._until_parent_ends(link)
+    assert counted == ["stalled", "credentials_out", "supervisor_lost", "SIGTERM"]
+
+
+def test_who_is_gone_counts_nothing(pulse):
+    heard, link = pulse
+    link.close()
+    assert not heard.count("stalled")
 
 
 @pytest.mark.parametrize("how", ["stopped", "holds the interpreter"])

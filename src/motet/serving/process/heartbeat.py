@@ -3,6 +3,8 @@
 A process that is stopped, or whose code holds the interpreter or the loop, sends nothing. Both ends are those of one pair
 of sockets, which also tells the process when its parent is gone. Starting, loading and ending may hold the interpreter for
 long by themselves: the byte says so, and more silence is allowed, but to a process that somebody has stopped.
+
+The parent has no metrics: the incidents that it says itself it tells a process over the same sockets, which counts them.
 """
 
 from __future__ import annotations
@@ -81,6 +83,13 @@ class Pulse:
         if self.silent_s <= self._hang_s:
             return False
         return self._last == SERVING or self.silent_s > BUSY_S or is_stopped(self._pid)
+
+    def count(self, kind: str) -> bool:
+        """Have an incident counted that the parent has said; False where the process cannot be told."""
+        try:
+            return self._link.send(f"{kind}\n".encode(), socket.MSG_DONTWAIT) > 0
+        except OSError:
+            return False
 
     def _heard(self) -> bytes:
         try:

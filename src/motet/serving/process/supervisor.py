@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -55,6 +56,8 @@ TRIES = 5
 LOOK_S = 0.05
 LEAVE_S = 2.0
 """What a process that has closed everything may take to end."""
+MOST_UNCOUNTED = 1024
+"""Incidents of the parent that wait for a process that counts them."""
 
 
 def run(
@@ -125,10 +128,11 @@ def _work(graphs: Sequence[str], config: ServeConfig, reconfigure: Callable[[], 
 
 
 def _until_parent_ends(link: socket.socket) -> None:
-    """The parent holds the other end of our standard input: it is closed when the parent is gone, however it ended."""
-    with contextlib.suppress(ConnectionError):
-        while link.recv(1024):
-            continue
+    """The parent holds the other end of our standard input: it is closed when the parent is gone, however it ended. Until then
+    it tells which incidents are to be counted."""
+    with contextlib.suppress(ConnectionError), link.makefile("rb") as incidents:
+        for kind in incidents:
+            INCIDENTS.count(kind.decode().strip())
     INCIDENTS.say(
         _LOG, "supervisor_lost", "process %d ends: the parent of the server's processes has ended", os.getpid()
     )
@@ -175,6 +179,8 @@ class _Parent:
         self._owner = owner_socket(self._http.getsockname()[1])
         self._workers: list[_Worker] = []
         self._stopping = False
+        self._uncounted: deque[str] = deque(maxlen=MOST_UNCOUNTED)
+        INCIDENTS.counters.append(self._to_count)
 
     def run(self) -> None:
         """Start the processes, and keep them until a signal comes.
@@ -222,6 +228,7 @@ class _Parent:
             for place, worker in enumerate(self._workers):
                 self._look_at(place, worker)
             INCIDENTS.tell_rest()
+            self._have_counted()
             if self._again:
                 self._again = False
                 with contextlib.suppress(MotetError, OSError):  # which the processes say
@@ -229,6 +236,16 @@ class _Parent:
             looked = time.monotonic()
             time.sleep(LOOK_S)
             say_stall(_LOG, time.monotonic() - looked - LOOK_S)
+
+    def _have_counted(self) -> None:
+        """Tell one of the processes what the parent has said, which has no metrics."""
+        serving = [worker.pulse for worker in self._workers if worker.pulse.serving and worker.process.poll() is None]
+        while self._uncounted and any(pulse.count(self._uncounted[0]) for pulse in serving):
+            self._uncounted.popleft()
+
+    def _to_count(self, kind: str) -> None:
+        if not kind.startswith("process_"):  # of which those tell that take the place of others
+            self._uncounted.append(kind)
 
     def _look_at(self, place: int, worker: _Worker) -> None:
         now = time.monotonic()
