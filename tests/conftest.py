@@ -107,7 +107,8 @@ def _ray_nodes() -> Iterator[Any]:
 
     from motet.engines.splits.engine import kept_signals
 
-    with warnings.catch_warnings(action="ignore"), kept_signals():
+    with warnings.catch_warnings(action="ignore"), kept_signals(), pytest.MonkeyPatch.context() as variables:
+        variables.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")  # on a busy machine Ray ends what begins slowly
         cluster = Cluster()
         for node in ({"num_cpus": 2, "include_dashboard": False}, {"num_cpus": 1}):
             until(partial(_began, cluster, node), 300)
