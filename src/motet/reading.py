@@ -76,6 +76,8 @@ def as_given(values: Any, kind: ColumnType) -> Column:
             column = as_column(values)
         except InputError:  # nested unevenly; which row it is, is seen one by one
             return objects(values)
+        if isinstance(column, Ragged) and column.values.dtype.kind not in "biuf" and not kind.is_object:
+            return objects(values)  # no numbers are among them; in which row, is seen one by one
         return _elements_of(values, kind) if len(values) and _is_promoted(values, column, kind) else column
     if isinstance(values, np.ma.MaskedArray):
         return _without_mask(values)

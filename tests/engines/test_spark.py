@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import os
 import signal
 import subprocess
@@ -266,6 +267,15 @@ def test_java_that_is_missing_too_old_or_does_not_begin_is_told_of(
         program.chmod(0o755)
         with pytest.raises(InputError, match=f'{program} is openjdk version "{version}"'):
             begin_java(memory, quiet=True)
+
+
+def test_a_session_keeps_nothing_of_jobs_that_are_over(spark_session: Any) -> None:
+    from pyspark.accumulators import _accumulatorRegistry
+
+    engine: Any = find_engine("spark")
+    before = set(_accumulatorRegistry)
+    assert sorted(engine.map(operator.neg, [1, 2, 3])) == [-3, -2, -1]
+    assert set(_accumulatorRegistry) == before
 
 
 def test_names_zones_and_frames_of_any_kind_are_taken(spark_session: Any) -> None:

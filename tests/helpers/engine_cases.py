@@ -475,9 +475,9 @@ def cases(folder: Path, server: OipServer) -> tuple[Case, ...]:
     """
     made = {name: write(folder, 1) for name, write in {**trained.FRAMEWORKS, **trained.MORE}.items()}
     return (
-    Case("nodes", of("nodes", *(each for each in FEATURES["nodes"] if each not in ("a model for each key", "models that share places", "cascade with on_error: fail"))), nodes, rows(), nodes_right),
-    Case("failures", [*of("failures", *FEATURES["failures"][:-1]), *of("nodes", "cascade with on_error: fail")], failures, failures_rows(), failures_right),
-    Case("values", of("values", *(each for each in FEATURES["values"][:-1] if each != "NaN and infinity")), values, values_rows(), values_right),
+    Case("nodes", of("nodes", "map", "model", "ensemble", "ensemble with require", "cascade", "route by key", "route by key with a fallback", "route by split", "route by condition", "shard", "graphs inside", "models with before and after"), nodes, rows(), nodes_right),
+    Case("failures", [*of("failures", "a null", "a value that does not fit", "a function raises", "a model raises", "a function answers what it did not declare", "no arm for a key", "no key", "all members of a cascade fail", "too few members of an ensemble", "a piece of a shard fails", "inside a graph"), *of("nodes", "cascade with on_error: fail")], failures, failures_rows(), failures_right),
+    Case("values", of("values", "arrays that vary in length", "arrays of a shape", "bytes", "texts beyond ASCII", "whole numbers above 2^53"), values, values_rows(), values_right),
     Case("stored", [*of("values", "decimals, times and structs"), *of("columns that are kept", *FEATURES["columns that are kept"][1:])], stored, stored_rows(), stored_right, kept=stored_rows().column_names),
     Case("odd", of("values", "NaN and infinity"), odd, odd_rows(), odd_right),
     Case("keyed", of("nodes", "a model for each key", "models that share places"), keyed, keyed_rows(), keyed_right),

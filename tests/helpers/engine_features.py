@@ -8,23 +8,26 @@ FEATURES = {
     "nodes": (
         "map", "model", "ensemble", "ensemble with require", "cascade", "cascade with on_error: fail", "route by key",
         "route by key with a fallback", "route by split", "route by condition", "shard", "graphs inside",
-        "a model for each key", "models that share places", "models with before and after",
+        "a model for each key", "models that share places", "models with before and after", "map row by row", "ensemble: all combiners",
+        "ensemble with a function of one's own", "ensemble with a shadow", "columns of members", "several inputs and outputs",
+        "copies, padding and sizes of calls", "route by numbers and truth", "route to graphs", "stages of different memory",
     ),
     "handlers": ("onnx", "sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras", "python", "oip+http"),
     "failures": (
-        "a null", "a value that does not fit", "a function raises", "a model raises", "a function answers what it did not declare",
+        "a null", "a null inside a list", "a value that does not fit", "a function raises", "a model raises", "a function answers what it did not declare",
         "no arm for a key", "no key", "all members of a cascade fail", "too few members of an ensemble", "a piece of a shard fails",
-        "inside a graph", "a model that fails on everything",
+        "inside a graph", "what is no Exception", "rows too few or of another shape", "a combiner raises", "no probability to be confident of",
+        "pieces that are miscounted", "before or after a model", "a number out of range", "a model that fails on everything",
     ),
     "values": (
-        "arrays that vary in length", "arrays of a shape", "bytes", "texts beyond ASCII", "nulls with defaults", "NaN and infinity",
-        "whole numbers above 2^53", "decimals, times and structs",
+        "arrays that vary in length", "arrays of a shape", "bytes", "texts beyond ASCII", "nulls with defaults", "nulls that are answered", "NaN and infinity",
+        "every dtype", "half numbers", "nested arrays", "whole numbers above 2^53", "decimals, times and structs",
     ),
     "sources": (
         "Parquet", "Arrow", "CSV", "JSON Lines", "gzip", "many small files", "files of different columns", "Hive folders", "no rows", "one row",
         "pictures in folders",
     ),
-    "columns that are kept": ("numbers and texts", "nested, decimals and times", "doubled ids", "stored names"),
+    "columns that are kept": ("numbers and texts", "nested, decimals and times", "doubled ids", "stored names", "dates, maps and large texts", "times of day, durations and wide decimals"),
 }  # fmt: skip
 """By kind what is tried."""
 
@@ -61,8 +64,17 @@ ONLY = {
 GAPS = {
     ("live", "values: decimals, times and structs"): "JSON has no such values",
     ("live", "values: NaN and infinity"): "JSON has null for them",
-    ("live, /v2", "values: decimals, times and structs"): "no tensor holds them",
-    ("live, gRPC", "values: decimals, times and structs"): "no tensor holds them",
+    ("on_spark", "values: half numbers"): "Spark has none, and what is a float there is no float16",
+    ("on_spark", "columns that are kept: times of day, durations and wide decimals"): "Spark reads no such columns",
+    **{
+        (way, feature): "no tensor holds them"
+        for way in ("live, /v2", "live, gRPC")
+        for feature in (
+            "values: decimals, times and structs",
+            "values: nulls that are answered",
+            "failures: a null inside a list",
+        )
+    },
 }
 """What a way does not do, as `kind: feature`, and why."""
 

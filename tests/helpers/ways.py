@@ -22,6 +22,7 @@ import motet as mt
 from helpers.engine_cases import Case, Outcome, Row
 from helpers.engine_cases import cases as all_cases
 from helpers.engine_features import SERVED, is_for
+from helpers.engine_more_cases import cases as more_cases
 from helpers.oip_server import OipServer
 from motet.batch import Ragged
 from motet.engines.splits.engine import SplitEngine
@@ -44,8 +45,9 @@ def plain(value: Any) -> Any:
 def shaped(row: Row, graph: mt.Graph) -> Row:
     """A row whose tensors, which Arrow gives flat, have their shape."""
     kinds = graph.checked.signature.outputs
+    flat = {name for name, kind in kinds.items() if len(kind.shape) > 1 and None not in kind.shape}
     return {
-        name: np.reshape(np.array(value, object), kinds[name].shape).tolist() if len(kinds[name].shape) > 1 else value
+        name: np.reshape(np.array(value, object), kinds[name].shape).tolist() if name in flat else value
         for name, value in row.items()
     }
 
@@ -349,7 +351,7 @@ class Tried:
 
 def tried(folder: Path, server: OipServer) -> Tried:
     """Make all graphs, and have the reference, a call or a run on this machine, answer them."""
-    found = all_cases(folder, server)
+    found = (*all_cases(folder, server), *more_cases())
     graphs = {}
     for case in found:
         (folder / case.name).mkdir()

@@ -33,8 +33,8 @@ def _on_spark(session: Any, folder: Path, case: Case, graph: mt.Graph, rows: pa.
         pq.write_table(part, folder / case.name / f"{place}.parquet", row_group_size=SMALL, coerce_timestamps="us")
     frame = session.read.parquet(str(folder / case.name))
     with graph.on_spark(frame, keep=[PLACE, *case.kept], batch_rows=SMALL) as played:
-        found = [each.toArrow().to_pylist() for each in (frame, played.answers, played.failures)]
-    return found[0], found[1], found[2]
+        answers, failures = (each.toArrow().to_pylist() for each in (played.answers, played.failures))
+    return frame.toArrow().to_pylist() if case.kept else [], answers, failures
 
 
 def on_ray(cases: Sequence[Case], graphs: Graphs) -> dict[str, Outcome]:
@@ -62,9 +62,7 @@ def _played(
         rows = case.rows.append_column(PLACE, pa.array(range(len(case.rows)), pa.int64()))
         try:
             return _outcome(case, graphs[case.name], *play(case, graphs[case.name], rows))
-        except Exception as error:
-            if not case.error:
-                raise
+        except Exception as error:  # noqa: BLE001 (of Spark or Ray, whose kinds are many)
             return Outcome(error=str(error))
 
     with ThreadPoolExecutor(4) as pool:

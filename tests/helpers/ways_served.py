@@ -59,14 +59,21 @@ def _predicted(case: Case, graph: mt.Graph, http: httpx.Client) -> Outcome:
         else:
             kinds = graph.checked.signature.outputs
             answers[place] = {
-                name: base64.b64decode(row[name]) if kinds[name].dtype == "bytes" else row[name]
-                for name in graph.outputs
+                name: _bytes(row[name]) if kinds[name].dtype == "bytes" else row[name] for name in graph.outputs
             }
     return Outcome(answers, failures)
 
 
 def _jsonable(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_jsonable(each) for each in value]
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
+
+
+def _bytes(said: Any) -> Any:
+    if isinstance(said, list):
+        return [_bytes(each) for each in said]
+    return None if said is None else base64.b64decode(said)
 
 
 def as_tensors(cases: Sequence[Case], graphs: Graphs, live: Live, protocol: str) -> dict[str, Outcome]:
@@ -107,16 +114,18 @@ def _inferred(case: Case, graph: mt.Graph, ask: Any) -> Outcome:
 
 
 def _arrays(case: Case, graph: mt.Graph, row: Row) -> dict[str, Any]:
-    """The values of a row as they are stored; a number that is missing is NaN, and what has a default is left out then."""
+    """The values of a row as they are stored; a number that is missing is NaN, and what has a default is left out then. Other nulls have no tensor."""
     found = {}
     for name, value in row.items():
         kind = case.rows.schema.field(graph.stored[name]).type
-        while pa.types.is_list(kind):
+        while pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind):
             kind = kind.value_type
         if value is not None or not graph.inputs[name].has_default:
-            is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-            dtype = kind.to_pandas_dtype() if is_number else object
-            found[name] = np.array(np.nan if value is None else value, dtype)
+            is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+            given = np.array(np.nan if value is None and pa.types.is_floating(kind) else value, object)
+            if not given.size and None in (axes := graph.inputs[name].type.shape):
+                given = given.reshape([axis or 0 for axis in axes])
+            found[name] = given.astype(kind.to_pandas_dtype()) if is_number and None not in given.flat else given
     return found
 
 
@@ -136,4 +145,6 @@ def _asked(package: Any, client: Any, graph: mt.Graph, columns: dict[str, Any]) 
 
 def _texts(column: Any, dtype: str) -> Any:
     """A column whose texts, which the client leaves as bytes, are texts."""
-    return np.array([value.decode() for value in column], object) if dtype == "string" else column
+    if dtype != "string":
+        return column
+    return np.array([value.decode() for value in column.flat], object).reshape(column.shape)

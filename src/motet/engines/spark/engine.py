@@ -86,7 +86,8 @@ class SparkEngine(SplitEngine):
 
     def _mapped(self, context: Any, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """Results come back through an accumulator, as each task ends, and not when all have."""
-        results = context.accumulator([], _lists(self._spark))
+        accumulators = imported("pyspark.accumulators", self.name)
+        results = context.accumulator([], accumulators.AddingAccumulatorParam([]))
         job, group = _Job(context, function, items, results), f"motet-{id(results)}"
         thread = self._spark.InheritableThread(target=job.run, args=(group,))
         thread.start()
@@ -104,6 +105,8 @@ class SparkEngine(SplitEngine):
             while thread.is_alive():  # it may not have begun the job yet
                 context.cancelJobGroup(group)
                 thread.join(LOOK_S)
+            # or it would hold all results until the session ends
+            accumulators._accumulatorRegistry.pop(results.aid, None)
         if job.error is not None:
             raise job.error
 
@@ -159,22 +162,6 @@ def _hints(need: Need) -> dict[str, Any]:
     if need.memory_bytes:
         found["memoryOverhead"] = f"{math.ceil(need.memory_bytes / 2**20)}m"
     return found
-
-
-def _lists(spark: Any) -> Any:
-    """How Spark adds up lists."""
-
-    class Lists(spark.AccumulatorParam):  # type: ignore[misc]
-        def zero(self, value: list[Any]) -> list[Any]:
-            return []
-
-        def addInPlace(  # noqa: N802 (the name that Spark calls)
-            self, one: list[Any], other: list[Any]
-        ) -> list[Any]:
-            one.extend(other)
-            return one
-
-    return Lists()
 
 
 _MASTERS = r"local(\[(\d+|\*)(, *\d+)?\])?|local-cluster\[\d+, *\d+, *\d+\]|yarn|spark://.+|k8s://.+"
