@@ -41,7 +41,7 @@ lint: setup ## check style, types and imports
 
 pytest: setup ## run the tests alone
 	@$(MAKE) --no-print-directory data || echo "make: tests that need Fashion-MNIST will be skipped; the lines above say why"
-	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism, or of Kafka, will be skipped; the lines above say why"
+	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism or Flink, or of Kafka, will be skipped; the lines above say why"
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
 
 format: setup ## mend what ruff can mend
@@ -77,6 +77,7 @@ $(PRISM): | $(VENV)/.made
 # What tests/jars/NAME.xml names, with what that needs, in engines/NAME/.
 $(VENV)/engines/%/.jars: tests/jars/%.xml | $(VENV)/.made
 	@echo "make: fetching the jars of $<"
+	@rm -rf $(@D)
 	@mvn --quiet --batch-mode --file $< dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(abspath $(@D))
 	@touch $@
 

@@ -22,6 +22,16 @@ def prism(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
 
 @pytest.fixture(scope="session")
+def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
+    """Beam's options for pipelines on Flink, with workers in this process."""
+    pytest.importorskip("apache_beam")
+    from helpers.beam_runners import flink_server
+
+    with flink_server(tmp_path_factory.mktemp("flink")) as options:
+        yield options
+
+
+@pytest.fixture(scope="session")
 def worker_pool() -> Iterator[list[str]]:
     """Beam's options that have workers be processes of their own."""
     pytest.importorskip("apache_beam")

@@ -1,6 +1,7 @@
 """What a graph does in a pipeline it does on a runner of its own too, and a worker or a program that is killed there costs nothing.
 
-The runner in this process is in test_beam.py; all of Motet's own engine for Beam in test_split_engines.py, on Prism too.
+The runner in this process is in test_beam.py; all of Motet's own engine for Beam in test_split_engines.py, on Prism too,
+and here on Flink.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import apache_beam as beam
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from apache_beam.coders import FloatCoder
 from apache_beam.io.parquetio import ReadFromParquetBatched, WriteToParquetBatched
 from apache_beam.ml.inference.base import KeyedModelHandler, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
@@ -32,7 +34,9 @@ from click.testing import CliRunner
 import motet as mt
 from helpers import functions, killers
 from motet.cli import cli
+from motet.engines.engine import find_engine
 from motet.nodes import map_, model
+from motet.testing import engines
 from motet.testing.fakes import Affine, Failing, Scores, fake
 
 pytestmark = pytest.mark.timeout(600)  # processes begin, and import Beam
@@ -50,12 +54,18 @@ def graph() -> mt.Graph:
     return mt.Graph("visits", {"y": model(fake(Affine, "twice", scale=2.0), x).output, "p": scores.p})
 
 
-def test_rows_are_answered_as_a_call_answers_them_and_counted(prism: list[str]) -> None:
+@pytest.fixture(params=["prism", "flink"])
+def runner(request: pytest.FixtureRequest) -> Any:
+    """Beam's options for pipelines on a runner of its own, with workers in this process."""
+    return request.getfixturevalue(request.param)
+
+
+def test_rows_are_answered_as_a_call_answers_them_and_counted(runner: list[str]) -> None:
     called = graph()({"x": [row["x"] for row in GOOD]})
     wanted = [
         (row["id"], y, tuple(p)) for row, y, p in zip(GOOD, called["y"].tolist(), called["p"].tolist(), strict=True)
     ]
-    pipeline = beam.Pipeline(options=PipelineOptions(prism))
+    pipeline = beam.Pipeline(options=PipelineOptions(runner))
     rows = pipeline | beam.Create(ROWS) | beam.Reshuffle()
     dicts = rows | "dicts" >> graph().as_ptransform(batch_rows=7)
     assert_that(
@@ -77,11 +87,11 @@ def test_rows_are_answered_as_a_call_answers_them_and_counted(prism: list[str]) 
     assert (counted["rows"], counted["failures"]) == (len(ROWS), len(BAD))
 
 
-def test_tables_of_files_go_through(prism: list[str], tmp_path: Path) -> None:
+def test_tables_of_files_go_through(runner: list[str], tmp_path: Path) -> None:
     table = pa.table({"id": range(60), "x": pa.array([row["x"] for row in ROWS], pa.float32())})
     pq.write_table(table, tmp_path / "in.parquet", row_group_size=11)
     transform = graph().as_ptransform(schema=table.schema)
-    with beam.Pipeline(options=PipelineOptions(prism)) as pipeline:
+    with beam.Pipeline(options=PipelineOptions(runner)) as pipeline:
         played = pipeline | ReadFromParquetBatched(str(tmp_path / "in.parquet")) | transform
         played.answers | WriteToParquetBatched(str(tmp_path / "out"), transform.answers_schema)
         played.failures | "Failures" >> WriteToParquetBatched(str(tmp_path / "failed"), transform.failures_schema)
@@ -98,13 +108,15 @@ class WithWindow(beam.DoFn):
         yield element.get("y", "failed"), int(time), int(window.start)
 
 
-def test_a_stream_keeps_its_windows_and_times(prism: list[str]) -> None:
-    timed = [TimestampedValue({"x": float(x)}, at) for x, at in ((1, 1), (-1, 3), (2, 7), (3, 12), (-2, 14), (4, 21))]
-    stream = Stream().advance_watermark_to(0).add_elements(timed[:3]).advance_watermark_to(10)
-    stream = stream.add_elements(timed[3:5]).advance_watermark_to(20).add_elements(timed[5:])
-    with beam.Pipeline(options=PipelineOptions([*prism, "--streaming"])) as pipeline:
-        rows = pipeline | stream.advance_watermark_to_infinity() | beam.WindowInto(FixedWindows(10))
-        played = rows | graph().as_ptransform(batch_rows=2)
+def test_a_stream_keeps_its_windows_and_times(runner: list[str]) -> None:
+    timed = [TimestampedValue(float(x), at) for x, at in ((1, 1), (-1, 3), (2, 7), (3, 12), (-2, 14), (4, 21))]
+    stream = Stream(FloatCoder()).advance_watermark_to(0).add_elements(timed[:3]).advance_watermark_to(10)
+    stream = (
+        stream.add_elements(timed[3:5]).advance_watermark_to(20).add_elements(timed[5:]).advance_watermark_to_infinity()
+    )
+    with beam.Pipeline(options=PipelineOptions([*runner, "--streaming"])) as pipeline:
+        numbers = pipeline | stream.with_output_types(float) | beam.WindowInto(FixedWindows(10))
+        played = numbers | beam.Map(lambda x: {"x": x}) | graph().as_ptransform(batch_rows=2)
         seen = played.answers | "seen" >> beam.ParDo(WithWindow())
         assert_that(seen, equal_to([(2.0, 1, 0), (4.0, 7, 0), (6.0, 12, 10), (8.0, 21, 20)]))
         told = played.failures | "told" >> beam.ParDo(WithWindow())
@@ -113,9 +125,9 @@ def test_a_stream_keeps_its_windows_and_times(prism: list[str]) -> None:
         assert_that(sums, equal_to([("all", 6.0), ("all", 6.0), ("all", 8.0)]), label="sums")
 
 
-def test_a_source_without_bounds_streams_through(prism: list[str]) -> None:
+def test_a_source_without_bounds_streams_through(runner: list[str]) -> None:
     start = Timestamp(1000)
-    with beam.Pipeline(options=PipelineOptions([*prism, "--streaming"])) as pipeline:
+    with beam.Pipeline(options=PipelineOptions([*runner, "--streaming"])) as pipeline:
         times = pipeline | PeriodicImpulse(start, start + 8, 1)
         rows = times | beam.Map(lambda time: {"x": float(time) - 1002})
         played = rows | graph().as_ptransform(batch_rows=3)
@@ -125,20 +137,27 @@ def test_a_source_without_bounds_streams_through(prism: list[str]) -> None:
         assert_that(told, equal_to([-2.0, -1.0]), label="failures")
 
 
-def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error(prism: list[str]) -> None:
+def test_a_model_that_fails_on_everything_ends_the_pipeline_with_its_own_error(runner: list[str]) -> None:
     broken = mt.Graph("g", {"y": model(fake(Failing, "broken"), mt.input("x", "float32"), name="asked")})
     said = "node 'asked': model 'broken' failed on each of the .*ValueError: cannot take"
-    with pytest.raises(RuntimeError, match=said), beam.Pipeline(options=PipelineOptions(prism)) as pipeline:
+    with pytest.raises(RuntimeError, match=said), beam.Pipeline(options=PipelineOptions(runner)) as pipeline:
         _ = pipeline | beam.Create(ROWS) | broken.as_ptransform()
 
 
-@pytest.fixture(params=["processes", "prism"])
+@pytest.mark.parametrize(
+    "check", [engines.every_output_is_that_of_the_engine_local, engines.a_broken_model_ends_the_run_with_its_own_error]
+)
+def test_whole_jobs_on_flink_pass_the_suite_of_engines(check: Any, flink: list[str], tmp_path: Path) -> None:
+    check(find_engine("beam", flink), tmp_path)
+
+
+@pytest.fixture(params=["processes", "prism", "flink"])
 def killable(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Beam's options for workers in processes of their own."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
     if request.param == "processes":
         return ["--direct_running_mode", "multi_processing"]
-    return [*request.getfixturevalue("prism"), *request.getfixturevalue("worker_pool")]
+    return [*request.getfixturevalue(request.param), *request.getfixturevalue("worker_pool")]
 
 
 def killed(tmp_path: Path, who: str) -> list[str]:
@@ -163,17 +182,19 @@ def test_a_lost_worker_ends_the_run_with_an_error_and_resume_goes_on(killable: l
     line = killed(tmp_path, "")
     lost = CliRunner().invoke(cli, [*line, "--engine", "beam", "--", "--split-bytes", "1", *killable])
     assert (lost.exit_code, "Traceback" in lost.output) == (1, False), lost.output
-    assert re.search("a worker process of Beam is lost|SDK worker disconnected", lost.output), lost.output
+    assert re.search("a worker process of Beam is lost|SDK worker disconnected|client cancelled", lost.output), (
+        lost.output
+    )
     assert "--resume goes on with what is finished" in lost.output
     check_resumed(tmp_path, line, killable)
 
 
-@pytest.mark.parametrize("runner", ["in this process", "prism"])
+@pytest.mark.parametrize("on", ["in this process", "prism", "flink"])
 def test_a_program_that_is_killed_is_resumed(
-    runner: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    on: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, sys.path)))
-    names = () if runner == "in this process" else ("prism", "worker_pool")
+    names = () if on == "in this process" else (on, "worker_pool")
     options = [option for name in names for option in request.getfixturevalue(name)]
     line = killed(tmp_path, "")
     code = f"""
