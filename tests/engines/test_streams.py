@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import pytest
 import motet as mt
 from helpers.kafka_broker import KafkaBroker
 from helpers.until import until
-from motet.errors import TooManyFailuresError
+from motet.errors import InputError, RunError, TooManyFailuresError, UnknownNameError
 
 GRAPH = """
 motet: 1
@@ -307,3 +308,74 @@ def test_processes_of_a_group_share_the_partitions_and_sigterm_ends_one(
     second.stop(signal.SIGINT)
     second.end(0)
     assert Counter(written()) == Counter(range(220))
+
+
+@pytest.mark.parametrize(
+    ("source", "output", "options", "message"),
+    [
+        ("kafka://u:hidden@b:9092/t", "o/", {}, "an address of a topic has no user and no password"),
+        ("kafka:///t", "o/", {}, "names no broker"),
+        ("kafka://b:9092/", "o/", {}, "'' is no name of a topic"),
+        ("kafka://b:9092/a/b", "o/", {}, "'a/b' is no name of a topic"),
+        ("kafka://b:9092/t?grup=a", "o/", {}, "did you mean 'group'"),
+        ("kafka://b:9092/t?start=first", "o/", {}, "it must be earliest or latest"),
+        ("kafka://b:9092/t", "o/", {"resume": True}, "resume is for inputs that end"),
+        ("kafka://b:9092/t", "o/", {"partition_by": ["a"]}, "partition_by is for inputs that end"),
+        ("kafka://b:9092/t", "o/", {"format": "csv"}, "messages are of the format 'csv'; known: jsonl, text, bytes"),
+        ("kafka://b:9092/t", "o/", {"window_s": -1}, "window_s must be a number of seconds"),
+        ("kafka://b:9092/t", "o/", {"engine": "beam"}, "a topic is the one input of a run of the engine local"),
+        (["kafka://b:9092/t"], "o/", {}, "a topic is the one input of a run of the engine local"),
+        ({"x": [1.0]}, "kafka://b:9092/t", {}, "a topic is the one input of a run of the engine local"),
+        ({"x": [1.0]}, "o.jsonl", {"until_end": True}, "until_end is for an input without end"),
+    ],
+)  # fmt: skip
+def test_what_a_stream_cannot_be_is_refused(graph: Any, source: Any, output: str, options: Any, message: str) -> None:
+    with pytest.raises((InputError, UnknownNameError), match=re.escape(message)) as refused:
+        graph.run(source, output, **options)
+    assert "hidden" not in str(refused.value)
+
+
+def test_topics_that_are_not_there_are_named_with_those_that_are(
+    kafka: KafkaBroker, topics: Any, graph: Any, tmp_path: Path
+) -> None:
+    for source, output in (
+        (f"{topics['in']}n", "o/"),
+        (topics["in"], f"{topics['out']}t"),
+        (topics["in"], topics["out.failed"]),
+    ):
+        with pytest.raises(UnknownNameError, match="unknown topic .*did you mean"):
+            graph.run(source, output)
+    for output in ("answers.jsonl", "-"):
+        with pytest.raises(InputError, match="a stream is written to a topic or a folder"):
+            graph.run(topics["in"], output)
+    with pytest.raises(InputError, match="the topics of input, output and failures must differ"):
+        graph.run(topics["in"], topics["in"])
+    with pytest.raises(InputError, match="failures go where answers go"):
+        graph.run(topics["in"], f"{tmp_path}/o/", failed=topics["out"])
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("group.id=g", "says group.id"),
+        ("security.protocol", "line 1 is not of the form name=value"),
+        ("# a\nsasl.password=env:NOT_THERE", "line 2 names NOT_THERE, which is not in the environment"),
+        ("security.protocol=wrong\nsasl.password=hidden", "refuses its settings"),
+        ("sasl.password=hidden\nnot.known=hidden", "refuses its settings"),
+    ],
+)
+def test_settings_that_are_wrong_are_named_without_secrets(
+    graph: Any, tmp_path: Path, lines: str, message: str
+) -> None:
+    pytest.importorskip("confluent_kafka")
+    (tmp_path / "settings").write_text(lines)
+    with pytest.raises(InputError, match=message) as refused:
+        graph.run(f"kafka://127.0.0.1:9/t?config={tmp_path / 'settings'}", "o/")
+    assert "hidden" not in str(refused.value)
+
+
+def test_no_broker_is_an_error_that_says_where(graph: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("confluent_kafka")
+    monkeypatch.setattr("motet.engines.local.streams.client.ASK_S", 0.5)
+    with pytest.raises(RunError, match="kafka://127.0.0.1:9/t: no broker answers"):
+        graph.run("kafka://127.0.0.1:9/t", "o/")

@@ -22,6 +22,12 @@ STANDARD = "-"
 """How standard input, or output, is spelled."""
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*(?:::[^:/]+)*)://")
 _LOCAL_URL = re.compile(r"(?:file:|local:)(//[^/]*)?(?=/|$)", re.IGNORECASE)
+_HINTS = {
+    "": "use a path or a URL that fsspec knows; rows of a database come as frames: pandas.read_sql(query, connection)",
+    "kafka": "a topic is the one input of a run of the engine local, whose output is a folder, or a topic too; nothing else reads or "
+    "writes one",
+}
+"""What to do instead, by scheme, where a URL cannot be opened."""
 _ONE_STORE = ("s3", "gs", "gcs", "memory")
 """Protocols whose paths say all; of others, such as archives and servers, there are several."""
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
@@ -148,7 +154,7 @@ def place_of(what: str | os.PathLike[str]) -> Place:
             raise MissingExtraError(*_EXTRAS[scheme], needed_for=f"opening {scheme}:// addresses") from None
         raise InputError(f"cannot open {text!r}: {error}") from None
     except ValueError as error:
-        hint = "use a path or a URL that fsspec knows; rows of a database come as frames: pandas.read_sql(query, connection)"
+        hint = _HINTS.get(scheme, _HINTS[""])
         raise InputError(f"cannot open {text!r}: {error}", hint=hint) from None
     except Exception as error:  # noqa: BLE001 (file systems raise what they like of a URL that lacks what they need)
         hint = "its file system needs something that is not installed here, or does not answer; or copy the files"

@@ -20,6 +20,7 @@ from motet.engines.local.streams.topic_reader import TopicReader, WindowBounds
 from motet.engines.local.streams.window import Answers, WindowPlayer
 from motet.errors import InputError, TooManyFailuresError
 from motet.graph.check import CheckedGraph
+from motet.io.places import STANDARD, place_of
 from motet.metrics_log import log
 
 __all__ = ["run_stream"]
@@ -197,6 +198,10 @@ def _output(address: TopicAddress, output: str, options: BulkOptions, partitions
         what = "failures go where answers go: to a topic beside a topic, to a folder beside a folder"
         raise InputError(what, where="failed", hint="leave it out, or name another one of the kind of the output")
     if not is_topic(output):
+        if output == STANDARD or not place_of(output).names_folder:
+            raise InputError(
+                "a stream is written to a topic or a folder", where=output, hint=f"{output.rstrip('/')}/ is a folder"
+            )
         path = output.rstrip("/")
         form = options.output_format or "jsonl"
         return PartsOutput(path, failed or f"{path}.failed", address.topic, form)
