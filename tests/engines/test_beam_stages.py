@@ -186,6 +186,21 @@ def test_tables_are_answered_as_a_run_answers_them(graphs: dict[str, mt.Graph]) 
                     assert transform.failures_schema.field("row").type == pa.struct(list(schema))
 
 
+def test_tables_behind_keys_stay_whole(tmp_path: Path) -> None:
+    graph, table = by_key(tmp_path), pa.Table.from_pylist(ROWS)
+    wanted, failed = graph.run(table, failures="return")
+    with beam.Pipeline() as pipeline:
+        given = pipeline | beam.Create([(f"t{each}", table.slice(30 * each, 30)) for each in range(3)])
+        played = given | graph.as_ptransform(batch_rows=7)
+        rows = played.answers | beam.MapTuple(lambda key, each: (key, each["id"].to_pylist()))
+        ids = [[each for each in wanted["id"].to_pylist() if each // 30 == part] for part in range(3)]
+        assert_that(rows, equal_to([(f"t{part}", ids[part]) for part in range(3)]), "answers")
+        said = played.failures | beam.FlatMapTuple(
+            lambda key, each: [(key, row["id"]) for row in each["row"].to_pylist()]
+        )
+        assert_that(said, equal_to([(f"t{each.row // 30}", each.row) for each in failed]), "failures")
+
+
 def with_schema(table: Any) -> Any:
     return [(table.schema.to_string(), plain(row)) for row in table.to_pylist()]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from random import randrange
 from typing import Any
 
 import apache_beam as beam
@@ -42,6 +43,10 @@ __all__ = ["TRAVELLING", "BringTogether", "PlayStage", "StagePlace", "table_jobs
 
 TRAVELLING = typehints.Tuple[int, typehints.Tuple[bytes, bytes]]
 """What goes from stage to stage: what rows are brought together by; rows, windowed; and what was left of them."""
+
+
+APART = 1 << 30
+"""Tables that are not brought together are told apart by as many numbers, so that they go to many workers."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +176,7 @@ class PlayStage(PlayRows):
         met = np.unique(calls[calls >= 0])
         self._apart.inc(len(met) if self._place.keys is not None else 0)
         together: dict[tuple[Any, int], list[int]] = {}
-        for number, (each, call) in enumerate(zip(elements, np.maximum(calls, 0).tolist(), strict=True)):
+        for number, (each, call) in enumerate(zip(elements, calls.tolist(), strict=True)):
             together.setdefault((tuple(each.windows), call), []).append(number)
         for (_, call), numbers in together.items():
             yield self._packed(call, [elements[number] for number in numbers], numbers, played.left)
@@ -179,7 +184,10 @@ class PlayStage(PlayRows):
     def _called(
         self, held: Held, elements: list[WindowedValue], left: pa.RecordBatch | None
     ) -> tuple[list[WindowedValue], Indices]:
-        """Elements, tables cut up, and for each the call of a model that its rows are brought together for; 0 where none is."""
+        """Elements, and for each the call of a model that its rows are brought together for; a number below 0, or 0, for none.
+
+        Tables are cut up, but for those behind keys, which tell them from each other.
+        """
         keys = self._place.keys
         if keys is None or self._place.after is None or not elements:
             return elements, np.zeros(len(elements), np.int64)
@@ -189,13 +197,15 @@ class PlayStage(PlayRows):
             (column,) = bind_values(values, keys, left).columns.values()
             assert isinstance(column, np.ndarray)
             return elements, self._place.after.route.calls_of(column)
+        if keyed:
+            return elements, np.array([-1 - randrange(APART) for _ in elements], np.int64)
         by, pieces, calls = grouping_of(self._place.after), list[WindowedValue](), list[int]()
         assert by is not None
         for each, value in zip(elements, values, strict=True):
             of = by.of(as_record_batch(value))
             for call in np.unique(of).tolist():
                 piece = rows_of(value, np.flatnonzero(of == call))
-                pieces.append(in_several(each.with_value((each.value[0], piece) if keyed else piece)))
+                pieces.append(in_several(each.with_value(piece)))
                 calls.append(call)
         return pieces, np.array(calls, np.int64)
 
