@@ -117,6 +117,16 @@ def test_the_entry_points_of_other_packages_are_read() -> None:
     assert set(registry._installed()).isdisjoint(registry._CLASSES)
 
 
+def test_what_a_server_is_begun_with_imports_no_arrow() -> None:
+    code = (
+        "import sys, motet.serving.process.server, motet.serving.grpc, motet.store, motet.runtime.predict\n"
+        "bad = {'pyarrow','pandas','onnxruntime','fsspec'} & set(sys.modules)\n"
+        "sys.exit(', '.join(sorted(bad)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_finding_handlers_imports_no_framework() -> None:
     code = (
         "import sys, motet.models as m\n"

@@ -20,8 +20,9 @@ from motet.io.arrow.layout import LABELS
 from motet.io.fitted import UNREADABLE, check_readable
 from motet.io.memory import as_record_batch
 from motet.io.take import take_batch
-from motet.runtime.bind import fill_defaults, read_stored
+from motet.runtime.bind import read_stored
 from motet.runtime.executor import Played
+from motet.runtime.given import fill_defaults
 from motet.types import ColumnType
 
 __all__ = [

@@ -8,7 +8,7 @@ isolate.py    halving until the rows at fault stand alone
 session.py    the executor of a graph that is called: when it is made, lent and closed
 deadline.py   calls that are awaited, or may not take longer
 resolve.py    from a model's URI to its file, handler and signature
-bind.py       what a user gives as the batch that a graph takes
+given.py      what is given by name as the batch that a graph takes; bind.py: also what Arrow stores
 call.py       arrays in, arrays out; explaining a row
 predict.py    rows in, rows out; rows.py: rows of JSON as columns
 explanation.py  how the answer of one row came about

@@ -24,7 +24,7 @@ from motet.graph.fields import show
 from motet.graph.input import Input
 from motet.numbers import refusal
 from motet.reading import holds_truth
-from motet.runtime.bind import bind_columns, by_input, columns_of, takes
+from motet.runtime.given import bind_values, by_input, columns_of, takes
 
 __all__ = ["JsonRows", "Unread", "plain_value", "read_rows", "rows_of"]
 
@@ -87,7 +87,7 @@ def read_rows(rows: Sequence[Any], checked: CheckedGraph, max_rows: int) -> Json
                 bad.setdefault(place, f"input {name!r}: {error.what}")
                 values[name].append(None)
     columns = {name: column if inputs[name].type.dtype == "any" else objects(column) for name, column in values.items()}
-    batch, failures = bind_columns(columns, checked)
+    batch, failures = bind_values(columns, checked)
     bad |= {failure.row: failure.message for failure in failures if failure.row not in bad}
     if bad:
         batch = batch.take([place for place, row in enumerate(batch.ids) if int(row) not in bad])

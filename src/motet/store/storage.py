@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from motet.errors import InputError, MissingExtraError, StoreError
-from motet.io.uploads import create_file, creates_files
+from motet.system.created_files import create_file, creates_files
 from motet.system.whole_files import write_whole
 
 __all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]

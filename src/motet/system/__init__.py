@@ -2,7 +2,7 @@
 
 limits.py       cores and memory, as control groups limit them
 places.py       folders for what is kept, and for what is needed for a while
-whole_files.py  files that are written whole or not at all
+whole_files.py  files that are written whole or not at all; created_files.py: only where there is none, in stores
 progress*.py    how far work is, told on a terminal, in a notebook or as lines of a log
 incidents.py    what goes wrong around answers, as lines of the log that are counted
 html.py         tables for notebooks

@@ -19,7 +19,7 @@ from typing import Any
 
 from motet.errors import MotetError, RunError
 from motet.io.remote import asking
-from motet.io.uploads import create_file
+from motet.system.created_files import create_file
 
 __all__ = ["OutputLease"]
 

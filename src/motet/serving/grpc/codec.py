@@ -14,7 +14,7 @@ from motet.graph.input import Input
 from motet.oip.classes import best_classes
 from motet.oip.messages import ModelInferResponse
 from motet.oip.tensors import from_elements, from_raw, is_base64, of_base64, tensor_of, to_raw, with_texts
-from motet.runtime.bind import absent_inputs, fill_defaults
+from motet.runtime.given import absent_inputs, fill_defaults
 from motet.serving.wire.long import LONG_BYTES, LONG_ELEMENTS, LONG_RAW_BYTES, LONG_TEXT_BYTES, have_texts
 from motet.types import ColumnType, Signature
 

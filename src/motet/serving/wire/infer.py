@@ -19,7 +19,7 @@ from motet.batch import Column
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.input import Input
 from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of_base64, with_texts
-from motet.runtime.bind import absent_inputs, fill_defaults
+from motet.runtime.given import absent_inputs, fill_defaults
 from motet.serving.wire.answer import AnswerWriter, Form
 from motet.serving.wire.envelope import EnvelopeTensor, Wanted, read_envelope
 from motet.serving.wire.plan import ID, MAX_BYTES, Dense, EnvelopePlan, Frame, Other, keep, text_of
