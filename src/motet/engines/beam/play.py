@@ -27,7 +27,7 @@ from motet.engines.tables import TableWorkers
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import GraphSpec
 
-__all__ = ["FAILURES", "Held", "Kind", "PlayRows", "Windows", "in_several", "kind_of", "num_rows"]
+__all__ = ["FAILURES", "ElementKind", "HeldElements", "PlayRows", "Windows", "in_several", "kind_of", "num_rows"]
 
 FAILURES = "failures"
 """The tag of what is said of rows that failed."""
@@ -35,7 +35,7 @@ KINDS = 64
 """Types of rows that are remembered."""
 
 
-class Kind(NamedTuple):
+class ElementKind(NamedTuple):
     """What is played together: whether elements are keys and rows, whether rows are tables, their type; by which model."""
 
     keyed: bool
@@ -44,21 +44,21 @@ class Kind(NamedTuple):
     call: int = 0
 
 
-class Held(NamedTuple):
+class HeldElements(NamedTuple):
     """Elements of one kind, how many rows they have, and what a stage has left of them."""
 
     elements: list[WindowedValue]
-    kind: Kind
+    kind: ElementKind
     rows: int
     left: list[pa.RecordBatch]
 
 
 @lru_cache(KINDS)
-def _kind(row: type, *, keyed: bool) -> Kind:
-    return Kind(keyed, issubclass(row, (pa.Table, pa.RecordBatch)), row)
+def _kind(row: type, *, keyed: bool) -> ElementKind:
+    return ElementKind(keyed, issubclass(row, (pa.Table, pa.RecordBatch)), row)
 
 
-def kind_of(element: Any) -> Kind:
+def kind_of(element: Any) -> ElementKind:
     """Of which kind an element is."""
     keyed = type(element) is tuple and len(element) == 2
     row: Any = type(element[1] if keyed else element)
@@ -118,7 +118,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
 
     def _turned(
         self,
-        kind: Kind,
+        kind: ElementKind,
         elements: Sequence[WindowedValue],
         rows: int,
         told: Sequence[Any],
@@ -160,13 +160,13 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         """What of a graph is played here."""
         return checked
 
-    def _take(self) -> Held:
+    def _take(self) -> HeldElements:
         """What is held, and no more."""
-        found = Held(self._held, self._kind, self._rows, self._left)
+        found = HeldElements(self._held, self._kind, self._rows, self._left)
         self._held, self._rows, self._left = [], 0, []
         return found
 
-    def _played(self, held: Held) -> Iterator[Any]:
+    def _played(self, held: HeldElements) -> Iterator[Any]:
         elements, kind = held.elements, held.kind
         if not elements:
             return
@@ -185,7 +185,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
     def _count_rows(self, rows: int) -> None:
         self._counted["rows"].inc(rows)
 
-    def _given(self, held: Held, played: PlayedElements) -> Iterator[Any]:
+    def _given(self, held: HeldElements, played: PlayedElements) -> Iterator[Any]:
         """What comes out of elements that did not fail."""
         keyed = held.kind.keyed
         for each, answer in zip(held.elements, played.answers, strict=True):
@@ -194,7 +194,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
                 yield made if len(made.windows) == 1 else in_several(made)
 
     @telling()
-    def _play(self, values: Sequence[Any], held: Held) -> PlayedElements:
+    def _play(self, values: Sequence[Any], held: HeldElements) -> PlayedElements:
         if held.kind.tables:
             return play_tables(self._tables, values)
         return play_values(self._worker, self._kept, values)

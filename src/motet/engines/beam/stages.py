@@ -24,7 +24,7 @@ from apache_beam.typehints import typehints
 from apache_beam.utils.windowed_value import WindowedValue
 
 from motet.batch import Indices
-from motet.engines.beam.play import Held, PlayRows, Windows, in_several, kind_of, num_rows
+from motet.engines.beam.play import HeldElements, PlayRows, Windows, in_several, kind_of, num_rows
 from motet.engines.beam.rows import Kept, PlayedElements, bind_values, leave_values, play_values, telling
 from motet.engines.beam.tables import leave_tables, own_columns, play_tables, rows_of
 from motet.engines.job import Job
@@ -155,7 +155,7 @@ class PlayStage(PlayRows):
             super()._count_rows(rows)
 
     @telling()
-    def _play(self, values: Sequence[Any], held: Held) -> PlayedElements:
+    def _play(self, values: Sequence[Any], held: HeldElements) -> PlayedElements:
         last, left = self._place.after is None, join(held.left) if held.left else None
         if held.kind.tables:
             played = play_tables(self._tables, values, staged=True) if last else leave_tables(self._tables, values)
@@ -167,7 +167,7 @@ class PlayStage(PlayRows):
             self._loads.inc(self._worker.new_loads())
         return played
 
-    def _given(self, held: Held, played: PlayedElements) -> Iterator[Any]:
+    def _given(self, held: HeldElements, played: PlayedElements) -> Iterator[Any]:
         found = super()._given(held, played)
         if self._place.after is None:
             yield from found
@@ -182,7 +182,7 @@ class PlayStage(PlayRows):
             yield self._packed(call, [elements[number] for number in numbers], numbers, played.left)
 
     def _called(
-        self, held: Held, elements: list[WindowedValue], left: pa.RecordBatch | None
+        self, held: HeldElements, elements: list[WindowedValue], left: pa.RecordBatch | None
     ) -> tuple[list[WindowedValue], Indices]:
         """Elements, and for each the call of a model that its rows are brought together for; a number below 0, or 0, for none.
 
