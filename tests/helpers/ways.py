@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 import motet as mt
@@ -31,6 +32,15 @@ from motet.errors import ModelFailedError
 Graphs = Mapping[str, mt.Graph]
 SMALL = 7
 """Rows of a batch, and of a table."""
+
+
+PLACE = "#row"
+"""A column that is kept, which tells rows apart."""
+
+
+def placed(case: Case) -> pa.Table:
+    """The rows of a case, with their places in that column."""
+    return case.rows.append_column(PLACE, pa.array(range(len(case.rows)), pa.int64()))
 
 
 def plain(value: Any) -> Any:
@@ -201,9 +211,10 @@ def _dicts(pipeline: Any, case: Case, graph: mt.Graph) -> dict[str, Any]:
 def _tables(pipeline: Any, case: Case, graph: mt.Graph) -> dict[str, Any]:
     import apache_beam as beam
 
-    cut = [(first, case.rows.slice(first, SMALL)) for first in range(0, len(case.rows), SMALL)]
+    rows = placed(case)
+    cut = [(first, rows.slice(first, SMALL)) for first in range(0, len(rows), SMALL)]
     tables = pipeline | f"tables {case.name}" >> beam.Create(cut)
-    transform = graph.as_ptransform(keep=list(case.kept), schema=case.rows.schema, batch_rows=SMALL)
+    transform = graph.as_ptransform(keep=[PLACE, *case.kept], schema=rows.schema, batch_rows=SMALL)
     played = tables | f"batched {case.name}" >> transform
     return {"tables": played.answers, "tables failed": played.failures}
 
@@ -240,20 +251,14 @@ def _of_inference(case: Case, graph: mt.Graph) -> Outcome:
 
 
 def _of_tables(case: Case, graph: mt.Graph) -> Outcome:
-    """Rows of tables by their places: those of a table that did not fail, in its order."""
-    own, failures, answers, kept = case.rows.to_pylist(), {}, {}, {}
-    for first, table in _seen[case.name, "tables failed"]:
-        left = list(range(first, min(first + SMALL, len(own))))
-        for failure in table.to_pylist():
-            place = next(each for each in left if repr(own[each]) == repr(failure["row"]))
-            left.remove(place)
-            failures[place] = told(failure)
-    for first, table in _seen[case.name, "tables"]:
-        places = [each for each in range(first, min(first + SMALL, len(own))) if each not in failures]
-        for place, row in zip(places, table.to_pylist(), strict=True):
-            answers[place] = shaped({name: row[name] for name in graph.outputs}, graph)
-            kept[place] = {name: row[name] for name in case.kept}
-    return Outcome(answers, failures, kept)
+    """Rows of tables, which may come in pieces, by the column that tells them apart."""
+    failed = [row for _, table in _seen[case.name, "tables failed"] for row in table.to_pylist()]
+    rows = [row for _, table in _seen[case.name, "tables"] for row in table.to_pylist()]
+    return Outcome(
+        {row[PLACE]: shaped({name: row[name] for name in graph.outputs}, graph) for row in rows},
+        {failure["row"][PLACE]: told(failure) for failure in failed},
+        {row[PLACE]: {name: row[name] for name in case.kept} for row in rows},
+    )
 
 
 _PARTS: dict[str, tuple[Any, Any]] = {

@@ -13,10 +13,8 @@ import pyarrow.parquet as pq
 
 import motet as mt
 from helpers.engine_cases import Case, Outcome, Row
-from helpers.ways import SMALL, Graphs, shaped, told
+from helpers.ways import PLACE, SMALL, Graphs, placed, shaped, told
 
-PLACE = "#row"
-"""A column that is kept, which tells rows apart."""
 Answered = tuple[list[Row], list[Row], list[Row]]
 """Rows as they were given, answers, and failures."""
 
@@ -59,9 +57,8 @@ def _played(
     cases: Sequence[Case], graphs: Graphs, play: Callable[[Case, mt.Graph, pa.Table], Answered]
 ) -> dict[str, Outcome]:
     def outcome(case: Case) -> Outcome:
-        rows = case.rows.append_column(PLACE, pa.array(range(len(case.rows)), pa.int64()))
         try:
-            return _outcome(case, graphs[case.name], *play(case, graphs[case.name], rows))
+            return _outcome(case, graphs[case.name], *play(case, graphs[case.name], placed(case)))
         except Exception as error:  # noqa: BLE001 (of Spark or Ray, whose kinds are many)
             return Outcome(error=str(error))
 
