@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 import motet as mt
 from helpers.kafka_broker import KafkaBroker
 from helpers.until import until
+from motet.engines.local.streams.address import TopicAddress
 from motet.errors import InputError, RunError, TooManyFailuresError, UnknownNameError
 
 GRAPH = """
@@ -379,3 +381,34 @@ def test_no_broker_is_an_error_that_says_where(graph: Any, monkeypatch: pytest.M
     monkeypatch.setattr("motet.engines.local.streams.client.ASK_S", 0.5)
     with pytest.raises(RunError, match="kafka://127.0.0.1:9/t: no broker answers"):
         graph.run("kafka://127.0.0.1:9/t", "o/")
+
+
+def test_brokers_that_were_away_are_gone_on_with(kafka: KafkaBroker, topics: Any, tmp_path: Path) -> None:
+    (tmp_path / "g.yaml").write_text(GRAPH)
+    process = Process(tmp_path, "--input", f"{topics['in']}?group=away", "--output", topics["out"])
+
+    def written() -> list[int]:
+        return [json.loads(each.value())["x"] for each in kafka.read(topic(topics["out"]))]
+
+    kafka.send(topic(topics["in"]), numbers(range(50)))
+    until(lambda: len(written()) >= 50)
+    kafka.kill()
+    kafka.start()
+    kafka.send(topic(topics["in"]), numbers(range(50, 100)))
+    until(lambda: len(written()) >= 100)
+    process.stop(signal.SIGTERM)
+    process.end(0)
+    assert Counter(written()) == Counter(range(100))
+
+
+def test_a_transaction_that_the_client_does_not_come_back_from_ends_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    from motet.engines.local.streams import topic_output
+
+    monkeypatch.setattr(topic_output, "TRIED_S", 0.1)
+    output, released = topic_output.TopicOutput.__new__(topic_output.TopicOutput), threading.Event()
+    output._answers = TopicAddress("b:9092", "t")
+    try:
+        with pytest.raises(RunError, match="kafka://b:9092/t: the brokers have not ended a transaction"):
+            output._in_time(lambda seconds: released.wait())
+    finally:
+        released.set()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
+from concurrent.futures import Future
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ from motet.engines.local.streams.address import TopicAddress
 from motet.engines.local.streams.client import asking, check_topic, confluent, made, told
 from motet.engines.local.streams.topic_reader import TopicReader, next_offsets
 from motet.engines.local.streams.window import Answers
-from motet.errors import Failure
+from motet.errors import Failure, RunError
+from motet.threads import do, thread_of
 
 __all__ = ["TopicOutput"]
 
@@ -47,6 +49,7 @@ class TopicOutput:
             each.topic for each in (answers, failures) if len(check_topic(self._producer, each)) == partitions
         }
         self._rejected: Any = None
+        self._outages = 0
 
     @property
     def failed(self) -> str:
@@ -76,6 +79,11 @@ class TopicOutput:
             MotetError: when it cannot be.
         """
         end = time.monotonic() + TRIED_S
+        if (
+            reader.outages != self._outages
+        ):  # librdkafka 2.16 waits for ever in the next transaction of one that has seen it
+            self._outages, self._producer = reader.outages, self._made()
+            self.begin()
         while True:
             try:
                 self._transaction(messages, played, reader)
@@ -120,12 +128,27 @@ class TopicOutput:
         end = time.monotonic() + TRIED_S
         while True:
             try:
-                call(TRANSACTION_S)
+                self._in_time(call)
                 return
             except self._kafka.KafkaException as error:
                 if not error.args[0].retriable() or time.monotonic() > end:
                     raise
                 time.sleep(PAUSE_S)
+
+    def _in_time(self, call: Any) -> None:
+        """Make a call, which the client may never come back from while brokers are away.
+
+        Raises:
+            RunError: when it has not.
+        """
+        made: Future[None] = Future()
+        thread_of(lambda: do(made, lambda: call(TRANSACTION_S)), "motet-transaction").start()
+        try:
+            made.result(TRIED_S)
+        except TimeoutError:
+            what = f"the brokers have not ended a transaction for {TRIED_S:.0f} s"
+            hint = "run the same command again: it goes on with what is not committed"
+            raise RunError(what, where=str(self._answers), hint=hint) from None
 
     def _abort(self) -> None:
         self._producer.purge()

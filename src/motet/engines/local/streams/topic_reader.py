@@ -45,6 +45,9 @@ class WindowBounds:
 class TopicReader:
     """A member of a group that reads a topic. One thread may touch it.
 
+    Attributes:
+        outages: how often all brokers were away.
+
     Args:
         address: the topic and the group.
         resume: where each partition goes on, beside what the group has committed.
@@ -75,6 +78,7 @@ class TopicReader:
         self._assigned: set[int] | None = None
         self._ended: set[int] = set()
         self._gone_since: float | None = None
+        self.outages = 0
 
     def begin(self) -> None:
         """Join the group.
@@ -139,6 +143,7 @@ class TopicReader:
         """What the client tells of its brokers: called while messages are asked for."""
         if error.code() == self._kafka.KafkaError._ALL_BROKERS_DOWN:
             self._gone_since = self._gone_since or time.monotonic()
+            self.outages += 1
         elif error.code() in (self._kafka.KafkaError._AUTHENTICATION, self._kafka.KafkaError._SSL):
             raise told(error, self._address)
 
