@@ -23,7 +23,7 @@ from motet.io.places import STANDARD
 from motet.io.read_only import ReadOnlyFile, SeekableFile
 from motet.system.places import temporary_folder
 
-__all__ = ["ByteReader", "Content", "Held", "Passing", "Spooled", "open_pipe"]
+__all__ = ["ByteReader", "Content", "HeldContent", "Passing", "Spooled", "open_pipe"]
 
 SPOOL_BYTES = 16 << 30
 """The most that is put into a temporary file."""
@@ -152,7 +152,7 @@ class Spooled:
         """All has come."""
 
 
-class Held:
+class HeldContent:
     """All of it, in memory.
 
     Args:
@@ -172,7 +172,7 @@ class Held:
         """All has come."""
 
 
-Content: TypeAlias = Passing | Spooled | Held
+Content: TypeAlias = Passing | Spooled | HeldContent
 """What is in a file that can be read once; `reads_again` says whether it can be read more than once after all."""
 
 

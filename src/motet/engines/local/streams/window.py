@@ -22,7 +22,7 @@ from motet.graph.check import CheckedGraph
 from motet.io.files import FoundFile
 from motet.io.jsonl import JsonLinesSource, object_of
 from motet.io.keys import Row
-from motet.io.once import Held
+from motet.io.once import HeldContent
 from motet.io.write_jsonl import objects_of
 from motet.threads import side_by_side
 
@@ -184,7 +184,7 @@ class WindowPlayer:
     def _batch(self, lines: Sequence[bytes]) -> tuple[pa.RecordBatch, RunLayout]:
         """The columns that the graph takes, in one batch; null where no message has them."""
         types = self._checked.graph.stored_types
-        source = JsonLinesSource(FoundFile("messages", content=Held(b"\n".join(lines))), types)
+        source = JsonLinesSource(FoundFile("messages", content=HeldContent(b"\n".join(lines))), types)
         named = [name for name in types if name in source.schema.names]
         read = next(source.batches(len(lines), named)) if named else None
         columns = [] if read is None else read.columns
