@@ -166,7 +166,8 @@ def test_what_was_committed_is_not_read_again_and_a_limit_ends_a_stream(
     kafka.send(topic(topics["in"]), numbers(range(20)))
     told: list[Any] = []
     first = graph.run(topics["in"], topics["out"], limit=8, window_rows=5, progress=lambda *each: told.append(each))
-    assert (first.rows, told) == (8, [(5, 20, 0), (8, 20, 0)])
+    assert (first.rows, [(done, failed) for done, _, failed in told]) == (8, [(5, 0), (8, 0)])
+    assert all(total is None or done < total <= 20 for done, total, _ in told)  # partitions may not be known yet
     assert graph.run(topics["in"], topics["out"], until_end=True).rows == 12
     assert graph.run(topics["in"], topics["out"], until_end=True).rows == 0
     assert graph.run(f"{topics['in']}?group=late&start=latest", topics["out"], until_end=True).rows == 0
