@@ -179,8 +179,9 @@ def test_a_copy_of_the_parent_neither_holds_nor_ends_the_process():
         assert do(replica, "echo", LARGE).shape == LARGE.shape
 
 
-def test_a_process_that_stands_still_is_killed_after_its_time():
-    with started() as replica:
+@pytest.mark.parametrize("machine", ["", "stands still"])
+def test_a_process_that_stands_still_is_killed_after_its_time(machine):
+    with started(machine=machine) as replica:
         os.kill(replica.pid, signal.SIGSTOP)
         with pytest.raises(ReplicaLostError, match=r"did not answer within 0.2 s; it was killed"):
             do(replica, "echo", LARGE, timeout_s=0.2)

@@ -104,7 +104,8 @@ class MachineProcess:
         try:
             yield
         finally:
-            fcntl.flock(self._pipe, fcntl.LOCK_UN)
+            if self._finalizer.alive:  # else what the call did not get over has closed it
+                fcntl.flock(self._pipe, fcntl.LOCK_UN)
 
     def running(self) -> bool:
         """Whether it has not hung up."""
