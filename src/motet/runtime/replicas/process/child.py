@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import weakref
 from types import FrameType
 
 from motet.models.handler import LoadedModel
@@ -77,9 +78,21 @@ def serve(end: socket.socket, memory: socket.socket, holder: ModelHolder) -> Non
         memory: for descriptors of shared memory.
         holder: has the model.
     """
-    os.register_at_fork(after_in_child=end.close)  # else it could seem alive to who asks after its end
+    _ends.add(end)
     with contextlib.suppress(EOFError, ConnectionError):
         _Server(MessageSocket(end, Load | CallMessage | Room), memory, holder).run()
+
+
+_ends: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+
+
+def _in_copy() -> None:
+    """Close what leads to those that ask: else this process could seem alive to them after its end."""
+    for end in _ends:
+        end.close()
+
+
+os.register_at_fork(after_in_child=_in_copy)
 
 
 def _go_on(number: int, frame: FrameType | None) -> None:

@@ -26,6 +26,7 @@ def main(path: str, told: int) -> None:
     os.setsid()
     alone()
     with socket.socket(socket.AF_UNIX) as listener:
+        os.register_at_fork(after_in_child=listener.close)  # else who connects after its end could wait for an answer
         listener.bind(f"{path}~")
         os.chmod(f"{path}~", 0o600)
         listener.listen(socket.SOMAXCONN)
