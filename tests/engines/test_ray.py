@@ -170,6 +170,8 @@ def test_an_address_at_which_nothing_listens_is_refused_at_once(form: str, monke
         check_reached(address)
     for other in ("", "auto", "local", "example"):
         check_reached(other)
+    with pytest.raises(InputError, match="no cluster answers at a..b:80: "):
+        check_reached("a..b:80")
 
 
 GIVEN = """

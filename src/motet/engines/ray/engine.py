@@ -119,7 +119,7 @@ def check_reached(address: str) -> None:
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_S).close()
-    except (OSError, OverflowError) as error:
+    except (OSError, OverflowError, UnicodeError) as error:
         what = f"no cluster answers at {address}: {error}"
         raise InputError(what, where="engine ray", hint="see that its head runs there: ray status --address") from error
 
