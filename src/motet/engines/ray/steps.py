@@ -95,14 +95,6 @@ class Steps:
             try:
                 found: ProcessEnd = answer.result(POLL_S)
                 return found
-            except TimeoutError:
-                if not stopped():
-                    continue
-                if not ray.is_initialized():
-                    return CANCELLED
-                if not told_s or time.monotonic() - told_s > FORCE_S:
-                    ray.cancel(task, force=told_s > 0)
-                    told_s = time.monotonic()
             except ray.exceptions.RayTaskError as error:
                 raise error.cause from None
             except ray.exceptions.RayError as error:
@@ -112,6 +104,14 @@ class Steps:
                 raise StepError(
                     what, hint="a node may have died, or had too little memory; retries= tries again"
                 ) from None
+            except TimeoutError:  # here: one of the task is a RayTaskError, too
+                if not stopped():
+                    continue
+                if not ray.is_initialized():
+                    return CANCELLED
+                if not told_s or time.monotonic() - told_s > FORCE_S:
+                    ray.cancel(task, force=told_s > 0)
+                    told_s = time.monotonic()
 
     def _room(self, wanted: StepResources) -> TaskRoom:
         need = Need(wanted.total_cpu or PLAIN.cpu, wanted.total_memory_bytes, wanted.total_accelerator)
