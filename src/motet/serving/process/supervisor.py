@@ -180,7 +180,6 @@ class _Parent:
         self._workers: list[_Worker] = []
         self._stopping = False
         self._uncounted: deque[str] = deque(maxlen=MOST_UNCOUNTED)
-        INCIDENTS.counters.append(self._to_count)
 
     def run(self) -> None:
         """Start the processes, and keep them until a signal comes.
@@ -192,6 +191,7 @@ class _Parent:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         signal.signal(signal.SIGHUP, self._reload)
+        INCIDENTS.counters.append(self._to_count)
         host, port = in_url(self.config.host), self._http.getsockname()[1]
         try:
             for _ in range(self.config.processes):
@@ -203,6 +203,7 @@ class _Parent:
             if self._owner is not None:
                 self._owner.close()
             self._shared.close()
+            INCIDENTS.counters.remove(self._to_count)
 
     def _start(self, replaces: tuple[str, ...] = ()) -> _Worker:
         grpc = "" if self._grpc is None else self._grpc.getsockname()[1]
