@@ -67,11 +67,11 @@ class BeamEngine(SplitEngine):
 
         watch_workers()
         beam, options, need = self._beam, self._options(), needed(function)
-        said = {each.partition("=")[0]: each for each in options.get_all_options()["resource_hints"] or ()}
+        given = {each.partition("=")[0]: each for each in options.get_all_options()["resource_hints"] or ()}
         if self._accelerated and not need.accelerator:  # what is said of accelerators is of other stages
-            said.pop("accelerator", None)
-            options = self._options(resource_hints=list(said.values()))
-        hints = {name: hint for name, hint in hints_of(need).items() if name not in said}
+            given.pop("accelerator", None)
+            options = self._options(resource_hints=list(given.values()))
+        hints = {name: hint for name, hint in hints_of(need).items() if name not in given}
         with beam.Pipeline(options=options) as pipeline:
             play = beam.Map(function).with_resource_hints(**hints)
             _ = pipeline | beam.Create(list(items)) | beam.Reshuffle() | "Play splits" >> play

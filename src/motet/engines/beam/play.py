@@ -27,7 +27,7 @@ from motet.engines.tables import TableWorkers
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import GraphSpec
 
-__all__ = ["FAILURES", "ElementKind", "HeldElements", "PlayRows", "Windows", "in_several", "kind_of", "num_rows"]
+__all__ = ["FAILURES", "ElementKind", "HeldElements", "PlayRows", "in_own_windows", "kind_of", "num_rows"]
 
 FAILURES = "failures"
 """The tag of what is said of rows that failed."""
@@ -180,7 +180,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
             each = elements[place]
             self._counted["failures"].inc(num_rows(failure) if kind.tables else 1)
             made = each.with_value((each.value[0], failure) if kind.keyed else failure)
-            yield TaggedOutput(FAILURES, in_several(made))
+            yield TaggedOutput(FAILURES, in_own_windows(made))
 
     def _count_rows(self, rows: int) -> None:
         self._counted["rows"].inc(rows)
@@ -191,7 +191,7 @@ class PlayRows(beam.DoFn):  # type: ignore[misc]
         for each, answer in zip(held.elements, played.answers, strict=True):
             if answer is not None:
                 made = each.with_value((each.value[0], answer) if keyed else answer)
-                yield made if len(made.windows) == 1 else in_several(made)
+                yield in_own_windows(made)
 
     @telling()
     def _play(self, values: Sequence[Any], held: HeldElements) -> PlayedElements:
@@ -205,7 +205,7 @@ def num_rows(value: Any) -> int:
     return int(value.num_rows)
 
 
-class Windows(tuple):  # type: ignore[type-arg]
+class _Windows(tuple):  # type: ignore[type-arg]
     """Windows of an element that is given out while another one is processed.
 
     Beam takes what is given out then for that one's, and repeats its windows where that one is in several: not these.
@@ -213,12 +213,11 @@ class Windows(tuple):  # type: ignore[type-arg]
 
     __slots__ = ()
 
-    def __mul__(self, times: Any) -> Windows:
+    def __mul__(self, times: Any) -> _Windows:
         return self
 
 
-def in_several(made: WindowedValue) -> WindowedValue:
-    """The same in the windows that it is in."""
-    if len(made.windows) != 1:
-        made.windows = Windows(made.windows)
+def in_own_windows(made: WindowedValue) -> WindowedValue:
+    """The same in the windows that it is in, whatever is processed when it is given out."""
+    made.windows = _Windows(made.windows)
     return made

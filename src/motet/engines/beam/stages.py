@@ -24,7 +24,7 @@ from apache_beam.typehints import typehints
 from apache_beam.utils.windowed_value import WindowedValue
 
 from motet.batch import Indices
-from motet.engines.beam.play import HeldElements, PlayRows, Windows, in_several, kind_of, num_rows
+from motet.engines.beam.play import HeldElements, PlayRows, in_own_windows, kind_of, num_rows
 from motet.engines.beam.rows import Kept, PlayedElements, bind_values, leave_values, play_values, telling
 from motet.engines.beam.tables import leave_tables, own_columns, play_tables, rows_of
 from motet.engines.job import Job
@@ -204,8 +204,7 @@ class PlayStage(PlayRows):
         for each, value in zip(elements, values, strict=True):
             of = by.of(as_record_batch(value))
             for call in np.unique(of).tolist():
-                piece = rows_of(value, np.flatnonzero(of == call))
-                pieces.append(in_several(each.with_value(piece)))
+                pieces.append(each.with_value(rows_of(value, np.flatnonzero(of == call))))
                 calls.append(call)
         return pieces, np.array(calls, np.int64)
 
@@ -217,7 +216,7 @@ class PlayStage(PlayRows):
         if left is not None:
             content = _written(left if len(numbers) == len(left) else take_batch(left, np.array(numbers)))
         first = min(elements, key=lambda each: each.timestamp)
-        return in_several(first.with_value((call, (self._place.coder.encode(list(elements)), content))))
+        return in_own_windows(first.with_value((call, (self._place.coder.encode(list(elements)), content))))
 
 
 class BringTogether(beam.PTransform):  # type: ignore[misc]
@@ -241,11 +240,8 @@ class _Hold(beam.DoFn):  # type: ignore[misc]
     """Puts the time, windows and pane of an element into it."""
 
     def process(self, element: Any, windowed: Any = beam.DoFn.WindowedValueParam) -> Iterator[Any]:
-        made = GlobalWindows.windowed_value(
-            (element[0], _WINDOWED.encode(windowed.with_value(element[1]))), windowed.timestamp
-        )
-        made.windows = Windows(made.windows)
-        yield made
+        held = element[0], _WINDOWED.encode(windowed.with_value(element[1]))
+        yield in_own_windows(GlobalWindows.windowed_value(held, windowed.timestamp))
 
 
 _WINDOWED = WindowedValueCoder(TupleCoder((BytesCoder(), BytesCoder())))
