@@ -11,7 +11,7 @@ from typing import Any
 from motet.engines.local.streams.address import TopicAddress
 from motet.errors import InputError, MissingExtraError, MotetError, RunError, UnknownNameError
 
-__all__ = ["ASK_S", "asking", "check_topic", "confluent", "made", "told"]
+__all__ = ["ASK_S", "asking", "check_topic", "confluent", "is_lost", "made", "told"]
 
 ASK_S = 10.0
 """How long a broker is waited for that is asked something."""
@@ -23,6 +23,8 @@ _OURS = {
     "enable.auto.commit": "offsets are committed with what was made of them",
     "enable.auto.offset.store": "offsets are committed with what was made of them",
     "enable.partition.eof": "it is always on",
+    "group.protocol": "it is always classic",
+    "partition.assignment.strategy": "it is always that of the client, which gives all partitions anew",
 }
 """What the file does not say, and what does instead."""
 _SECRET = ("password", "secret", ".pem", ".key", "token")
@@ -108,7 +110,10 @@ def made(make: Callable[[dict[str, Any]], Any], address: TopicAddress, settings:
 def told(error: Any, address: TopicAddress) -> MotetError:
     """An error of the client as one of the tree: what, where, and how to mend it."""
     codes, code, where = confluent().KafkaError, error.code(), str(address)
-    if code in (codes._ALL_BROKERS_DOWN, codes._TRANSPORT, codes._TIMED_OUT, codes._RESOLVE, codes.REQUEST_TIMED_OUT):
+    if code in (
+        codes._ALL_BROKERS_DOWN, codes._TRANSPORT, codes._TIMED_OUT, codes._RESOLVE, codes._WAIT_COORD,
+        codes.REQUEST_TIMED_OUT,
+    ):  # fmt: skip
         hint = "see that the address is right and the broker runs; with TLS or SASL say so in config=FILE"
         return RunError("no broker answers", where=where, hint=hint)
     if code in (codes._AUTHENTICATION, codes.SASL_AUTHENTICATION_FAILED, codes._SSL):
@@ -127,6 +132,13 @@ def told(error: Any, address: TopicAddress) -> MotetError:
         hint = "say message.max.bytes in config=FILE: what the topic's max.message.bytes is"
         return RunError("the topic takes no messages as large as these", where=where, hint=hint)
     return RunError(f"Kafka says {error.name()}: {error.str()}", where=where)
+
+
+def is_lost(error: Any) -> bool:
+    """Whether an error of the client says that the partitions of this process are another one's by now."""
+    codes = confluent().KafkaError
+    lost = (codes.ILLEGAL_GENERATION, codes.UNKNOWN_MEMBER_ID, codes.REBALANCE_IN_PROGRESS, codes.FENCED_INSTANCE_ID)
+    return error.code() in lost
 
 
 @contextmanager

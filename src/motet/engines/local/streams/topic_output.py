@@ -11,7 +11,7 @@ from typing import Any
 
 from motet.engines.layout import FAILED
 from motet.engines.local.streams.address import TopicAddress
-from motet.engines.local.streams.client import asking, check_topic, confluent, made, told
+from motet.engines.local.streams.client import asking, check_topic, confluent, is_lost, made, told
 from motet.engines.local.streams.topic_reader import TopicReader, next_offsets
 from motet.engines.local.streams.window import Answers
 from motet.errors import Failure, RunError
@@ -95,17 +95,11 @@ class TopicOutput:
                     self.begin()
                     return False
                 self._abort()
-                if self._is_gone(cause):
+                if is_lost(cause):
                     return False
                 if time.monotonic() > end or cause.name().endswith(_LASTING):
                     raise told(cause, self._answers) from error
                 time.sleep(PAUSE_S)
-
-    def _is_gone(self, error: Any) -> bool:
-        codes = self._kafka.KafkaError
-        return error.code() in (
-            codes.ILLEGAL_GENERATION, codes.UNKNOWN_MEMBER_ID, codes.REBALANCE_IN_PROGRESS, codes.FENCED_INSTANCE_ID
-        )  # fmt: skip
 
     def _transaction(self, messages: Sequence[Any], played: Answers, reader: TopicReader) -> None:
         self._rejected = None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.engines.local.streams.address import TopicAddress
-from motet.engines.local.streams.client import asking, check_topic, confluent, made, told
+from motet.engines.local.streams.client import asking, confluent, is_lost, made, told
 from motet.errors import RunError
 
 __all__ = ["TopicReader", "WindowBounds", "next_offsets"]
@@ -54,7 +54,7 @@ class TopicReader:
         until_end: whether to read no more than there is.
 
     Raises:
-        MotetError: when no broker answers, or it has no such topic, or gives no right to it.
+        InputError: when the client refuses its settings.
     """
 
     def __init__(self, address: TopicAddress, resume: Resume, *, until_end: bool) -> None:
@@ -81,12 +81,7 @@ class TopicReader:
         self.outages = 0
 
     def begin(self) -> None:
-        """Join the group.
-
-        Raises:
-            MotetError: see the class.
-        """
-        check_topic(self.consumer, self._address)
+        """Join the group; `read` raises what is wrong with it."""
         self.consumer.subscribe(
             [self._address.topic], on_assign=self._assign, on_revoke=self._revoke, on_lost=self._revoke
         )
@@ -195,18 +190,20 @@ class TopicReader:
         """Have the group know how far it is; whether this process still has the partitions.
 
         Raises:
-            MotetError: when it cannot.
+            RunError: when brokers have not answered for two minutes.
+            MotetError: when it cannot for another reason.
         """
-        codes = self._kafka.KafkaError
-        try:
-            self.consumer.commit(offsets=list(offsets), asynchronous=False)
-        except self._kafka.KafkaException as error:
-            if error.args[0].code() in (
-                codes.ILLEGAL_GENERATION, codes.UNKNOWN_MEMBER_ID, codes.REBALANCE_IN_PROGRESS, codes.FENCED_INSTANCE_ID
-            ):  # fmt: skip
-                return False
-            raise told(error.args[0], self._address) from error
-        return True
+        end = time.monotonic() + GONE_S
+        while True:
+            try:
+                self.consumer.commit(offsets=list(offsets), asynchronous=False)
+                return True
+            except self._kafka.KafkaException as error:
+                cause = error.args[0]
+                if is_lost(cause):
+                    return False
+                if cause.code() != self._kafka.KafkaError._WAIT_COORD or time.monotonic() > end:
+                    raise told(cause, self._address) from error
 
     def close(self) -> None:
         """Leave the group."""
