@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +113,7 @@ def test_a_folder_has_each_message_once_whoever_reads_it_again(
     (failure,) = lines(f"{folder}.failed")
     assert failure["value"] == '{"x": -5, "id": "-5", "price": 1.10}'
     assert (failure["node"], failure["message"].partition(" (")[0]) == ("a", "negative: -5")
-    again = graph.run(f"{topics['in']}?group=other", f"{folder}/", until_end=True)
+    again = graph.run(f"{topics['in']}?group=other", f"{folder}/", until_end=True, output_format="jsonl.gz")
     assert (again.rows, lines(folder), lines(f"{folder}.failed")) == (0, found, [failure])
     kafka.send(topic(topics["in"]), numbers([100]))
     assert graph.run(topics["in"], f"{folder}/", until_end=True).rows == 1
@@ -235,9 +235,24 @@ class Process:
         self.process.send_signal(number)
 
 
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., Process]]:
+    """Starts a process; none is left when the test has ended."""
+    begun: list[Process] = []
+
+    def start(*arguments: str) -> Process:
+        begun.append(Process(tmp_path, *arguments))
+        return begun[-1]
+
+    yield start
+    for each in begun:
+        each.process.kill()
+        each.process.wait()
+
+
 @pytest.mark.parametrize("to", ["topic", "folder"])
 def test_a_process_that_is_killed_in_the_middle_loses_and_doubles_nothing(
-    kafka: KafkaBroker, topics: Any, tmp_path: Path, to: str
+    kafka: KafkaBroker, topics: Any, tmp_path: Path, run: Any, to: str
 ) -> None:
     pid = tmp_path / "pid"
     pid.touch()
@@ -257,8 +272,8 @@ def test_a_process_that_is_killed_in_the_middle_loses_and_doubles_nothing(
         "7",
         "--until-end",
     )
-    Process(tmp_path, *arguments).end(-signal.SIGKILL)
-    Process(tmp_path, *arguments).end(0, 3)  # the poison may have been before
+    run(*arguments).end(-signal.SIGKILL)
+    run(*arguments).end(0, 3)  # the poison may have been before
     if to == "topic":
         answers = [json.loads(each.value())["m"] for each in kafka.read(topic(topics["out"]))]
         failures = [(each.value()) for each in kafka.read(topic(topics["out.failed"]))]
@@ -277,7 +292,7 @@ def _quick(folder: Path) -> Path:
 
 @pytest.mark.parametrize("to", ["topic", "folder"])
 def test_processes_of_a_group_share_the_partitions_and_sigterm_ends_one(
-    kafka: KafkaBroker, topics: Any, tmp_path: Path, to: str
+    kafka: KafkaBroker, topics: Any, tmp_path: Path, run: Any, to: str
 ) -> None:
     (tmp_path / "g.yaml").write_text(GRAPH)
     output = topics["out"] if to == "topic" else f"{tmp_path}/o/"
@@ -297,10 +312,10 @@ def test_processes_of_a_group_share_the_partitions_and_sigterm_ends_one(
             return [json.loads(each.value())["x"] for each in kafka.read(topic(topics["out"]))]
         return [each["x"] for each in lines(f"{tmp_path}/o")]
 
-    first = Process(tmp_path, *arguments)
+    first = run(*arguments)
     kafka.send(topic(topics["in"]), numbers(range(100)))
     until(lambda: written())
-    second = Process(tmp_path, *arguments)
+    second = run(*arguments)
     until(lambda: kafka.members("motet-positive") == 2)
     kafka.send(topic(topics["in"]), numbers(range(100, 200)))
     until(lambda: len(written()) >= 150)
@@ -317,11 +332,16 @@ def test_processes_of_a_group_share_the_partitions_and_sigterm_ends_one(
     ("source", "output", "options", "message"),
     [
         ("kafka://u:hidden@b:9092/t", "o/", {}, "an address of a topic has no user and no password"),
+        ("kafka://u:hidden@b:9092/t", "o/", {"resume": True}, "an address of a topic has no user and no password"),
+        ("kafka://u:hidden@b:9092/t", "o/", {"dry_run": True}, "a stream has no dry run"),
         ("kafka:///t", "o/", {}, "names no broker"),
         ("kafka://b:9092/", "o/", {}, "'' is no name of a topic"),
         ("kafka://b:9092/a/b", "o/", {}, "'a/b' is no name of a topic"),
+        ("kafka://b:9092/t#1", "o/", {}, "'t#1' is no name of a topic"),
         ("kafka://b:9092/t?grup=a", "o/", {}, "did you mean 'group'"),
         ("kafka://b:9092/t?start=first", "o/", {}, "it must be earliest or latest"),
+        ("kafka://b:9092/t", "o/", {"window_row": 1}, "unknown option window_row; known: failed, batch_rows"),
+        ("kafka://b:9092/t", "o/", {"dry_run": True, "until_end": True}, "a stream has no dry run"),
         ("kafka://b:9092/t", "o/", {"resume": True}, "resume is for inputs that end"),
         ("kafka://b:9092/t", "o/", {"partition_by": ["a"]}, "partition_by is for inputs that end"),
         ("kafka://b:9092/t", "o/", {"format": "csv"}, "messages are of the format 'csv'; known: jsonl, text, bytes"),
@@ -353,6 +373,8 @@ def test_topics_that_are_not_there_are_named_with_those_that_are(
             graph.run(topics["in"], output)
     with pytest.raises(InputError, match="the topics of input, output and failures must differ"):
         graph.run(topics["in"], topics["in"])
+    with pytest.raises(InputError, match="group and start are of what is read"):
+        graph.run(topics["in"], f"{topics['out']}?group=a")
     with pytest.raises(InputError, match="failures go where answers go"):
         graph.run(topics["in"], f"{tmp_path}/o/", failed=topics["out"])
 
@@ -361,6 +383,7 @@ def test_topics_that_are_not_there_are_named_with_those_that_are(
     ("lines", "message"),
     [
         ("group.id=g", "says group.id"),
+        ("partition.assignment.strategy=cooperative-sticky", "says partition.assignment.strategy"),
         ("security.protocol", "line 1 is not of the form name=value"),
         ("# a\nsasl.password=env:NOT_THERE", "line 2 names NOT_THERE, which is not in the environment"),
         ("security.protocol=wrong\nsasl.password=hidden", "refuses its settings"),
@@ -384,9 +407,9 @@ def test_no_broker_is_an_error_that_says_where(graph: Any, monkeypatch: pytest.M
         graph.run("kafka://127.0.0.1:9/t", "o/")
 
 
-def test_brokers_that_were_away_are_gone_on_with(kafka: KafkaBroker, topics: Any, tmp_path: Path) -> None:
+def test_brokers_that_were_away_are_gone_on_with(kafka: KafkaBroker, topics: Any, tmp_path: Path, run: Any) -> None:
     (tmp_path / "g.yaml").write_text(GRAPH)
-    process = Process(tmp_path, "--input", f"{topics['in']}?group=away", "--output", topics["out"])
+    process = run("--input", f"{topics['in']}?group=away", "--output", topics["out"])
 
     def written() -> list[int]:
         return [json.loads(each.value())["x"] for each in kafka.read(topic(topics["out"]))]

@@ -70,6 +70,9 @@ class LocalEngine:
         from motet.engines.local.estimate import nothing_to_estimate
 
         _check_options(options)
+        if is_topic(source):
+            hint = "limit=100, with a group and an output of its own, tries it"
+            raise InputError("a stream has no dry run", where="dry_run", hint=hint)
         try:
             with prepared(checked, source, output, options) as run:
                 return dry_run(run)

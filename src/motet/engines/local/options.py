@@ -157,6 +157,18 @@ class BulkOptions:
     until_end: bool = False
     progress: Progress | None = None
 
+    @classmethod
+    def named(cls, options: Mapping[str, Any]) -> BulkOptions:
+        """The options of these names.
+
+        Raises:
+            InputError: when there is none of a name, or one cannot be what it is.
+        """
+        known = cls.__dataclass_fields__
+        if unknown := [name for name in options if name not in known]:
+            raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(known)}")
+        return cls(**options)
+
     def __post_init__(self) -> None:
         for name in ("batch_rows", "limit", "workers", "part_rows", "window_rows"):
             value = getattr(self, name)

@@ -103,10 +103,7 @@ def _choice(appending: Appending, places: Collection[Place]) -> Callable[[Sequen
 
 
 def _options(output: str, options: dict[str, Any]) -> BulkOptions:
-    unknown = [name for name in options if name not in BulkOptions.__dataclass_fields__]
-    if unknown:
-        raise InputError(f"unknown option {', '.join(unknown)}; known: {', '.join(BulkOptions.__dataclass_fields__)}")
-    chosen = BulkOptions(**options)
+    chosen = BulkOptions.named(options)
     for name in ("window_rows", "window_s", "until_end"):
         if getattr(chosen, name) not in (None, False):
             raise InputError(f"{name} is for an input without end: kafka://HOST:PORT/TOPIC", where=name)

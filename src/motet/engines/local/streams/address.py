@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from motet.errors import InputError, UnknownNameError
 
-__all__ = ["TopicAddress", "is_topic"]
+__all__ = ["STARTS", "TopicAddress", "is_topic"]
 
 SCHEME = "kafka://"
 STARTS = ("earliest", "latest")
@@ -50,7 +50,7 @@ class TopicAddress:
         Raises:
             InputError: when it is none. It does not say what is before an `@`.
         """
-        parts = urlsplit(text)
+        parts = urlsplit(text, allow_fragments=False)
         if "@" in parts.netloc:
             hint = "the file of config=FILE, or of $MOTET_KAFKA_CONFIG, has sasl.username and sasl.password"
             raise InputError("an address of a topic has no user and no password", where=f"{SCHEME}...", hint=hint)

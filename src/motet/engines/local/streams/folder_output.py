@@ -126,7 +126,8 @@ class _Parts:
         self.path, self._form = folder.rstrip("/") + "/", form
         self._place = place_of(self.path)
         self._topic = topic
-        self._named = re.compile(rf"\.?{re.escape(topic)}\+(\d+)\+(\d+)\+(\d+)\.{re.escape(form)}(\.part)?")
+        forms = "|".join(map(re.escape, FORMATS))  # which may have been another one before
+        self._named = re.compile(rf"\.?{re.escape(topic)}\+(\d+)\+(\d+)\+(\d+)\.(?:{forms})(\.part)?")
 
     def make(self) -> None:
         """Have the folder be there."""

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from motet.engines.local.options import BulkOptions
 from motet.engines.local.report import RunReport, model_reports, node_reports, peak_memory_bytes
-from motet.engines.local.streams.address import TopicAddress, is_topic
+from motet.engines.local.streams.address import STARTS, TopicAddress, is_topic
 from motet.engines.local.streams.client import check_topic
 from motet.engines.local.streams.folder_output import PartsOutput
 from motet.engines.local.streams.topic_output import TopicOutput
@@ -78,14 +78,14 @@ def run_stream(checked: CheckedGraph, source: Any, output: str, options: dict[st
         InputError: when an address or an option cannot be used.
         RunError: when it could not go on; the same command again goes on.
     """
-    chosen = BulkOptions(**options)
+    address = TopicAddress.parse(source)
+    address = replace(address, group=address.group or f"motet-{checked.graph.name}")
+    chosen = BulkOptions.named(options)
     plain = BulkOptions()
     for each in fields(BulkOptions):
         given = getattr(chosen, each.name)
         if each.name not in _KNOWN and given and given != getattr(plain, each.name):
-            raise InputError(f"{each.name} is for inputs that end", where=str(source), hint="leave it out")
-    address = TopicAddress.parse(source)
-    address = replace(address, group=address.group or f"motet-{checked.graph.name}")
+            raise InputError(f"{each.name} is for inputs that end", where=str(address), hint="leave it out")
     with ExitStack() as stack:
         return _Stream(checked, address, output, chosen, stack).play()
 
@@ -209,6 +209,8 @@ def _output(address: TopicAddress, output: str, options: BulkOptions, partitions
     failures = TopicAddress.parse(failed) if failed else replace(answers, topic=f"{answers.topic}.failed")
     if options.output_format not in (None, "jsonl"):
         raise InputError(f"messages are written as JSON; got {options.output_format!r}", where="output_format")
+    if any((each.group, each.start) != ("", STARTS[0]) for each in (answers, failures)):
+        raise InputError("group and start are of what is read", where=str(answers), hint="say them of the input")
     names = [(each.servers, each.topic) for each in (address, answers, failures)]
     if len(set(names)) < len(names):
         raise InputError("the topics of input, output and failures must differ", where=str(answers))
@@ -228,18 +230,19 @@ def _told_to_stop() -> Iterator[Callable[[], bool]]:
         yield told.is_set
         return
     before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: handler for number, handler in before.items() if handler not in (signal.SIG_IGN, None)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: Any) -> None:
         told.set()
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        restore()
 
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN and handler is not None:
-            signal.signal(number, note)
+    for number in before:
+        signal.signal(number, note)
     try:
         yield told.is_set
     finally:
-        for number, handler in before.items():
-            if handler is not None:
-                signal.signal(number, handler)
+        restore()
