@@ -61,19 +61,20 @@ def _nothing_left():
     assert soon(lambda: holds_no_more_than(before)), (held(), before)
 
 
-def when_under_way(replica, started, act):
+def when_under_way(replica, started, act, what="spin"):
     """Do something to a replica's process in the middle of a call, and give what the call raised.
 
     Args:
         replica: the replica.
         started: a file that is not there yet.
         act: what to do.
+        what: what the model does meanwhile.
     """
     raised = []
 
     def ask():
         with pytest.raises(ReplicaLostError) as caught:
-            do(replica, f"spin {started}", LARGE)
+            do(replica, f"{what} {started}", LARGE)
         raised.append(caught.value)
 
     asking = threading.Thread(target=ask)
@@ -202,6 +203,13 @@ def test_closing_in_a_call_ends_both(tmp_path):
         assert "was closed" in str(error)
         assert gone(replica.pid)
         replica.close()
+
+
+def test_a_call_of_a_shared_process_waits_for_one_that_nobody_waits_for(tmp_path):
+    with started(machine="crowd") as first, started(machine="crowd") as second:
+        assert first.pid == second.pid
+        when_under_way(first, tmp_path / "on", first.close, "crowd")
+        assert do(second, f"crowd {tmp_path / 'second'}").tolist() == [1, 1, 1]
 
 
 def test_closing_lets_the_model_close(tmp_path):

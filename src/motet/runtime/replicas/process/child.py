@@ -100,9 +100,14 @@ def _go_on(number: int, frame: FrameType | None) -> None:
 
 
 class ModelHolder:
-    """The model of this process, loaded by the first that asks, and by the next where that failed."""
+    """The model of this process, loaded by the first that asks, and by the next where that failed.
+
+    Attributes:
+        turn: held by a call of those that are made one after another.
+    """
 
     def __init__(self) -> None:
+        self.turn = threading.Lock()
         self._lock = threading.Lock()
         self._model: LoadedModel | None = None
 
@@ -145,6 +150,7 @@ class _Server:
     ) -> None:
         self._connection, self._memory, self._holder = connection, memory, holder
         self._blocks: dict[int, SharedBlock] = {}
+        self._turn: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
 
     def run(self) -> None:
         """Answer the parent until it hangs up.
@@ -156,10 +162,12 @@ class _Server:
             message = self._connection.receive()
             if isinstance(message, CallMessage):
                 self._take_blocks(message)
-                answer = self._call(message)
+                with self._turn:
+                    answer = self._call(message)
                 answer.kept = not self._blocks[message.request].free
                 self._connection.send(answer)
             elif isinstance(message, Load):
+                self._turn = self._holder.turn if message.serial else contextlib.nullcontext()
                 self._connection.send(self._holder.load(message))
 
     def _call(self, message: CallMessage) -> Answered | Failed:

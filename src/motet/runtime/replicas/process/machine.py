@@ -109,10 +109,11 @@ class MachineProcess:
 
     def running(self) -> bool:
         """Whether it has not hung up."""
-        if self.socket.fileno() < 0:
+        fd = self.socket.fileno()
+        if fd < 0:
             return False
         ended = select.poll()
-        ended.register(self.socket.fileno(), 0)
+        ended.register(fd, 0)
         return not ended.poll(0)
 
     def hang_up(self, wait_s: float) -> None:

@@ -98,7 +98,8 @@ class ProcessReplica:
         self.kind = "process"
         self._source = replace(source, threads=threads or source.threads)
         kind = type(handler)
-        self._load = Load(f"{kind.__module__}:{kind.__qualname__}", _pickled(self._source), memory_limit_bytes)
+        loaded_by = f"{kind.__module__}:{kind.__qualname__}"
+        self._load = Load(loaded_by, _pickled(self._source), memory_limit_bytes, serial)
         self._folder = current_folder() or "/"
         self._load_timeout_s = load_timeout_s
         self._arena = Arena(min(call_bytes, memory_limit_bytes or call_bytes))

@@ -88,11 +88,13 @@ class Load(msgspec.Struct, array_like=True, tag=True):
         handler: its handler's class, `module:Class`.
         source: the pickled `ModelSource`.
         memory_limit_bytes: the most memory that the process may take; 0 sets no limit.
+        serial: whether calls wait for one that is under way, though nobody may wait for its answer any more.
     """
 
     handler: str
     source: bytes
     memory_limit_bytes: int
+    serial: bool
 
 
 class CallMessage(msgspec.Struct, array_like=True, tag=True):
