@@ -67,6 +67,7 @@ def _played(
 
 
 def _outcome(case: Case, graph: mt.Graph, rows: list[Row], answers: list[Row], failures: list[Row]) -> Outcome:
+    assert len(answers) + len(failures) == len(case.rows), f"{len(answers)} answers, {len(failures)} failures"
     return Outcome(
         {row[PLACE]: shaped({name: row[name] for name in graph.outputs}, graph) for row in answers},
         {failure["row"][PLACE]: told(failure) for failure in failures},
