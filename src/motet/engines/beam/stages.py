@@ -164,7 +164,8 @@ class PlayStage(PlayRows):
         else:
             played = leave_values(self._worker, values, left)
         if self._place.stage.grouped:
-            self._loads.inc(self._worker.new_loads())
+            workers = {self._tables.of(each.schema) for each in values} if held.kind.tables else {self._worker}
+            self._loads.inc(sum(each.new_loads() for each in workers))
         return played
 
     def _given(self, held: HeldElements, played: PlayedElements) -> Iterator[Any]:
