@@ -63,7 +63,7 @@ def flink_server(folder: Path) -> Iterator[list[str]]:
     driver = ["org.apache.beam.runners.flink.FlinkJobServerDriver", "--flink-master=[local]"]
     ports = ["--job-port=0", "--artifact-port=0", "--expansion-port=-1"]
     line = [*JAVA, *driver, *ports, f"--artifacts-dir={folder / 'artifacts'}"]
-    with _serving(line, folder / "log", r"JobService started on (\S+)") as endpoint, _left_workers():
+    with _serving(line, folder / "log", r"JobService started on (\S+)\s") as endpoint, _left_workers():
         options = ["--runner", "FlinkRunner", "--job_endpoint", endpoint, "--parallelism", "2"]
         yield [*options, "--environment_type", "LOOPBACK"]
 
