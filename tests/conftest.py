@@ -37,7 +37,7 @@ CLUSTERED = {
     "test_the_blocks_of_a_page_run[docs/ray.md]", "test_the_blocks_of_a_page_run[docs/spark.md]",
 }  # fmt: skip
 """Modules, and tests of others, that need a cluster of Ray or Spark."""
-STREAMED = {"test_streams.py", "test_the_blocks_of_a_page_run[docs/streams.md]"}
+STREAMED = {"test_kafka.py", "test_the_blocks_of_a_page_run[docs/streams.md]"}
 """The same that need a broker of Kafka."""
 
 
