@@ -37,12 +37,17 @@ def gone(pid):
     return soon(lambda: not is_there(pid))
 
 
-def is_there(pid):
+def state(pid):
+    """The letter of a process's state, as `ps` shows it; empty where there is none."""
     try:
         with open(f"/proc/{pid}/stat") as file:
-            return file.read().rpartition(")")[2].split()[0] != "Z"
+            return file.read().rpartition(")")[2].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return ""
+
+
+def is_there(pid):
+    return state(pid) not in ("", "Z")
 
 
 def holds_no_more_than(before):
@@ -184,6 +189,7 @@ def test_a_copy_of_the_parent_neither_holds_nor_ends_the_process():
 def test_a_process_that_stands_still_is_killed_after_its_time(machine):
     with started(machine=machine) as replica:
         os.kill(replica.pid, signal.SIGSTOP)
+        assert soon(lambda: state(replica.pid) == "T")
         with pytest.raises(ReplicaLostError, match=r"did not answer within 0.2 s; it was killed"):
             do(replica, "echo", LARGE, timeout_s=0.2)
         assert gone(replica.pid)

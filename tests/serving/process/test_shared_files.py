@@ -35,7 +35,7 @@ def test_what_others_load_is_followed_again_once_it_can_be_read(tmp_path, caplog
 
 
 def _repository(load) -> Any:
-    return SimpleNamespace(load=load)
+    return SimpleNamespace(load=load, switched=[], scaled=[])
 
 
 def test_a_graph_is_served_though_the_others_cannot_be_told(tmp_path, caplog):
