@@ -93,7 +93,11 @@ def server(folder: Path) -> Iterator[tuple[str, str]]:
         yield _addresses(process, log)
     finally:
         process.terminate()
-        process.wait(30)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 def _addresses(process: subprocess.Popen[bytes], log: Path) -> tuple[str, str]:

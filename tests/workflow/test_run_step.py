@@ -172,9 +172,15 @@ run_step(flow(), "waits", run="1", cache=sys.argv[1], rank=1)
 """
 
 
+@pytest.mark.parametrize("left", [False, True])
 def test_a_helper_that_has_done_its_part_waits_only_so_long_and_ends_well(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, left: bool
 ) -> None:
+    if left:  # by a process 0 that was killed: it is no sign of life of the one that tries again
+        alive = tmp_path / "results" / "runs" / "1" / ".alive-number"
+        alive.parent.mkdir(parents=True)
+        alive.touch()
+
     @workflow
     def flow() -> Any:
         return number(1)

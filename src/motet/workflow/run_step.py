@@ -338,14 +338,20 @@ def _signs_of_life(path: Path) -> Iterator[None]:
 
 
 def _until_silent(path: Path) -> float:
-    """Wait while a file is touched again and again; gives the seconds in which it was not."""
-    seen, since, patience_s = None, time.monotonic(), _FIRST_WAIT_S
+    """Wait while a file is touched again and again; gives the seconds in which it was not. One that was killed may have left it."""
+    seen, since, patience_s = _touched(path), time.monotonic(), _FIRST_WAIT_S
     while time.monotonic() - since < patience_s:
         time.sleep(_POLL_S)
-        with suppress(OSError):
-            if (touched := path.stat().st_mtime_ns) != seen:
-                seen, since, patience_s = touched, time.monotonic(), _SILENT_S
+        if (touched := _touched(path)) not in (None, seen):
+            seen, since, patience_s = touched, time.monotonic(), _SILENT_S
     return patience_s
+
+
+def _touched(path: Path) -> int | None:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def _end_with_first(step: str, results: _Results, over: threading.Event) -> None:

@@ -139,6 +139,13 @@ def test_other_settings_are_another_model(tmp_path: Path) -> None:
         assert pid_of(two) != pid_of(three)
 
 
+def test_other_devices_are_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with others(tmp_path / "log") as (one,):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+        with others(tmp_path / "log") as (two,):
+            assert one.ask(5)[0] != two.ask(5)[0]
+
+
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     log = tmp_path / "none" / "log"
     with doubled(log) as graph, pytest.raises(ModelLoadError, match="No such file"):

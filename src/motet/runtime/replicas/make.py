@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -120,9 +121,10 @@ def _machine_key(model: Model, located: ResolvedModel) -> str:
     source, kind = located.source, type(located.handler)
     said = identity((source.options, source.inputs, source.outputs))
     code = (current_folder(), tuple(sys.path)) if _runs_users_code(located) else ()
+    devices = os.environ.get("CUDA_VISIBLE_DEVICES")  # clusters give each worker its own
     return repr(
         (kind.__module__, kind.__qualname__, source.name, source.location, located.version, located.digest, said,
-         source.threads, source.device, model.resources.memory_bytes, sys.executable, code)
+         source.threads, source.device, devices, model.resources.memory_bytes, sys.executable, code)
     )  # fmt: skip
 
 

@@ -79,9 +79,8 @@ class TopicOutput:
             MotetError: when it cannot be.
         """
         end = time.monotonic() + TRIED_S
-        if (
-            reader.outages != self._outages
-        ):  # librdkafka 2.16 waits for ever in the next transaction of one that has seen it
+        if reader.outages != self._outages:
+            # librdkafka 2.16 waits for ever in the next transaction of a producer that has seen an outage
             self._outages, self._producer = reader.outages, self._made()
             self.begin()
         while True:
