@@ -104,7 +104,8 @@ _EXITS = {
 @click.option(
     "--output",
     metavar="PATH",
-    help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts, - standard output.",
+    help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts, - standard output; "
+    "lancedb:///FOLDER#NAME and others are tables.",
 )
 @source_options
 @click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")
@@ -123,6 +124,7 @@ _EXITS = {
 @click.option("--shard", metavar="I/N", help="Play the stretch I of N equal ones; I is from 0.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Play only the first N of these rows.")
 @click.option("--row-ids", metavar="NAME", help="Write the row's position in the input to a column of this name.")
+@click.option("--id", metavar="NAME", help="Of a table: the column that tells its rows apart.  [default: id]")
 @click.option(
     "--workers", type=click.IntRange(1), metavar="N", help="Threads that play batches.  [default: one a core]"
 )
@@ -210,10 +212,7 @@ def command(
         raise click.UsageError("Missing option '--output'.")
     with only_output(output), _warnings(shown=not quiet):
         if report is not None:
-            from motet.engines.local.destination import Destination
-            from motet.engines.local.streams.address import is_topic
-
-            failed = options["failed"] or (None if is_topic(output) else Destination(output).failed)
+            failed = options["failed"] or _failed_beside(output)
             others = [output, failed, options["only_failed"], graph]
             _check_report(report, others, input_)
         found = load_graph(graph)
@@ -243,17 +242,31 @@ def _warnings(*, shown: bool) -> Iterator[None]:
         logger.setLevel(level)
 
 
+def _failed_beside(output: str) -> str | None:
+    """Where failures go unless something else is said; None where that is no file that is known yet."""
+    from motet.engines.local.options import BulkOptions
+
+    return None if _is_address(output, topic=True) else BulkOptions().destination(output).failed
+
+
+def _is_address(what: str, *, topic: bool = False) -> bool:
+    """Whether a topic, or else also a table, is named, which is no file."""
+    from motet.databases.address import is_table
+    from motet.engines.local.streams.address import is_topic
+
+    return is_topic(what) or (not topic and is_table(what))
+
+
 def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[str]) -> None:
     """See that the report can be written, before hours go by, and takes the place of nothing else."""
-    from motet.engines.local.streams.address import is_topic
     from motet.errors import InputError
     from motet.io.files import look_for
     from motet.io.places import place_of
     from motet.io.target import target_of, writing
 
     place = place_of(report)
-    inputs = [each for each in inputs if not is_topic(each)]
-    taken = [place_of(other) for other in (*others, *inputs) if other is not None and not is_topic(other)]
+    inputs = [each for each in inputs if not _is_address(each)]
+    taken = [place_of(other) for other in (*others, *inputs) if other is not None and not _is_address(other)]
     if place.exists():
         taken += [file.place for each in inputs for file in look_for(each).files]
     if any(place.is_same(each) for each in taken):

@@ -4,6 +4,7 @@
     beam:pkg.mod:handler
     oip+http://HOST/v2/models/NAME  oip+grpc://HOST/NAME  tfs+http://HOST/v1/models/NAME      behind an address
     tfs+grpc://HOST/NAME
+    lancedb:PATH#TABLE  qdrant:PATH#NAME  qdrant+http://HOST#NAME  postgresql://HOST/BASE#TABLE  tables that are searched
     PATH.onnx  s3://bucket/PATH.ubj                                                           by suffix
 
 PATH may itself be remote: `sklearn:s3://bucket/x.joblib`. Handlers of other packages come from the entry point group
@@ -43,6 +44,7 @@ _CLASSES = {
     "keras": "motet.models.keras:KerasHandler",
     "python": "motet.models.python:PythonHandler",
     "beam": "motet.models.beam:BeamHandler",
+    "lancedb": "motet.models.search:LanceHandler",
     "oip+http": "motet.models.oip:OipHttpHandler",
     "oip+https": "motet.models.oip:OipHttpsHandler",
     "oip+grpc": "motet.models.oip_grpc:OipGrpcHandler",

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict
 
+from motet.databases.address import is_table
 from motet.engines.local.destination import Destination
 from motet.engines.local.selection import RowShard, Sample, Selection, count_or_part
 from motet.errors import InputError
@@ -90,6 +91,7 @@ class BulkOptions:
         shard: play one of several equal stretches of them, `i/n` with i from 0.
         limit: play only the first of all these.
         row_ids: a column to write with the row's position in the source.
+        id: where the output is a table of a database, the column that tells its rows apart; None is `id`.
         workers: threads that play batches; None is one a core.
         output_format: the format of the output, the parts of a folder or a stream: `parquet`, `arrow`, `csv` or `jsonl`, text also
             compressed (`csv.gz`); None goes by the output's suffix, for parts it is Parquet.
@@ -130,6 +132,7 @@ class BulkOptions:
     shard: str | None = None
     limit: int | None = None
     row_ids: str | None = None
+    id: str | None = None
     workers: int | None = None
     output_format: str | None = None
     part_rows: int = 1_000_000
@@ -224,7 +227,17 @@ class BulkOptions:
         return self.resume or self.only_failed is not None or self.max_failures is not None
 
     def destination(self, output: str) -> Destination:
-        """Where the answers of a run go; a stream whose format nobody names has that of the input, where that was named."""
+        """Where the answers of a run go; a stream whose format nobody names has that of the input, where that was named.
+
+        Raises:
+            InputError: when an option is for tables, and the output is none.
+        """
+        if is_table(output):
+            from motet.engines.local.table_output import TableDestination  # few outputs are tables
+
+            return TableDestination(output, self.output_format, self.part_rows, tuple(self.partition_by), self.id)
+        if self.id is not None:
+            raise InputError("id is for tables of databases", where="id", hint="lancedb:///folder#table is one")
         named = self.output_format
         unnamed = named is None and suffix_of(output) not in TABLE_SUFFIXES
         if unnamed and self.format in _STREAMED and is_stream(place_of(output)):
@@ -259,6 +272,7 @@ class RunOptions(TypedDict, total=False):
     shard: str | None
     limit: int | None
     row_ids: str | None
+    id: str | None
     workers: int | None
     output_format: str | None
     part_rows: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 import pyarrow as pa
 
@@ -21,10 +22,12 @@ class Output(ABC):
 
     Attributes:
         starts_over: whether what was written can be forgotten.
+        keeps: whether what was written and flushed stays, so that no copy of it is needed to go on behind it.
         schema: of what is written; None until that is known.
     """
 
     starts_over = True
+    keeps = False
     schema: pa.Schema | None = None
 
     @property
@@ -65,6 +68,16 @@ class Output(ABC):
 
     @abstractmethod
     def _write(self, batch: pa.RecordBatch) -> None: ...
+
+    def refused(self, batch: pa.RecordBatch) -> Mapping[int, str]:
+        """By row why it cannot be written, of rows that its columns' types do not tell; they fail alone."""
+        return {}
+
+    def flush(self) -> None:
+        """Of an output that keeps: have all that was written stay, whatever happens."""
+
+    def resume(self, rows: int) -> None:
+        """Of an output that keeps: count rows that an earlier part of the run has written."""
 
     def start_over(self) -> None:
         """Forget what was written, and its types."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from motet.databases.address import is_table
 from motet.engines.batch_rows import BatchRows, RowBytes
 from motet.engines.layout import RunLayout, held_rows
 from motet.engines.local.answer_bound import AnswerBound
@@ -58,7 +59,7 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
         NothingNew: when all files are done that a run which appends would play.
     """
     chosen = _options(output, options)
-    output = place_of(output).plain
+    output = output if is_table(output) else place_of(output).plain
     destination = chosen.destination(output)
     destination.check(resume=chosen.resume, append=chosen.append)
     appending = _appending(output, destination) if chosen.append else None
@@ -107,6 +108,9 @@ def _options(output: str, options: dict[str, Any]) -> BulkOptions:
     for name in ("window_rows", "window_s", "until_end"):
         if getattr(chosen, name) not in (None, False):
             raise InputError(f"{name} is for an input without end: kafka://HOST:PORT/TOPIC", where=name)
+    if is_table(output) and chosen.into is not None:
+        hint = "leave it out: answers of --only-failed are written by their ids"
+        raise InputError("is for files, and the output is a table", where="into", hint=hint)
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")
     return chosen

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pyarrow as pa
 
+from motet.batch import Indices
 from motet.engines.local.batches import BatchResult
 from motet.engines.local.beginning import Beginning
 from motet.engines.local.failure_file import FailureFile
@@ -17,9 +20,10 @@ from motet.engines.local.output import Output
 from motet.engines.local.pending import Pending
 from motet.engines.local.prepared import PreparedRun
 from motet.engines.local.rows import count_rows
-from motet.errors import ResumeError, RunError, TooManyFailuresError
+from motet.errors import Failure, MotetError, ResumeError, RunError, TooManyFailuresError
 from motet.io.places import place_of
 from motet.io.stream import Stream
+from motet.io.take import take_batch
 
 if TYPE_CHECKING:
     from motet.engines.local.folder_output import Added
@@ -86,7 +90,7 @@ class ResultWriter:
             ResumeError: when a piece does not hold what it should.
         """
         for piece in pieces:
-            answered = 0
+            answered = piece.rows - piece.failed if self._output.keeps else 0
             for batch in self._journal.answers(piece):
                 self._run.undeclared.take(batch)
                 answered += batch.num_rows
@@ -99,7 +103,10 @@ class ResultWriter:
             self.counts.failed += piece.failed
             self.counts.resumed += piece.rows
         self.counts.batches = pieces[-1].end if pieces else 0
-        self._write_again(pieces)
+        if self._output.keeps:
+            self._output.resume(self.counts.rows - self.counts.failed)
+        else:
+            self._write_again(pieces)
 
     def _write_again(self, pieces: Sequence[JournalPiece]) -> None:
         """Write the answers of pieces in the types that are known now."""
@@ -125,11 +132,26 @@ class ResultWriter:
             if self._run.options.into is not None:  # which takes them from the journal
                 self._pending.commit(self._journal)
         except BaseException:  # before anything is waited for, and on a disk that is full too
-            try:
-                self._output.abort()
-            finally:
-                self._pending.commit_whole(self._journal)
+            self._keep_finished()
             raise
+
+    def _keep_finished(self) -> None:
+        """Keep what a run can go on behind, and leave nothing half-written."""
+        if self._output.keeps:
+            with suppress(MotetError, OSError):  # then less is kept
+                self._output.flush()
+                self._pending.commit_whole(self._journal)
+            self._output.abort()
+            return
+        try:
+            self._output.abort()
+        finally:
+            self._pending.commit_whole(self._journal)
+
+    def _commit(self) -> None:
+        """Make a piece that counts of what is written."""
+        self._output.flush()
+        self._pending.commit(self._journal)
 
     def _write(self, result: BatchResult) -> None:
         """Write the answers and the failures of a batch."""
@@ -137,12 +159,13 @@ class ResultWriter:
         answers = self._written(result)
         self._check_whole(result, answers)
         self.counts.batches += 1
-        self._pending.add(result, answers)
+        kept = answers.slice(0, 0) if answers is not None and self._output.keeps else answers  # the types alone
+        self._pending.add(result, kept)
         self.failures.write(result.failures)
         self.counts.rows += result.rows
         self.counts.failed += len(result.failures)
         if result.last and self._pending.due():
-            self._pending.commit(self._journal)
+            self._commit()
         self.counts.seconds_writing += time.perf_counter() - started
 
     def _written(self, result: BatchResult) -> pa.RecordBatch | None:
@@ -152,13 +175,17 @@ class ResultWriter:
         undeclared, output = self._run.undeclared, self._output
         may_widen = output.is_open and output.starts_over and self._run.layout.undeclared
         if may_widen and undeclared.widen(result.answers):
-            self._pending.commit(self._journal)
+            self._commit()
             output.start_over()
             self._write_again(self._journal.pieces())
         answers, unfit = undeclared.complete(result.answers)
-        result.failures = sorted([*result.failures, *unfit], key=lambda failure: failure.row)
         if not output.is_open:
             output.open(answers.schema)
+        if refused := output.refused(answers):
+            ids = result.answers.ids[~np.isin(result.answers.ids, [failure.row for failure in unfit])]
+            answers, more = _without(answers, ids, refused)
+            unfit = [*unfit, *more]
+        result.failures = sorted([*result.failures, *unfit], key=lambda failure: failure.row)
         if answers.num_rows:
             output.write(answers)
         return answers
@@ -186,7 +213,7 @@ class ResultWriter:
         try:
             check_failures(self._run, self.counts.rows, self.counts.failed, finished=finished)
         except TooManyFailuresError:
-            self._pending.commit(self._journal)
+            self._commit()
             raise
 
     def _tell(self) -> None:
@@ -232,6 +259,13 @@ class ResultWriter:
         self._output.abort()
         if self._failures is not None:
             self._failures.abort()
+
+
+def _without(answers: pa.RecordBatch, ids: Indices, refused: Mapping[int, str]) -> tuple[pa.RecordBatch, list[Failure]]:
+    """The answers that the output takes, and the failures of the others."""
+    kept = np.setdiff1d(np.arange(answers.num_rows), list(refused))
+    failures = [Failure(int(ids[row]), "output", "", "", "InputError", why) for row, why in refused.items()]
+    return take_batch(answers, kept), failures
 
 
 def check_failures(run: PreparedRun, rows: int, failed: int, *, finished: bool) -> None:

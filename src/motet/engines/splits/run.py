@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from motet.databases.address import is_table
 from motet.engines.job import Job
 from motet.engines.local.beginning import Beginning, check_output
 from motet.engines.local.options import BulkOptions
@@ -58,12 +59,15 @@ _TRACE = re.compile(
 """A trace of a worker, as engines put it into what they say: its error, and its hint."""
 
 
-def check_options(engine: str, options: Mapping[str, Any]) -> None:
+def check_options(engine: str, options: Mapping[str, Any], output: str = "") -> None:
     """See that a run asks for nothing that only one process does.
 
     Raises:
         InputError: when it does.
     """
+    if is_table(output):
+        hint = "write to a folder, and from there with the engine local"
+        raise InputError("tables of databases are written by one process", where=f"engine {engine}", hint=hint)
     for name, reason in _LOCAL_ONLY.items():
         if name in options and options[name] and options[name] != getattr(BulkOptions, name):
             raise InputError(f"{name} {reason}", where=f"engine {engine}", hint="leave it out, or use the engine local")

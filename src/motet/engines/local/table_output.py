@@ -1,0 +1,178 @@
+"""A table of a database as output: rows are written by their ids as they come, and stay when they are acknowledged.
+
+What is acknowledged needs no copy in the journal: a piece says that its rows are done, and a run that goes on goes on behind them.
+Rows that were written and not yet in a piece are written again, each in its own place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from motet.databases.address import TableAddress
+from motet.databases.layout import TableLayout, last_of_each, vector_length
+from motet.databases.table import Table, open_table
+from motet.engines.local.destination import Destination
+from motet.engines.local.output import Output
+from motet.engines.local.work import WorkFolder, work_folder
+from motet.errors import InputError
+from motet.io.cutter import Cutter
+from motet.io.jsontext import plain_batch, plain_schema
+from motet.io.places import Place, place_of
+from motet.io.stream import join
+from motet.system.limits import at_most
+
+if TYPE_CHECKING:
+    from motet.engines.local.folder_output import Added
+
+__all__ = ["TableDestination", "TableOutput"]
+
+WRITTEN_ROWS, WRITTEN_BYTES = 65_536, 16 << 20
+"""What is written at once at most, unless an address has a smaller number of rows."""
+
+
+@dataclass(frozen=True)
+class TableDestination(Destination):
+    """A table that answers go to.
+
+    Attributes:
+        id: the column of the ids of rows; None is `id`.
+    """
+
+    id: str | None = None
+
+    @cached_property
+    def address(self) -> TableAddress:
+        """Its address.
+
+        Raises:
+            InputError: when it is none.
+        """
+        return TableAddress.parse(self.path)
+
+    @cached_property
+    def place(self) -> Place:
+        """What stands for it among files: beside it, or in the current folder."""
+        return place_of(self.address.beside)
+
+    is_stream = False
+    is_folder = False
+
+    @property
+    def failed(self) -> str | None:
+        """See `Destination`."""
+        return f"{self.address.beside}.failed.parquet"
+
+    @property
+    def kind(self) -> str:
+        """See `Destination`."""
+        return f"table by {self.id or 'id'}"
+
+    def check(self, *, resume: bool, append: bool) -> None:
+        """See `Destination`."""
+        for name, given in (("append", append), ("partition_by", self.partition_by), ("output_format", self.format)):
+            if given:
+                hint = "rows of other ids stay in a table, and those of the same ids are written over"
+                raise InputError("is for files, and the output is a table", where=name, hint=hint)
+        _ = self.address
+
+    def exists(self) -> bool:
+        """Whether it would have to be replaced: never."""
+        return False
+
+    def holds(self, field: pa.Field) -> bool:
+        """See `Destination`: lists of single values, and vectors, among what is nested; the rest is told when it is checked."""
+        if vector_length(field.type) is not None:
+            return True
+        kind = field.type.value_type if pa.types.is_list(field.type) else field.type
+        return not pa.types.is_nested(kind)
+
+    def work_folder(self) -> WorkFolder:
+        """See `Destination`."""
+        return work_folder(self.place, is_folder=False)
+
+    def open(self, work: WorkFolder, added: Added | None = None) -> Output:
+        """See `Destination`."""
+        return TableOutput(open_table(self.address), self)
+
+
+class TableOutput(Output):
+    """Writes rows to a table, in groups of so many rows and bytes.
+
+    Args:
+        table: the table.
+        destination: what is known of it.
+    """
+
+    starts_over = False
+    keeps = True
+
+    def __init__(self, table: Table, destination: TableDestination) -> None:
+        self._table, self._destination = table, destination
+        self._layout: TableLayout | None = None
+        self._earlier = 0
+        self._groups = Cutter(WRITTEN_ROWS, at_most(WRITTEN_BYTES, part=16), self._upsert)
+
+    @property
+    def rows(self) -> int:
+        """See `Output`, with those that an earlier part of the run has written."""
+        return self._earlier + self._groups.rows
+
+    def check(self, schema: pa.Schema) -> None:
+        """See `Output`."""
+        address = self._destination.address
+        if (self._destination.id or "id") in schema.names:  # else it may be one whose type is not known yet
+            layout = TableLayout.of(
+                plain_schema(schema), self._destination.id, address.options.get("metric"), str(address)
+            )
+            there = self._table.layout()
+            if there is None or set(layout.schema.names) == set(there.schema.names):
+                self._table.check(layout)
+
+    def _open(self, schema: pa.Schema) -> None:
+        address = self._destination.address
+        layout = TableLayout.of(plain_schema(schema), self._destination.id, address.options.get("metric"), str(address))
+        there = self._table.layout()
+        if there is not None and layout.metric is None:
+            layout = replace(layout, metric=there.metric)
+        self._table.prepare(layout)
+        self._layout = layout
+
+    def refused(self, batch: pa.RecordBatch) -> dict[int, str]:
+        """See `Output`."""
+        if not self.is_open:
+            self.open(batch.schema)
+        assert self._layout is not None
+        return self._layout.refused(self._plain(batch), text=not self._table.keeps_text)
+
+    def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        assert self._layout is not None
+        return self._layout.plain(plain_batch(batch, plain_schema(batch.schema)))
+
+    def _write(self, batch: pa.RecordBatch) -> None:
+        self._groups.add(self._plain(batch))
+
+    def _upsert(self, held: Sequence[pa.RecordBatch]) -> None:
+        assert self._layout is not None
+        self._table.upsert(last_of_each(join(held), self._layout.id))
+
+    def flush(self) -> None:
+        """See `Output`."""
+        self._groups.flush()
+
+    def resume(self, rows: int) -> None:
+        """See `Output`."""
+        self._earlier += rows
+
+    def close(self) -> None:
+        """See `Output`."""
+        self._groups.flush()
+        self._table.close()
+
+    def abort(self) -> None:
+        """Let go of the table: what is written stays."""
+        self._table.close()
