@@ -42,6 +42,7 @@ EXTRAS = {
     **{name: name for name in ("sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras", "beam")},
     **dict.fromkeys(("oip+http", "oip+https", "tfs+http", "tfs+https"), "remote"),
     **dict.fromkeys(("oip+grpc", "oip+grpcs", "tfs+grpc", "tfs+grpcs"), "grpc"),
+    **dict.fromkeys(("openai+http", "openai+https"), "openai"),
 }
 _ITEM = re.compile(r"    (\*{0,2}[\w, .*]+): (.*)")
 

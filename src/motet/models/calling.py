@@ -14,7 +14,7 @@ from motet.errors import GraphError, InputError, ModelError, ModelLoadError, Mod
 from motet.graph.fields import from_environment
 from motet.models.common import ADDRESS_OPTIONS, FILE_OPTIONS, check_options, declared_over, load_error, place
 from motet.models.handler import ModelSource
-from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait, ask
+from motet.oip.asking import FIRST_WAIT_S, LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.system.addresses import in_url, lacks_brackets
 from motet.system.recent import LruCache
 from motet.system.secrets import header_value
@@ -40,6 +40,8 @@ DOWN_S = 1.0
 """How long calls fail at once after a server could not be reached."""
 LOG_S = 1.0
 """How long further failures of a model's server are not logged after one was."""
+SHORTEST_SECRET = 4
+"""Shorter values of headers may be words that anybody says."""
 _LOG = logging.getLogger("motet.models")
 MAX_KEPT = 256
 MAX_ANSWER_BYTES = 2**31
@@ -61,6 +63,7 @@ class RemoteOptions:
         ca: a file of certificates to believe; empty for the system's.
         certificate: the file of a certificate to show; empty for none.
         certificate_key: the file of its private key; empty where that is in the file of the certificate.
+        first_wait_s: the longest wait before the second try of a call; it doubles with each further one.
     """
 
     timeout_s: float
@@ -69,6 +72,7 @@ class RemoteOptions:
     ca: str = ""
     certificate: str = ""
     certificate_key: str = ""
+    first_wait_s: float = FIRST_WAIT_S
 
     @classmethod
     def read(cls, source: ModelSource, *more: str) -> RemoteOptions:
@@ -99,7 +103,8 @@ class RemoteOptions:
         if "certificate_key" in files and "certificate" not in files:
             hint = "give its file too: `with: {certificate: ...}`"
             raise load_error(source, "there is the key of a certificate and no certificate", hint)
-        return cls(float(timeout_s), retries, headers, **files)
+        ca, certificate, key = (files.get(name, "") for name in FILE_OPTIONS)
+        return cls(float(timeout_s), retries, headers, ca, certificate, key)
 
     def context(self, source: ModelSource) -> ssl.SSLContext:
         """What speaks TLS so.
@@ -206,14 +211,26 @@ class RemoteCaller:
             ModelLoadError: when it has no such model, or does not let us.
             ModelUnavailableError: when it cannot be reached, is too busy, or does not answer in time.
         """
+        return self.checked(self.ask(make))
+
+    def ask(self, make: Callable[[float], RemoteCall]) -> RemoteAnswer | LostCall:
+        """Make a call, and say what became of it, whatever that is.
+
+        Raises:
+            ModelUnavailableError: when the server could not be reached just now.
+        """
         if self._clock() < self._down_until:
             raise self._noted(
                 ModelUnavailableError(_LOST["connect"], where=self._where, hint=_HINTS["connect"]), self._down_why
             )
-        return self._checked(self._asked(make))
-
-    def _asked(self, make: Callable[[float], RemoteCall]) -> RemoteAnswer | LostCall:
-        asking = ask(make, timeout_s=self.remote.timeout_s, retries=self.remote.retries, clock=self._clock)
+        remote = self.remote
+        asking = ask(
+            make,
+            timeout_s=remote.timeout_s,
+            retries=remote.retries,
+            first_wait_s=remote.first_wait_s,
+            clock=self._clock,
+        )
         got: RemoteAnswer | LostCall | None = None
         while True:
             try:
@@ -227,7 +244,8 @@ class RemoteCaller:
             else:
                 got = self._line.send(step)
 
-    def _checked(self, got: RemoteAnswer | LostCall) -> RemoteAnswer:
+    def checked(self, got: RemoteAnswer | LostCall) -> RemoteAnswer:
+        """The answer, where it is well; raises what `__call__` does."""
         if isinstance(got, LostCall):
             if got.kind == "connect":
                 self._down_why, self._down_until = got.what, self._clock() + DOWN_S
@@ -239,7 +257,7 @@ class RemoteCaller:
 
     def _error(self, got: RemoteAnswer) -> Exception:
         answered = f"its server answered {got.status}"
-        said = f"{answered}: {got.error}"
+        said = self.told(f"{answered}: {got.error}")
         if got.status == 413:
             return MemoryError(said)
         if got.status in _NOT_THE_ROWS:
@@ -249,6 +267,13 @@ class RemoteCaller:
             return self._noted(ModelUnavailableError(answered, where=self._where, hint="try again later"), said)
         kind = InputError if 400 <= got.status < 500 else RequestError
         return kind(said, where=self._where)
+
+    def told(self, text: str) -> str:
+        """What a server said, with `***` in place of the credentials that it was sent."""
+        for value in self.remote.headers.values():
+            secret = value.removeprefix("Bearer ")
+            text = text.replace(secret, "***") if len(secret) >= SHORTEST_SECRET else text
+        return text
 
     def _noted(self, error: ModelError, detail: str) -> ModelError:
         """An error with its detail as a note, which is logged too: at most once in `LOG_S`."""

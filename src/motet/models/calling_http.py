@@ -79,7 +79,9 @@ def _told(error: Exception) -> str:
     return text.partition(": ")[2] if text.startswith(("<", "HTTP")) and ": " in text else text
 
 
-def http_line(host: str, remote: RemoteOptions, source: ModelSource, *, tls: bool) -> HttpLine:
+def http_line(
+    host: str, remote: RemoteOptions, source: ModelSource, *, tls: bool, connections: int = MAX_CONNECTIONS
+) -> HttpLine:
     """A line to a server over HTTP.
 
     Args:
@@ -87,6 +89,7 @@ def http_line(host: str, remote: RemoteOptions, source: ModelSource, *, tls: boo
         remote: how it is called.
         source: the model, for messages.
         tls: whether it is encrypted.
+        connections: how many there are at most; further calls wait for one.
 
     Raises:
         MissingExtraError: when urllib3 is not installed.
@@ -95,7 +98,7 @@ def http_line(host: str, remote: RemoteOptions, source: ModelSource, *, tls: boo
     urllib3 = framework("urllib3", "urllib3", "remote", source)
     name, port = host_and_port(host, source)
     sockets = [*urllib3.connection.HTTPConnection.default_socket_options, *_kept_alive()]
-    options: dict[str, Any] = {"maxsize": MAX_CONNECTIONS, "block": True, "socket_options": sockets}
+    options: dict[str, Any] = {"maxsize": connections, "block": True, "socket_options": sockets}
     if not tls:
         return HttpLine(partial(urllib3.HTTPConnectionPool, name, port, **options), urllib3)
     options["ssl_context"] = remote.context(source)

@@ -3,7 +3,7 @@
     onnx:PATH  sklearn:PATH  torch:PATH  xgboost:PATH  lightgbm:PATH  python:pkg.mod:Name     by scheme
     beam:pkg.mod:handler
     oip+http://HOST/v2/models/NAME  oip+grpc://HOST/NAME  tfs+http://HOST/v1/models/NAME      behind an address
-    tfs+grpc://HOST/NAME
+    tfs+grpc://HOST/NAME  openai+http://HOST/v1#MODEL
     lancedb:PATH#TABLE  qdrant:PATH#NAME  qdrant+http://HOST#NAME  postgresql://HOST/BASE#TABLE  tables that are searched
     PATH.onnx  s3://bucket/PATH.ubj                                                           by suffix
 
@@ -53,6 +53,8 @@ _CLASSES = {
     "tfs+https": "motet.models.tfserving:TfServingHttpsHandler",
     "tfs+grpc": "motet.models.tfserving_grpc:TfServingGrpcHandler",
     "tfs+grpcs": "motet.models.tfserving_grpc:TfServingGrpcsHandler",
+    "openai+http": "motet.models.openai.handler:OpenAIHttpHandler",
+    "openai+https": "motet.models.openai.handler:OpenAIHttpsHandler",
 }
 _SUFFIXES = {
     ".onnx": "onnx",

@@ -11,11 +11,11 @@ import time
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
-from typing import Literal
+from typing import Any, Literal
 
 from motet.oip.rest import decode_json
 
-__all__ = ["Asking", "LostCall", "RemoteAnswer", "RemoteCall", "Wait", "ask"]
+__all__ = ["Asking", "LostCall", "RemoteAnswer", "RemoteCall", "Wait", "ask", "error_of"]
 
 FIRST_WAIT_S = 0.05
 """The longest wait before the second try; it doubles with each further one."""
@@ -75,10 +75,8 @@ class RemoteAnswer:
             said = decode_json(self.body, "")
         except ValueError:
             said = None
-        if isinstance(said, dict):
-            for key in ("error", "detail", "message"):
-                if said.get(key):
-                    return str(said[key])[:MAX_TEXT]
+        if found := error_of(said):
+            return found
         text = " ".join(bytes(self.body[: 4 * MAX_TEXT]).decode(errors="replace").split())[:MAX_TEXT]
         return text or f"status {self.status}"
 
@@ -96,6 +94,17 @@ class RemoteAnswer:
             return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
         except (ValueError, OverflowError):
             return None
+
+
+def error_of(said: Any) -> str:
+    """What JSON says is wrong: its `error`, `detail` or `message`, or the `message` of such an object; empty for nothing."""
+    for key in ("error", "detail", "message"):
+        value = said.get(key) if isinstance(said, dict) else None
+        if isinstance(value, dict) and isinstance(value.get("message"), str) and value["message"]:
+            value = value["message"]  # as OpenAI says it
+        if value:
+            return str(value)[:MAX_TEXT]
+    return ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,7 @@ def ask(
     *,
     timeout_s: float,
     retries: int,
+    first_wait_s: float = FIRST_WAIT_S,
     clock: Callable[[], float] = time.monotonic,
     chance: Callable[[], float] = random.random,
 ) -> Asking:
@@ -134,6 +144,7 @@ def ask(
         make: makes the call for the seconds that are left; the first time these are exactly `timeout_s`.
         timeout_s: for everything together.
         retries: how often it is made again at most.
+        first_wait_s: the longest wait before the second try.
         clock: seconds that only go up.
         chance: a number from 0 to 1.
 
@@ -145,7 +156,7 @@ def ask(
         call = make(left)
         got = yield call
         assert got is not None
-        pause = _pause(got, call, FIRST_WAIT_S * 2**tried, chance)
+        pause = _pause(got, call, first_wait_s * 2**tried, chance)
         left = end - clock()
         if tried == retries or pause is None or pause >= left:
             return got

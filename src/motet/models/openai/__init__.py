@@ -1,0 +1,1 @@
+"""Language models behind endpoints that speak OpenAI's protocol: what is asked of a row, and what an answer becomes."""
