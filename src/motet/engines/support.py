@@ -44,6 +44,12 @@ FEATURES: tuple[GraphFeature, ...] = (
     *(GraphFeature(f"{kind} nodes", "", {}, asked_by_node=lambda node, kind=kind: node.kind == kind) for kind in KINDS),  # type: ignore[misc]
     GraphFeature("batch.rows", "how many rows a call has", {}, lambda model: model.batch.rows is not None),
     GraphFeature("batch.max_rows", "the most rows a call may have", {}, lambda model: model.batch.max_rows is not None),
+    GraphFeature(
+        "batch.max_cost",
+        "the most that the rows of a call may cost",
+        {},
+        lambda model: model.batch.max_cost is not None or model.batch.cost is not None,
+    ),
     GraphFeature("batch.pad", "rows of different shapes in one call", {}, lambda model: model.batch.pad is not None),
     GraphFeature(
         "batch.max_wait_ms",

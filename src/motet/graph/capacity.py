@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 from motet.errors import GraphError
-from motet.graph.forms import MAPPING, NUMBER, named
+from motet.graph.fields import of_kind
+from motet.graph.forms import MAPPING, NUMBER, TEXT, named
+from motet.graph.function import Function, importable_path
 from motet.graph.section import Bytes, CheckedSection, Converter, KeyRule, between, section_form
 
-__all__ = ["BATCH", "RESOURCES", "Batching", "Resources"]
+__all__ = ["BATCH", "LENGTH", "RESOURCES", "Batching", "Resources"]
+
+LENGTH = "length"
+"""The cost of a row that is the number of elements, or of letters, of what differs in length from row to row."""
 
 
 def _pad(value: Any, where: str, folder: str) -> float | Mapping[str, float]:
@@ -20,7 +25,19 @@ def _pad(value: Any, where: str, folder: str) -> float | Mapping[str, float]:
     return {str(name): float(each) for name, each in value.items()} if isinstance(value, Mapping) else float(value)
 
 
+def _cost(value: Any, where: str, folder: str) -> str | Function:
+    if callable(value) or isinstance(value, Function):
+        return Function.of(value)
+    said = of_kind(value, str, where)
+    return Function(said) if "." in said else said
+
+
+def _write_cost(cost: str | Function) -> str:
+    return cost if isinstance(cost, str) else importable_path(cost, "batch.cost")
+
+
 _PAD = Converter(_pad, {"type": ["number", "object"], "additionalProperties": NUMBER})
+_COST = Converter(_cost, {**TEXT, "minLength": 1}, write=_write_cost)
 
 
 @dataclass(frozen=True)
@@ -33,12 +50,19 @@ class Batching(CheckedSection):
         pad: what rows that differ in shape are padded with to be called together, or that by input; None calls rows of equal
             shape together. What comes back for padding is cut off.
         rows: how many rows a call has, where there are as many; None lets the runtime find the best number.
+        max_cost: the most that the rows of a call may cost together: as many times the dearest as there are rows, where rows are
+            padded, else their sum. A row that costs more is called alone. None sets no bound.
+        cost: what a row costs: `length`, an input of the model that holds numbers, or a function (`package.module.name`) of
+            inputs, which gives a number a row. Rows that cost about as much are called together. None is `length` where
+            there is `max_cost`.
     """
 
     max_rows: Annotated[int, between(1)] | None = None
     max_wait_ms: Annotated[float, between(0)] = 0.0
     pad: Annotated[float | Mapping[str, float] | None, _PAD] = None
     rows: Annotated[int, between(1)] | None = None
+    max_cost: Annotated[float, between(0, above=True)] | None = None
+    cost: Annotated[str | Function | None, _COST] = None
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -18,6 +18,7 @@ from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.errors import ModelError, ModelUnavailableError, OverloadedError
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import kept_rows
+from motet.runtime.call_cost import CallCost
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import ModelRuntime
 from motet.runtime.latency import INLINE_S, BatchLatency
@@ -28,6 +29,8 @@ __all__ = ["Batcher", "LoopCalls"]
 
 MAX_ROWS = 2048
 """Rows that are taken together where the model does not say how many."""
+MOST_ALIKE = 256
+"""Calls that wait of which those are taken together whose rows cost about as much."""
 MAX_WAITING_ROWS = 65_536
 """Rows that may wait for one model; beyond it calls are refused."""
 
@@ -35,10 +38,11 @@ MAX_WAITING_ROWS = 65_536
 class _Waiting:
     """A call that waits: its columns, how they may be put together with others', and who waits for it."""
 
-    __slots__ = ("answer", "columns", "kind", "replica", "rows", "since")
+    __slots__ = ("answer", "columns", "cost", "kind", "replica", "rows", "since")
 
     def __init__(self, columns: Any, rows: int, answer: asyncio.Future[Answer], since: float, replica: str) -> None:
         self.columns, self.rows, self.answer, self.since, self.replica = columns, rows, answer, since, replica
+        self.cost = 0.0  # of its dearest row, where that matters
         named = columns.items() if isinstance(columns, Mapping) else enumerate(columns)
         self.kind: tuple[Any, ...] = (replica, *((name, *_kind(column)) for name, column in named))
 
@@ -66,7 +70,9 @@ class Batcher:
         self._at_once = min(at_once, model.model.concurrent or at_once)
         self._costs = BatchLatency()
         self._waiting: deque[_Waiting] = deque()
+        self._cost = model.cost if model.cost is not None and model.cost.is_quick and not model.model.before else None
         self._rows = self._playing = 0
+        self._total_cost = 0.0
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
         self._max_rows = min(model.model.batch.rows or model.model.batch.max_rows or MAX_ROWS, MAX_ROWS)
@@ -95,13 +101,16 @@ class Batcher:
         if self._rows + rows > MAX_WAITING_ROWS and self._waiting:
             raise OverloadedError(f"{self._rows} rows wait for model {self.model.model.name!r}", retry_after_s=1)
         waiting = _Waiting(columns, rows, self._loop.create_future(), self._loop.time(), replica)
+        if self._cost is not None:
+            waiting.cost = float(self._cost.of(self.model.named(columns), rows)[0].max())
+            self._total_cost += rows * waiting.cost
         self._waiting.append(waiting)
         self._rows += rows
         self._schedule()
         return waiting.answer
 
     def _schedule(self) -> None:
-        if self._timer is not None and self._rows >= self._max_rows:
+        if self._timer is not None and self._is_full():
             self._timer.cancel()  # there is nothing more to wait for
             self._timer = None
             self._scheduled = False
@@ -113,7 +122,7 @@ class Batcher:
         self._scheduled = False
         self._timer = None
         while self._waiting and self._playing < self._limit():
-            if self._max_wait_s and self._rows < self._max_rows:
+            if self._max_wait_s and not self._is_full():
                 left = self._waiting[0].since + self._max_wait_s - self._loop.time()
                 if left > 0:
                     self._scheduled = True
@@ -124,8 +133,27 @@ class Batcher:
     def _limit(self) -> int:
         return self.model.replicas.at_once if self._elsewhere else self._at_once
 
+    def _is_full(self) -> bool:
+        """Whether there is nothing to wait for: what waits fills a call."""
+        full_cost = self._cost is not None and self._total_cost >= self._cost.most_cost
+        return self._rows >= self._max_rows or full_cost
+
+    def _take_alike(self, cost: CallCost) -> list[_Waiting]:
+        """The oldest call, and of those behind it the ones whose rows cost about as much."""
+        useful = [each for each in self._waiting if not each.answer.cancelled()]
+        near = [each for each in useful[:MOST_ALIKE] if each.kind == useful[0].kind]
+        chosen = cost.alike([each.cost for each in near], [each.rows for each in near], self._max_rows) if near else []
+        taken = [each for each, takes in zip(near, chosen, strict=True) if takes]
+        going = {id(each) for each in taken}
+        self._waiting = deque(each for each in useful if id(each) not in going)
+        self._rows = sum(each.rows for each in self._waiting)
+        self._total_cost = sum(each.rows * each.cost for each in self._waiting)
+        return taken
+
     def _take(self) -> list[_Waiting]:
         """The calls to make together: the oldest, and those behind it that fit; calls nobody waits for are left out."""
+        if self._cost is not None:
+            return self._take_alike(self._cost)
         taken: list[_Waiting] = []
         passed: list[_Waiting] = []
         rows = 0
@@ -196,6 +224,7 @@ class Batcher:
                 each.kind = (object(),)  # so that nothing is put together with it
                 self._waiting.appendleft(each)
                 self._rows += each.rows
+                self._total_cost += each.rows * each.cost
         self._schedule()
 
 

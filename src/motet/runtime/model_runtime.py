@@ -10,13 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Column, Indices, Ragged, column_type, empty_column, is_exactly, take_rows
+from motet.batch import Array, Column, Indices, Ragged, column_type, empty_column, equal_shapes, is_exactly, take_rows
 from motet.errors import GraphError, InputError
 from motet.graph.check import outer_outputs
 from motet.graph.function import chain_each
 from motet.graph.model import Model, Replicas
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import faults_at, first_rows, kept_rows, merge
+from motet.runtime.call_cost import call_cost
 from motet.runtime.deadline import go_on, going_on
 from motet.runtime.functions import FunctionRunner, chain
 from motet.runtime.isolate import CallHealth, Tolerance, any_succeeds, is_of_rows, isolate
@@ -25,7 +26,7 @@ from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
 from motet.runtime.resolve import ResolvedModel, is_elsewhere, is_remote, model_key
 from motet.runtime.signature import SignatureCheck, check_names
-from motet.runtime.sizes import BatchSize, CallTime
+from motet.runtime.sizes import MOST, BatchSize, CallTime
 from motet.runtime.stats import ModelStats
 from motet.runtime.trial import Trials, try_sizes
 from motet.runtime.widen import widened
@@ -51,6 +52,8 @@ class ModelRuntime:
 
     Attributes:
         size: how many rows a call has.
+        cost: what rows cost, and which of them share a call; None where the graph does not say that it matters.
+        named: gives columns, in order or by name, by the names of the model's inputs.
         trials: what may be tried to find that before rows are answered, where the answers depend on it, as in a run that may
             be resumed; None learns it from the calls that are made. May be set.
 
@@ -68,8 +71,9 @@ class ModelRuntime:
     ) -> None:
         self.model, self.located, self.signature = model, located, signature
         self.stats = ModelStats()
-        said = signature.fixed_rows or model.batch.rows
+        said = signature.fixed_rows or model.batch.rows or (model.batch.max_cost and (model.batch.max_rows or MOST))
         self.size = BatchSize(said or size, said or model.batch.max_rows)
+        self.cost = call_cost(model, signature, remote=is_remote(located))
         self.trials: Trials | None = None
         self._settling = threading.Lock()
         self.health = CallHealth(f"model {model.name!r}")
@@ -80,8 +84,9 @@ class ModelRuntime:
         self._by = model.balance_by
         self._inputs = list(signature.inputs.items())
         self._terms = terms = SignatureCheck(model.name, signature, located.version)
-        self._named, self._check, self._answer = terms.named, terms.check, terms.answer
+        self.named, self._check, self._answer = terms.named, terms.check, terms.answer
         self._plain = not self._by and not signature.fixed_rows
+        self._bare = not (self._before or self._after or self.cost)
         pad = model.batch.pad
         self._padding = None if pad is None else Padding(pad, signature, model.name)
         self.replicas = replica_set(model, located, addresses or {}, signature, self._answer)
@@ -155,8 +160,8 @@ class ModelRuntime:
         """
         if not rows:
             return Answer(self._nothing())
-        if not (self._before or self._after):
-            named = self._named(columns)
+        if self._bare:
+            named = self.named(columns)
             for name, kind in self._inputs:
                 if not is_exactly(named[name], kind, rows):
                     return self._model(named, rows, replica)
@@ -170,7 +175,7 @@ class ModelRuntime:
                 return self._at_once(direct, named, rows)  # type: ignore[arg-type]
             return self._dense(named, rows, replica)  # type: ignore[arg-type]
         if not self._before:
-            return self._then(Answer(self._named(columns)), rows, replica)
+            return self._then(Answer(self.named(columns)), rows, replica)
         return self._then(chain(self._before, self._first(columns), rows), rows, replica)
 
     def _at_once(
@@ -235,6 +240,35 @@ class ModelRuntime:
             good = {name: take_rows(column, kept) for name, column in columns.items()}
             return merge([(kept, self._model(good, len(kept), replica))], rows, faults)
         self._check(columns)
+        if self.cost is not None and rows > 1:
+            return self._costed(columns, rows, replica)
+        return self._together(columns, rows, replica)
+
+    def _costed(self, columns: dict[str, Column], rows: int, replica: str) -> Answer:
+        """Rows that cost about as much together, and no more of them than a call may cost."""
+        assert self.cost is not None
+        costs, faults = self.cost.of(columns, rows)
+        kept = kept_rows(faults, rows)
+        alike = [kept]
+        if self._padding is None and (ragged := [each for each in columns.values() if isinstance(each, Ragged)]):
+            shapes = np.concatenate([column.shapes for column in ragged], axis=1)
+            alike = [kept[places] for places in equal_shapes(shapes[kept])]
+        most = self.size.rows if self.size.settled else rows
+        parts = [places[chosen] for places in alike for chosen in self.cost.calls(costs[places], most)]
+        if len(parts) == 1 and not faults:
+            return self._together(columns, rows, replica)
+        check = going_on()
+
+        def call(places: Indices) -> Answer:
+            if check is not None:
+                check()
+            return self._together({n: take_rows(c, places) for n, c in columns.items()}, len(places), replica)
+
+        at_once = self.replicas.at_once if self.elsewhere and not replica else 1
+        return merge(list(zip(parts, side_by_side(call, parts, at_once), strict=True)), rows, faults)
+
+    def _together(self, columns: dict[str, Column], rows: int, replica: str) -> Answer:
+        """Rows of equal shape together, or padded."""
         ragged = [name for name, column in columns.items() if isinstance(column, Ragged)]
         if not ragged:
             return self._dense(columns, rows, replica)  # type: ignore[arg-type]

@@ -21,14 +21,15 @@ from motet.batch import Array, Column, Indices, Ragged, equal_shapes, take_rows
 from motet.errors import GraphError
 from motet.graph.node import Answer
 from motet.nodes.merge import merge
+from motet.runtime.call_cost import MOST_CELLS
 from motet.types import Signature
 
 __all__ = ["Padding", "groups"]
 
 Axis: TypeAlias = tuple[str, int]
 """An axis of the rows of a column."""
-MIN_ROWS, MOST_CELLS = 32, 1.2
-"""Rows that are padded together, and of more rows than these how many cells there may be for one that is no padding."""
+MIN_ROWS = 8
+"""Rows that are padded together whatever their size; of more rows little is padding."""
 SEVERAL = 4
 """How many times as large some rows must be as others before an axis that is equally long for all counts as constant."""
 Call: TypeAlias = Callable[[dict[str, Array], int], Answer]

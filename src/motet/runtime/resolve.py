@@ -20,6 +20,7 @@ from motet.models.handler import Handler, ModelSource
 from motet.models.keep import file_change
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate, runs_code
+from motet.runtime.call_cost import check_cost
 from motet.system.limits import num_cores
 from motet.system.recent import LruCache
 from motet.types import Signature
@@ -239,6 +240,7 @@ class ModelResolver:
                 f"balance_by is {model.balance_by!r}; the model takes {', '.join(signature.inputs)}",
                 where=f"model {model.name!r}",
             )
+        check_cost(model, signature)
         if model.batch.max_rows and signature.fixed_rows and signature.fixed_rows > model.batch.max_rows:
             raise ModelLoadError(f"every call has {signature.fixed_rows} rows, max_rows allows {model.batch.max_rows}")
         if model.batch.rows and signature.fixed_rows and signature.fixed_rows != model.batch.rows:

@@ -119,7 +119,8 @@ def _cost_key(digest: str, versions: Mapping[str, str]) -> str:
 
 def _found_here(model: ModelRuntime) -> bool:
     """Whether the size of a model was tried out, or learned, and is not what the graph or the model says."""
-    said = model.model.batch.rows or model.model.batch.max_rows or model.signature.fixed_rows
+    batch = model.model.batch
+    said = batch.rows or batch.max_rows or batch.max_cost or model.signature.fixed_rows
     return bool(model.size.settled and model.stats.rows and not said)
 
 
