@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
     from motet.engines.ray.play import PlayedDataset
     from motet.engines.spark.frames import PlayedFrames
+    from motet.planning.evaluate import EvaluateOptions
+    from motet.planning.evaluation import Evaluation
     from motet.runtime.executor import Executor
     from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
@@ -309,6 +311,32 @@ class Graph(data.GraphSpec):
         failures = options.pop("failures", "raise")
         check_failures(failures)
         return collect(engine, self.checked, source, failures, options)
+
+    def evaluate(self, source: Any, *, label: str, **options: Unpack[EvaluateOptions]) -> Evaluation:
+        """What the graph and each of its members are worth, on rows whose right answers are known.
+
+        Every member of its cascades and ensembles answers each row once; all else is computed from these answers.
+
+        Args:
+            source: what `run` takes.
+            label: the column of the right answers: names of classes, their places, or numbers.
+            options: `metric`, one or several of `accuracy`, `f1`, `auc`, `log_loss`, `rmse`, `mae` and functions of labels and
+                answers (`package.function`), the first of which members are compared by (those that fit); `of`, the output, or
+                another column, that labels are for; `by`, a column whose values are segments; `by_unit`, a column whose values
+                are drawn whole for intervals (rows are); `prices`, what a row costs by member or model (measured seconds);
+                `limit`, rows that are read (all); `reading`, how the source is read, as `motet run` has it (`format`, ...).
+
+        Returns:
+            Metrics with intervals, confusions, calibration, agreement, costs and segments; `str`, `to_json()` and `html()`
+            show them.
+
+        Raises:
+            InputError: when labels and answers cannot be compared.
+            UnknownNameError: when a column or output does not exist.
+        """
+        from motet.planning.evaluate import evaluate
+
+        return evaluate(self.checked, _shared_resolver(), source, label, **options)
 
     @overload
     def serve(self, *, block: Literal[True] = True, **options: Unpack[ServeOptions]) -> None: ...

@@ -1,0 +1,99 @@
+"""`motet evaluate`: say what a graph and each of its members are worth, on rows whose right answers are known."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from motet.cli.completion import GRAPH_FILE
+from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
+from motet.cli.run import source_options
+from motet.cli.shown import json_option
+
+__all__ = ["command", "label_options"]
+
+
+def _prices(ctx: click.Context, param: click.Parameter, value: str | None) -> dict[str, float] | None:
+    """`member=price` separated by commas; None where the option is not given."""
+    if value is None:
+        return None
+    found: dict[str, float] = {}
+    for name, _, price in (each.rpartition("=") for each in value.split(",")):
+        try:
+            found[name.strip()] = float(price)
+        except ValueError:
+            raise click.BadParameter(f"{value!r} is not of the form member=1.5,member=2") from None
+        if not name.strip() or not 0 <= found[name.strip()] < float("inf"):
+            raise click.BadParameter(f"{value!r} is not of the form member=1.5,member=2")
+    return found
+
+
+def label_options(command: Any) -> Any:
+    """The options that say what right answers are, and how answers are compared with them."""
+    for option in reversed(_LABEL_OPTIONS):
+        command = option(command)
+    return command
+
+
+_LABEL_OPTIONS = (
+    click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run."),
+    click.option("--label", metavar="COLUMN", required=True, help="The right answers: names of classes, places, or numbers."),
+    source_options,
+    click.option("--of", metavar="OUTPUT", help="The output, or column, that labels are for.  [default: the only one]"),
+    click.option("--by-unit", metavar="COLUMN", help="Draw its values whole for intervals: users, documents.  [default: rows]"),
+    click.option("--prices", callback=_prices, metavar="a=1,b=20", help="What a row costs, by member.  [default: measured seconds]"),
+    click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
+)  # fmt: skip
+
+
+@click.command(
+    "evaluate",
+    cls=Command,
+    short_help="Say what a graph and its members are worth.",
+    exits={OK: "all rows answered", FAILED: EXITS[FAILED], WRONG: EXITS[WRONG], ROWS_FAILED: "some rows failed; they are counted"},
+)  # fmt: skip
+@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
+@label_options
+@click.option(
+    "--metric",
+    multiple=True,
+    metavar="NAME",
+    help="accuracy, f1, auc, log_loss, rmse, mae or package.function; may be repeated.  [default: those that fit]",
+)
+@click.option("--by", metavar="COLUMN", help="Also for each value of this column.")
+@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context,
+    /,
+    graph: str,
+    input_: tuple[str, ...],
+    label: str,
+    metric: tuple[str, ...],
+    html: str | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Say what a graph and each of its members are worth, on rows whose right answers are known.
+
+    Every member of its cascades and ensembles answers each row, once. Prints metrics with 95 % intervals, confusions,
+    calibration, how far members agree, and what a row costs.
+    """
+    found = load_graph(graph)
+    source, chosen = split_options(input_, options)
+    done = found.evaluate(source, label=label, metric=metric, **chosen)
+    if html is not None:
+        from motet.system.whole_files import write_whole
+
+        write_whole(html, done.html().encode())
+    click.echo(done.to_json() if as_json else str(done))
+    if done.failures:
+        ctx.exit(ROWS_FAILED)
+
+
+def split_options(input_: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The source, and options of Python for those of the command line."""
+    reading = {name: options.pop(name) for name in ("format", "encoding", "delimiter", "types", "empty", "decrypt")}
+    return input_[0] if len(input_) == 1 else list(input_), {**options, "reading": reading}

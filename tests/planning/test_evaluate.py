@@ -1,0 +1,262 @@
+"""Evaluations: what they say is what scikit-learn says of what the graph and its models answer."""
+
+import json
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sklearn.metrics as oracle
+from click.testing import CliRunner
+
+import motet as mt
+from helpers import labelled
+from helpers.labelled import NAMES
+from motet.cli import cli
+from motet.errors import InputError, UnknownNameError
+
+X, Y = labelled.rows()
+
+
+def table(**more: Any) -> dict[str, Any]:
+    return {"x": X, "truth": NAMES[Y], **more}
+
+
+def measured(found: Any, name: str) -> dict[str, float]:
+    return {metric: each.value for metric, each in found.standing(name).metrics.items()}
+
+
+def expected(scores: Any) -> dict[str, Any]:
+    said = scores.argmax(axis=1)
+    return {
+        "accuracy": pytest.approx(oracle.accuracy_score(Y, said)),
+        "f1": pytest.approx(oracle.f1_score(Y, said, average="macro")),
+        "auc": pytest.approx(oracle.roc_auc_score(Y, scores, multi_class="ovr")),
+        "log_loss": pytest.approx(oracle.log_loss(Y, scores)),
+    }
+
+
+@pytest.mark.parametrize("of", ["name", "place", "scores"])
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("cascade", {}), ("ensemble", {}), ("ensemble", {"combine": "majority_vote", "weights": [1, 2, 1.5]})],
+    ids=["cascade", "ensemble", "vote"],
+)
+def test_graph_and_members_have_the_metrics_that_scikit_learn_gives_their_answers(
+    kind: str, settings: Any, of: str
+) -> None:
+    graph = labelled.graph(kind, **settings)
+    found = graph.evaluate(table(), label="truth", of=of)
+    scores = graph({"x": X})["scores"]
+    assert measured(found, "animals") == expected(scores)
+    assert [list(line) for line in found.confusion] == oracle.confusion_matrix(Y, scores.argmax(axis=1)).tolist()
+    for name, estimator in labelled.estimators().items():
+        alone = estimator.predict_proba(X)
+        if settings:  # a single vote is the share 1 of one class
+            alone = np.eye(3, dtype=np.float32)[alone.argmax(axis=1)]
+        assert measured(found, name) == expected(alone), name
+    assert found.standings[0].answered == 400
+    assert found.failures == {}
+
+
+def test_labels_may_be_places_of_classes_and_answers_names() -> None:
+    graph = labelled.graph()
+    by_name = graph.evaluate(table(), label="truth", of="name")
+    by_place = graph.evaluate({"x": X, "truth": Y}, label="truth", of="scores")
+    assert measured(by_name, "animals") == measured(by_place, "animals")
+
+
+def test_agreement_and_differences_are_of_the_same_rows() -> None:
+    found = labelled.graph("ensemble").evaluate(table(), label="truth", of="name", metric="accuracy")
+    said = {name: each.predict_proba(X).argmax(axis=1) for name, each in labelled.estimators().items()}
+    pair = next(each for each in found.agreement if (each.one, each.other) == ("linear", "near"))
+    assert pair.same == pytest.approx((said["linear"] == said["near"]).mean())
+    assert pair.both_wrong == pytest.approx(((said["linear"] != Y) & (said["near"] != Y)).mean())
+    near = found.standing("near")
+    less = found.standings[0].metrics["accuracy"].value - near.metrics["accuracy"].value
+    assert near.difference is not None
+    assert near.difference.value == pytest.approx(less)
+    assert near.difference.low <= less <= near.difference.high
+
+
+def test_the_share_of_rows_that_members_are_asked_for_is_that_of_the_graph() -> None:
+    graph = labelled.graph()
+    found = graph.evaluate(table(), label="truth", of="name", prices={"linear": 1, "tree": 2, "near": 40})
+    shares = {}
+    node = graph.nodes["cascade_1"]
+    for name in ("linear", "tree", "near"):
+        seen = labelled.graph(confidence={"linear": 0.8, "tree": 0.8}).with_models({name: _counting(name)})
+        _counted[name] = 0
+        seen({"x": X})
+        shares[name] = _counted[name] / 400
+    assert {each.name: each.asked for each in found.standings[1:]} == pytest.approx(shares)
+    assert found.standings[0].cost == pytest.approx(shares["linear"] + 2 * shares["tree"] + 40 * shares["near"])
+    assert [member.name for member in node.members] == ["linear", "tree", "near"]
+
+
+_counted: dict[str, int] = {}
+
+
+def _counting(name: str) -> Any:
+    estimator = labelled.estimators()[name]
+
+    def call(x: Any) -> Any:
+        _counted[name] += len(x)
+        return {"label": estimator.predict(x), "probabilities": estimator.predict_proba(x)}
+
+    return call
+
+
+def _fails_on_some(x: Any) -> Any:
+    if (x[:, 3] > 1).any():
+        raise ValueError("too large")
+    scores = labelled.estimators()["near"].predict_proba(x)
+    return {"label": NAMES[scores.argmax(axis=1)].astype(object), "probabilities": scores}
+
+
+@pytest.mark.parametrize("kind", ["cascade", "ensemble"])
+def test_rows_that_fail_and_rows_without_a_label_are_counted(kind: str) -> None:
+    graph = labelled.graph(kind).with_models(near=_fails_on_some)
+    truth = NAMES[Y].astype(object)
+    truth[:10] = None
+    found = graph.evaluate({"x": X, "truth": truth}, label="truth", of="name", metric="accuracy")
+    _, failures = graph({"x": X}, failures="return")
+    answers, bad = graph({"x": X[10:]}, failures="return")
+    large = int((X[10:, 3] > 1).sum())
+    assert (found.rows, found.unlabelled) == (400, 10)
+    assert sum(found.failures.values()) == len(failures) > 0
+    assert any("too large" in reason for reason in found.failures)
+    assert found.standings[0].failed == len(bad)
+    assert found.standing("near").failed == large
+    assert found.standing("linear").failed == 0
+    left = np.setdiff1d(np.arange(390), [each.row for each in bad])
+    assert measured(found, "animals")["accuracy"] == pytest.approx((answers["name"] == NAMES[Y[10:]][left]).mean())
+    assert "failed" in str(found)
+
+
+def test_segments_are_the_rows_of_each_value() -> None:
+    of = np.where(X[:, 3] > 0, "up", "down")
+    found = labelled.graph().evaluate(table(side=of), label="truth", of="name", metric="accuracy", by="side")
+    said = labelled.graph()({"x": X})["name"] == NAMES[Y]
+    near = labelled.estimators()["near"].predict(X) == NAMES[Y]
+    assert {each.value: each.metric.value for each in found.segments} == {
+        side: pytest.approx(said[of == side].mean()) for side in ("up", "down")
+    }
+    assert {each.value: each.members["near"] for each in found.segments} == {
+        side: pytest.approx(near[of == side].mean()) for side in ("up", "down")
+    }
+
+
+def test_answers_that_are_numbers_have_errors() -> None:
+    from sklearn.linear_model import LinearRegression
+
+    x = mt.input("x", "float32[4]")
+    node = mt.ensemble([mt.Model(LinearRegression().fit(X, Y * scale), name=f"s{scale}") for scale in (1, 2)], x)
+    graph = mt.Graph("numbers", outputs={"value": node.value})
+    found = graph.evaluate({"x": X, "truth": Y.astype(float)}, label="truth")
+    said = graph({"x": X})["value"].reshape(-1)
+    assert measured(found, "numbers")["rmse"] == pytest.approx(oracle.root_mean_squared_error(Y, said))
+    assert measured(found, "s1")["rmse"] < measured(found, "s2")["rmse"]
+    assert found.confusion == []
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, r"the graph has several outputs \(name, place, scores\)"),
+        ({"of": "nam"}, r"of: unknown output 'nam'; did you mean 'name'?"),
+        ({"of": "name", "metric": "rmse"}, r"rmse takes numbers, which 'label_1' does not tell"),
+        ({"of": "name", "by": "side"}, r"a dict in memory: unknown column 'side'; known: x, truth"),
+        ({"of": "name", "prices": {"linear": 1}}, r"no price is given for 'tree'"),
+        ({"of": "name", "prices": {"cnn": 1}}, r"prices: unknown member or model 'cnn'; known: linear, near, tree"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(given: Any, message: str) -> None:
+    with pytest.raises((InputError, UnknownNameError), match=message):
+        labelled.graph().evaluate(table(), label="truth", **given)
+
+
+@pytest.mark.parametrize(
+    ("truth", "of", "message"),
+    [
+        (
+            ["dog"] * 400,
+            "name",
+            r"column 'truth' has labels that are no classes: 'dog'; the classes of 'label_1' are 'ant'",
+        ),
+        ([7] * 400, "scores", r"labels that are no classes: '7'"),
+        ([None] * 400, "name", r"column 'truth' has no label in any row"),
+        ([[1.0, 2.0]] * 400, "name", r"no single value a row"),
+    ],
+)
+def test_labels_that_mean_nothing_are_refused(truth: Any, of: str, message: str) -> None:
+    import pyarrow as pa
+
+    source = pa.table({"x": pa.FixedShapeTensorArray.from_numpy_ndarray(X), "truth": pa.array(truth)})
+    with pytest.raises(InputError, match=message):
+        labelled.graph().evaluate(source, label="truth", of=of)
+
+
+class _Text(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.asked: list[str] = []
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.asked += [value for name, value in attrs if name in ("src", "href")]
+
+
+def test_the_page_needs_nothing_else_and_shows_what_was_found() -> None:
+    named = np.where(X[:, 3] > 0, "<up>", "down")
+    found = labelled.graph().evaluate(table(side=named), label="truth", of="name", by="side")
+    page = _Text()
+    page.feed(found.html())
+    assert page.asked == []
+    assert {"animals", "linear", "tree", "near", "bee", "<up>"} <= set(page.words)
+    assert "<up>" not in found.html()
+    assert "accuracy" in found._repr_html_()
+    assert repr(found).startswith("<Evaluation of 'animals': accuracy 0.7")
+    silent = replace(found, confusion=[], agreement=[], segments=[], standings=found.standings[:1])
+    assert "animals" in silent.html()
+
+
+def test_the_command_prints_a_table_json_and_a_page(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from helpers.onnxes import classifier
+
+    for seed in (1, 2):
+        classifier(tmp_path / f"m{seed}.onnx", seed=seed)
+    text = """
+motet: 1
+name: small
+inputs: {x: "float32[4]"}
+models: {one: {uri: m1.onnx}, two: {uri: m2.onnx}}
+nodes:
+  vote: {ensemble: [one, two], inputs: [x]}
+outputs: {scores: vote.probabilities}
+"""
+    (tmp_path / "g.yaml").write_text(text)
+    rows = {"x": pa.FixedShapeTensorArray.from_numpy_ndarray(X), "truth": Y}
+    pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
+    args = ["evaluate", f"{tmp_path}/g.yaml", "--input", f"{tmp_path}/rows.parquet", "--label", "truth"]
+    shown = CliRunner().invoke(cli, [*args, "--html", f"{tmp_path}/page.html"])
+    assert shown.exit_code == 0, shown.output
+    assert "small: vote.probabilities against 'truth', 400 rows" in shown.output
+    assert "members" in (tmp_path / "page.html").read_text()
+    told = json.loads(CliRunner().invoke(cli, [*args, "--json", "--limit", "100", "--metric", "accuracy"]).output)
+    scores = mt.load(tmp_path / "g.yaml")({"x": X[:100]})["scores"]
+    assert told["rows"] == 100
+    assert told["standings"][0]["metrics"]["accuracy"]["value"] == pytest.approx(
+        (scores.argmax(axis=1) == Y[:100]).mean()
+    )
+    wrong = CliRunner().invoke(cli, [*args, "--prices", "one=x"])
+    assert wrong.exit_code == 2
+    assert "is not of the form member=1.5,member=2" in wrong.output
