@@ -125,4 +125,20 @@ def keras(folder: Any, seed: Any) -> Any:
     return {"uri": f"keras{seed}.keras"}, lambda x: model.predict(x, verbose=0)
 
 
-MORE = {each.__name__: each for each in (skops, jax, keras)}
+def catboost(folder: Any, seed: Any) -> Any:
+    import catboost as framework
+
+    settings = {"iterations": 4, "verbose": 0, "thread_count": 1, "allow_writing_files": False}
+    model = framework.CatBoostClassifier(**settings, learning_rate=0.3 / (seed + 1)).fit(X, Y)
+    model.save_model(str(folder / f"catboost{seed}.cbm"))
+    return {"uri": f"catboost{seed}.cbm", "inputs": {"x": "float32[4]"}}, model.predict_proba
+
+
+def litert(folder: Any, seed: Any) -> Any:
+    from helpers.tflites import softmax_of
+
+    softmax_of(folder / f"litert{seed}.tflite", WEIGHTS, "serving_default")
+    return {"uri": f"litert{seed}.tflite"}, scores
+
+
+MORE = {each.__name__: each for each in (skops, jax, keras, catboost, litert)}

@@ -23,7 +23,7 @@ __all__ = ["STAND_IN", "check_written", "is_model", "packed", "sent", "snapshot"
 STAND_IN = "python:motet.graph.stand_in:StandIn"
 """The URI of a function of this program in the place of a model."""
 
-_BOOSTERS = {"xgboost": "ubj", "lightgbm": "lgb"}
+_BOOSTERS = {"xgboost": "ubj", "lightgbm": "lgb", "catboost": "cbm"}
 
 
 def is_model(value: Any) -> bool:
@@ -37,12 +37,12 @@ def snapshot(model: Any, where: str) -> str:
     """The URI of what an estimator is now; that it changes afterwards makes no difference.
 
     Raises:
-        GraphError: when it cannot be pickled.
+        GraphError: when it cannot be pickled or written.
     """
     kind = type(model)
     package = kind.__module__.split(".")[0]
-    if package in _BOOSTERS and kind.__name__ == "Booster":
-        return f"{package}:{_written_by(model, _BOOSTERS[package])}"
+    if package in _BOOSTERS and (kind.__name__ == "Booster" or package == "catboost"):
+        return f"{package}:{_written_by(model, _BOOSTERS[package], where)}"
     try:
         content = pickle.dumps(model)
     except (pickle.PicklingError, TypeError, AttributeError) as error:
@@ -108,10 +108,13 @@ def travels(uri: str) -> bool:
     return bool(_folder.cache_info().currsize) and _folder().name in Path(uri).parts
 
 
-def _written_by(booster: Any, suffix: str) -> Path:
+def _written_by(booster: Any, suffix: str, where: str) -> Path:
     with tempfile.TemporaryDirectory(dir=_folder()) as folder:
         path = Path(folder, f"booster.{suffix}")
-        booster.save_model(str(path))
+        try:
+            booster.save_model(str(path))
+        except Exception as error:
+            raise GraphError(f"the {type(booster).__name__} cannot be written: {error}", where=where) from error
         return _placed({path.name: path.read_bytes()}, path.name)
 
 

@@ -40,8 +40,10 @@ _CLASSES = {
     "torch": "motet.models.torch:TorchHandler",
     "xgboost": "motet.models.xgboost:XGBoostHandler",
     "lightgbm": "motet.models.lightgbm:LightGBMHandler",
+    "catboost": "motet.models.catboost:CatBoostHandler",
     "jax": "motet.models.jax:JaxHandler",
     "keras": "motet.models.keras:KerasHandler",
+    "litert": "motet.models.litert:LiteRTHandler",
     "python": "motet.models.python:PythonHandler",
     "beam": "motet.models.beam:BeamHandler",
     "lancedb": "motet.models.search:LanceHandler",
@@ -62,7 +64,9 @@ _SUFFIXES = {
     ".pt2": "torch", ".pt": "torch", ".pth": "torch", ".safetensors": "torch",
     ".ubj": "xgboost", ".xgb": "xgboost",
     ".lgb": "lightgbm",
+    ".cbm": "catboost",
     ".jax": "jax",
+    ".tflite": "litert",
     ".keras": "keras", ".h5": "keras", ".pb": "keras",
 }  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)

@@ -1,4 +1,4 @@
-"""What XGBoost and LightGBM models have in common: features in, probabilities or a value out.
+"""What XGBoost, LightGBM and CatBoost models have in common: features in, probabilities or a value out.
 
 Input: one column a feature, by name, of a model that was trained with names; `features: float64[n]` of one without. NaN
 is a missing value. A feature with native categories takes their values, strings or numbers. Output, by the objective:
@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,8 @@ class TreeShape:
         answer: the shape of what it gives for a row, `(2,)` for two classes.
         categories: by the place of each feature with native categories these, in the order of training.
         strict: whether a value that is none of the categories is an error; else it is missing.
+        kinds: by the place of each feature that is no number, and whose categories are not known, its type.
+        labels: the classes, in the order of `probabilities`; empty where the file does not say them.
     """
 
     features: int
@@ -59,6 +61,8 @@ class TreeShape:
     answer: tuple[int, ...]
     categories: Mapping[int, Sequence[Any]]
     strict: bool = False
+    kinds: Mapping[int, ColumnType] = field(default_factory=dict)
+    labels: tuple[Any, ...] = ()
 
 
 def tree_signature(shape: TreeShape, source: ModelSource) -> Signature:
@@ -68,7 +72,8 @@ def tree_signature(shape: TreeShape, source: ModelSource) -> Signature:
         TypeMismatchError: when declared types do not have the model's shape; prints both.
         UnknownNameError: when a declared output is not the model's.
     """
-    return Signature(_inputs(shape, source), _outputs(shape, source))
+    outputs = _outputs(shape, source)
+    return Signature(_inputs(shape, source), outputs, labels={shape.output: shape.labels} if shape.labels else {})
 
 
 def _own_inputs(shape: TreeShape) -> dict[str, ColumnType]:
@@ -79,7 +84,9 @@ def _own_inputs(shape: TreeShape) -> dict[str, ColumnType]:
 
 
 def _of_feature(shape: TreeShape, place: int) -> ColumnType:
-    return category_type(shape.categories[place]) if place in shape.categories else ColumnType("float64")
+    if place in shape.categories:
+        return category_type(shape.categories[place])
+    return shape.kinds.get(place, ColumnType("float64"))
 
 
 def _inputs(shape: TreeShape, source: ModelSource) -> Mapping[str, ColumnType]:
@@ -87,6 +94,12 @@ def _inputs(shape: TreeShape, source: ModelSource) -> Mapping[str, ColumnType]:
         return _own_inputs(shape)
     check_features(source.inputs, shape.names, shape.features, source)
     kinds = list(source.inputs.values())
+    if shape.kinds and any(kind.shape for kind in kinds):
+        places = ", ".join(str(shape.names[place] if shape.names else place) for place in shape.kinds)
+        hint = "declare one input a feature, or leave the inputs out"
+        raise TypeMismatchError(
+            f"features are no numbers ({places}), which one column cannot hold", where=place(source), hint=hint
+        )
     if shape.categories and any(kind.shape for kind in kinds):
         named = ", ".join(f"{name}: {kind}" for name, kind in _own_inputs(shape).items())
         hint = f"declare one input a feature ({named}), or say `with: {{categories: codes}}` where they hold the places"

@@ -57,8 +57,10 @@ _EXTRAS = {
     "torch": "torch",
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
+    "catboost": "catboost",
     "jax": "jax",
     "keras": "tensorflow",
+    "litert": "litert",
     "beam": "beam",
 }
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
