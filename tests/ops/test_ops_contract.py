@@ -26,6 +26,10 @@ def sizes(dtype: Any, *rest: Any) -> Any:
     return Ragged.from_rows(rows, dtype=dtype)
 
 
+def vectors(width: int, dtype: Any = np.float32) -> Any:
+    return Ragged.from_rows([rng.standard_normal((int(n), width)) for n in rng.integers(3, 20, ROWS)], dtype=dtype)
+
+
 def words() -> Any:
     alphabet = np.array(list("aäB cÇ  d１e"))
     return objects(["".join(rng.choice(alphabet, rng.integers(0, 12))) for _ in range(ROWS)])
@@ -102,6 +106,21 @@ CASES = [
     (linalg.euclidean_distance, [floats(2, 64), floats(2, 64)], {}),
     (linalg.l2_normalise, [floats(64)], {}),
     (linalg.centre, [floats(64)], {}),
+    (linalg.pairwise_distances, [floats(5, 8)], {}),
+    (linalg.pairwise_distances, [floats(5, 8), floats(3, 8, dtype=np.float64)], {"metric": "cosine"}),
+    (linalg.pairwise_distances, [vectors(8), vectors(8)], {}),
+    (linalg.pairwise_distances, [vectors(8)], {"metric": "manhattan"}),
+    (linalg.pairwise_kernels, [vectors(8), vectors(8)], {}),
+    (linalg.pairwise_kernels, [floats(5, 8)], {"metric": "polynomial"}),
+    (linalg.nearest_neighbours, [vectors(8), vectors(8)], {"k": 4}),
+    (linalg.nearest_neighbours, [vectors(8)], {"k": 4}),
+    (linalg.nearest_neighbours, [floats(5, 8)], {"k": 9}),
+    (linalg.matmul, [vectors(8), floats(8, 3)], {}),
+    (linalg.matmul, [floats(4, 8), floats(8, 3)], {}),
+    (linalg.pca, [vectors(8)], {"components": 3}),
+    (linalg.pca, [floats(5, 8)], {"components": 3}),
+    (linalg.pca_transform, [vectors(8), floats(8), floats(3, 8)], {}),
+    (linalg.pca_transform, [floats(5, 8), floats(8), floats(3, 8)], {}),
     (columns.cast, [floats(3)], {"dtype": "int16"}),
     (columns.cast, [sizes(np.uint8)], {"dtype": "float32"}),
     (columns.cast, [words()], {"dtype": "bytes"}),

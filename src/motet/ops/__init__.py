@@ -2,7 +2,7 @@
 
     columns   cast, stack, concat, pick, where, reshape, pad, constant
     image     decode, encode, resize, crop, scale, normalise, axes and colours
-    linalg    similarity, distance and length of vectors
+    linalg    similarity, distance and length of vectors; distances, kernels, neighbours of all vectors of a row
     scores    softmax, top1, topk, labels, and how sure a row is
     text      cases, Unicode, cutting, joining, matching, hashing
 

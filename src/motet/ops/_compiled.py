@@ -1,0 +1,185 @@
+"""Distances and kernels compiled with JAX, where it is installed: the loops over pairs are fused, and use all cores.
+
+A program is compiled for a metric and shapes; vectors and matrices are filled up to a few sizes first, so that there are few. The
+newest `MOST_PROGRAMS` are kept. No setting of JAX is changed: float64 is allowed for the call alone.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array
+from motet.ops._metrics import Metric
+from motet.ops._near import NEAR
+from motet.ops._stacks import filled_up
+from motet.threads import new_lock
+
+MOST_PROGRAMS = 64
+FROM_DIFFERENCES = 1 << 15
+"""Metrics by differences are compiled for matrices with so many of them; for fewer, starting a program takes longer."""
+FROM_PAIRS = 1 << 16
+"""Metrics by products are compiled for matrices with so many pairs; below, numpy's products of small matrices are faster."""
+
+
+@cache
+def installed() -> bool:
+    """Whether there is JAX."""
+    return find_spec("jax") is not None and find_spec("jaxlib") is not None
+
+
+def is_worth_it(metric: Metric, n: int, m: int, d: int) -> bool:
+    """Whether matrices of `n` and `m` vectors of `d` values are worked faster by a compiled program."""
+    if metric.base in ("sum", "most"):
+        return n * m * d >= FROM_DIFFERENCES
+    return n * m >= FROM_PAIRS
+
+
+def compiled_pairs(
+    metric: Metric, x: Array, y: Array, same: bool, settings: Mapping[str, float]
+) -> tuple[Array, Array | None]:
+    """All pairs of vectors of stacks.
+
+    Args:
+        metric: what is worked.
+        x: shape `[g, n, d]`.
+        y: shape `[g, m, d]`.
+        same: whether y is x.
+        settings: what the metric takes else.
+
+    Returns:
+        Shape `[g, n, m]`, and for which vectors of x they must be worked again because others are near, shape `[g, n]`; None
+        where that cannot be. The arrays may be such as cannot be written to.
+    """
+    import jax
+
+    (g, n, d), m = x.shape, y.shape[1]
+    sizes = _filled_up(g), filled_up(n, 1 << 62), filled_up(m, 1 << 62)
+    given = _fill(x, sizes[0], sizes[1]), None if same else _fill(y, sizes[0], sizes[2])
+    program = _programs.get((metric, same, sizes, d, x.dtype.name), lambda: _program(jax, metric, same))
+    with _precision(jax, x.dtype):
+        found, near = program(*given, {name: x.dtype.type(value) for name, value in settings.items()})
+        answer = np.asarray(found)[:g, :n, :m]
+        return answer, None if near is None else np.asarray(near)[:g, :n]
+
+
+def _filled_up(count: int) -> int:
+    """The number that so many matrices are filled up to: four in each octave."""
+    step = 1 << max(0, (count - 1).bit_length() - 3)
+    return -(-count // step) * step
+
+
+def _fill(stack: Array, g: int, n: int) -> Array:
+    if stack.shape[:2] == (g, n):
+        return stack
+    filled = np.full((g, n, stack.shape[2]), np.nan, stack.dtype)
+    filled[: len(stack), : stack.shape[1]] = stack
+    return filled
+
+
+def _precision(jax: Any, dtype: np.dtype[Any]) -> AbstractContextManager[Any]:
+    if dtype != np.float64:
+        return nullcontext()
+    if hasattr(jax, "enable_x64"):
+        return jax.enable_x64(True)  # type: ignore[no-any-return]
+    from jax.experimental import enable_x64  # as older ones have it
+
+    return enable_x64()  # type: ignore[no-any-return]
+
+
+def _program(jax: Any, metric: Metric, same: bool) -> Callable[..., Any]:
+    xp = jax.numpy
+
+    def run(x: Any, y: Any, settings: Mapping[str, Any]) -> tuple[Any, Any]:
+        y = x if same else y
+        near = None
+        if metric.base in ("sum", "most"):
+            found = _differences(jax, metric.base, x, y)
+        else:
+            if metric.unit:
+                x, y = _unit(xp, x), _unit(xp, y)
+            found = xp.einsum("gnd,gmd->gnm", x, y, precision=jax.lax.Precision.HIGHEST)
+            if metric.base == "squared":
+                found, near = _squared(xp, found, x, y, same, metric.unit)
+        return (found if metric.finish is None else metric.finish(xp, found, settings)), near
+
+    return jax.jit(run)  # type: ignore[no-any-return]
+
+
+def _differences(jax: Any, base: str, x: Any, y: Any) -> Any:
+    """Value by value over all pairs, so that these stay in the cache of a core."""
+    xp = jax.numpy
+    by_value = xp.moveaxis(x, -1, 0), xp.moveaxis(y, -1, 0)
+
+    def add(so_far: Any, values: tuple[Any, Any]) -> tuple[Any, None]:
+        away = xp.abs(values[0][:, :, None] - values[1][:, None, :])
+        return (so_far + away if base == "sum" else xp.maximum(so_far, away)), None
+
+    nothing = xp.zeros((x.shape[0], x.shape[1], y.shape[1]), x.dtype)
+    return jax.lax.scan(add, nothing, by_value)[0]
+
+
+def _unit(xp: Any, vectors: Any) -> Any:
+    lengths = xp.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
+    return vectors / xp.where(lengths == 0, 1, lengths)
+
+
+def _squared(xp: Any, products: Any, x: Any, y: Any, same: bool, unit: bool) -> tuple[Any, Any]:
+    """As `motet.ops._near.squared`."""
+    of_x, of_y = (x * x).sum(axis=-1), (y * y).sum(axis=-1)
+    found = of_x[..., None] + of_y[..., None, :] - 2 * products
+    diagonal = xp.eye(x.shape[1], dtype=bool) if same else None
+    away = xp.where(xp.isnan(found), xp.inf, found)
+    least = (away if diagonal is None else xp.where(diagonal, xp.inf, away)).min(axis=-1)
+    most = xp.where(xp.isnan(of_y), 0, of_y).max(axis=-1, keepdims=True)
+    near = least <= (of_x + most) * NEAR
+    if unit:
+        found = xp.where((of_x == 0)[..., None] | (of_y == 0)[..., None, :], 2, found)
+    if diagonal is not None:
+        found = xp.where(diagonal, (of_x * 0)[..., None], found)
+    return found, near
+
+
+class _Programs:
+    """What is compiled, by metric and shapes; may be asked by several threads, and each is compiled once."""
+
+    def __init__(self) -> None:
+        self._lock = new_lock()
+        self._kept: OrderedDict[Any, _Once] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], Callable[..., Any]]) -> Callable[..., Any]:
+        with self._lock:
+            program = self._kept.get(key)
+            if program is None:
+                program = self._kept[key] = _Once(make())
+            self._kept.move_to_end(key)
+            if len(self._kept) > MOST_PROGRAMS:
+                self._kept.popitem(last=False)
+        return program
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+class _Once:
+    """A program whose first call, which compiles it, is made alone."""
+
+    def __init__(self, program: Callable[..., Any]) -> None:
+        self._program, self._lock, self._is_compiled = program, new_lock(), False
+
+    def __call__(self, *arguments: Any) -> Any:
+        if self._is_compiled:
+            return self._program(*arguments)
+        with self._lock:
+            answer = self._program(*arguments)
+            self._is_compiled = True
+            return answer
+
+
+_programs = _Programs()

@@ -1,0 +1,51 @@
+"""Distances and kernels between vectors, and how they come of what is worked for all pairs at once.
+
+squared    |x - y|^2, by a product of matrices: fast, and no difference of near vectors
+product    x . y, by a product of matrices
+sum, most  of |x - y| over the values, by differences
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+
+class Metric(NamedTuple):
+    """What is done with pairs of vectors.
+
+    Attributes:
+        base: what is worked for all pairs: `squared`, `product`, `sum` or `most`.
+        finish: what the answer is of it: `finish(xp, values, settings)`, with numpy or JAX's numpy; None for `base` itself.
+        unit: whether vectors are brought to length 1 first.
+        settings: the names of what else it takes.
+    """
+
+    base: str
+    finish: Callable[[Any, Any, Mapping[str, float]], Any] | None = None
+    unit: bool = False
+    settings: tuple[str, ...] = ()
+
+
+DISTANCES = {
+    "euclidean": Metric("squared", lambda xp, found, _: xp.sqrt(found)),
+    "sqeuclidean": Metric("squared"),
+    "cosine": Metric("squared", lambda xp, found, _: found * 0.5, unit=True),
+    "manhattan": Metric("sum"),
+    "chebyshev": Metric("most"),
+}
+
+KERNELS = {
+    "linear": Metric("product"),
+    "polynomial": Metric(
+        "product",
+        lambda xp, found, by: (found * by["gamma"] + by["coef0"]) ** by["degree"],
+        settings=("gamma", "coef0", "degree"),
+    ),
+    "sigmoid": Metric(
+        "product", lambda xp, found, by: xp.tanh(found * by["gamma"] + by["coef0"]), settings=("gamma", "coef0")
+    ),
+    "cosine": Metric("product", unit=True),
+    "rbf": Metric("squared", lambda xp, found, by: xp.exp(found * -by["gamma"]), settings=("gamma",)),
+    "laplacian": Metric("sum", lambda xp, found, by: xp.exp(found * -by["gamma"]), settings=("gamma",)),
+}
