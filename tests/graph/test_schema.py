@@ -36,7 +36,7 @@ models:
     outputs: {y: "float32[2]"}
     before: [motet.ops.image.scale, {map: package.f, with: {k: 1}, outputs: "float32[4]"}]
     after: {map: package.g, outputs: {p: float32}}
-    batch: {max_rows: 8, max_wait_ms: 2.5, pad: 0.0, rows: 4}
+    batch: {max_rows: 8, max_wait_ms: 2.5, pad: 0.0, rows: 4, max_cost: 4096.0, cost: tokens}
     replicas: {min: 0, max: 2, hold_s: 5.0, idle_s: 5.0}
     placement: process
     resources: {cpu: 2.0, memory: 1GiB, accelerator: 0.5}
@@ -52,6 +52,7 @@ models:
     timeout_s: 5.0
     resident: true
     concurrent: 2
+    paid: true
   b: models/b.onnx
   c: {uris: [oip+http://host/a, oip+http://host/b], replicas: 2, batch: {pad: {x: 1.0}}, resources: {memory: 1000}}
 graphs:

@@ -14,7 +14,7 @@ from motet.runtime.shares import ThreadShares
 class Model:
     """Refuses to be called with more than one row, and row 3; says how many calls were under way at once."""
 
-    placement, elsewhere, cost = "thread", False, None
+    placement, elsewhere, cost, paid = "thread", False, None, False
 
     def __init__(self):
         batch = SimpleNamespace(rows=None, max_rows=None, max_wait_ms=None)

@@ -81,6 +81,8 @@ class Model:
             and what the handler says for addresses. A call in this process cannot be stopped.
         concurrent: how many calls may run at the same time in a process; None for as many as there are. 1 for code that
             cannot bear more.
+        paid: whether its calls cost money, or are noticed where it is: then no row is asked for twice but to find those at fault,
+            none is made up, and nothing is asked only to see how long it takes. None is what the handler says.
         resources: what one replica needs: a `Resources`, or a mapping as in files (`{"cpu": 2, "memory": "1GiB"}`).
         labels: what the places of its answer stand for, in order; needed by the combiner `union`.
         options: keywords for the handler, or for a Python class or function.
@@ -111,6 +113,7 @@ class Model:
     timeout_s: float | None = None
     resident: bool = False
     concurrent: int | None = None
+    paid: bool | None = None
 
     def __init__(
         self,
@@ -137,6 +140,7 @@ class Model:
         timeout_s: float | None = None,
         resident: bool = False,
         concurrent: int | None = None,
+        paid: bool | None = None,
     ) -> None:
         where = f"model {name or uri!r}" if isinstance(uri, str) else f"model {name or type(uri).__name__!r}"
         if is_model(uri):
@@ -162,6 +166,7 @@ class Model:
             "unpickle": unpickle, "version": version, "device": device, "uris": tuple(uris), "balance": balance,
             "balance_by": balance_by, "warm_up": as_warm_up(warm_up, where),
             "timeout_s": float(timeout_s) if type(timeout_s) is int else timeout_s, "resident": resident, "concurrent": concurrent,
+            "paid": paid,
         }  # fmt: skip
         check_placing(values, where)
         for key, value in values.items():
@@ -261,6 +266,7 @@ _MODEL = record(
         "timeout_s": TIMEOUT_S,
         "resident": {**TRUTH, "default": False},
         "concurrent": least(WHOLE, 1),
+        "paid": TRUTH,
     }
 )
 MODEL = named(
@@ -274,6 +280,7 @@ MODEL = named(
 
 _AS_WRITTEN = (
     "inputs", "outputs", "placement", "device", "balance", "balance_by", "warm_up", "timeout_s", "resident", "concurrent",
+    "paid",
 )  # fmt: skip
 """The keys that say what the model's argument of the same name is."""
 
@@ -325,7 +332,7 @@ def write_model(model: Model) -> dict[str, Any]:
             written[part] = said
     plain = {
         "placement": None, "version": "", "device": "cpu", "balance": "least_loaded", "balance_by": "", "timeout_s": None,
-        "warm_up": None, "resident": False, "concurrent": None,
+        "warm_up": None, "resident": False, "concurrent": None, "paid": None,
     }  # fmt: skip
     written |= {key: getattr(model, key) for key, default in plain.items() if getattr(model, key) != default}
     if model.replicas != 1:

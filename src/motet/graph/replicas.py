@@ -100,7 +100,7 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
     """See that what a model says of its copies goes together.
 
     Args:
-        values: `placement`, `replicas`, `balance`, `balance_by`, `timeout_s`, `concurrent` and `uris` of a model.
+        values: `placement`, `replicas`, `balance`, `balance_by`, `timeout_s`, `concurrent`, `paid` and `uris` of a model.
         where: the model.
 
     Raises:
@@ -124,6 +124,8 @@ def check_placing(values: Mapping[str, Any], where: str) -> None:
         raise GraphError(
             f"timeout_s must be more than 0 and at most {LONGEST_TIMEOUT_S:g} seconds; got {timeout_s!r}", where=where
         )
+    if values["paid"] not in (None, True, False):
+        raise GraphError(f"paid must be true, false or not there; got {values['paid']!r}", where=where)
     concurrent = values["concurrent"]
     if concurrent is not None and (type(concurrent) is not int or concurrent < 1):
         raise GraphError(f"concurrent must be a whole number of at least 1; got {concurrent!r}", where=where)

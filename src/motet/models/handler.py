@@ -70,8 +70,9 @@ class LoadedModel(Protocol):
 class Handler(Protocol):
     """How one framework loads and calls its models. Handlers are found by a URI's scheme or suffix.
 
-    More attributes are read where a handler has them: `remote`, whether its models are called over the network; `holds_lock`,
-    whether its calls are mostly Python's own work, which the interpreter's lock lets one thread do at a time;
+    More attributes are read where a handler has them: `remote`, whether its models are called over the network; `paid`,
+    whether their calls cost money, so that none is made which need not be; `holds_lock`, whether its calls are mostly
+    Python's own work, which the interpreter's lock lets one thread do at a time;
     `version(location)`, what to call the version of a model without files; `identity(source)`, of a model without files, equal
     where the same one would be loaded: it is loaded once for all graphs of a process then, as those of the same file are;
     `code_file(location)`, of a model without files, the file that a process of its own would run;

@@ -100,15 +100,27 @@ class Gate:
 
     Args:
         most: how many calls may run at the same time; None for any number.
+        again: whether a lone row that raised while others ran is tried again; not where each call costs money.
 
     Attributes:
         gives_own: whether a call gave memory of its own, and none any that is filled again.
         refills: whether one did.
     """
 
-    __slots__ = ("_alone", "_begun", "_changed", "_most", "_running", "_waiting", "gives_own", "refills")
+    __slots__ = (
+        "_alone",
+        "_begun",
+        "_changed",
+        "_most",
+        "_running",
+        "_tries_again",
+        "_waiting",
+        "gives_own",
+        "refills",
+    )
 
-    def __init__(self, most: int | None = None) -> None:
+    def __init__(self, most: int | None = None, *, again: bool = True) -> None:
+        self._tries_again = again
         self._most = sys.maxsize if most is None else most
         self._changed = threading.Condition(_lock)
         self._running = self._begun = self._alone = self._waiting = 0
@@ -169,7 +181,7 @@ class Gate:
         except BaseException as error:
             if rows != 1 or alone or me.refills or not (me.runs and me in _calls):
                 raise
-            if not (shared or self._begun != begun) or ends_program(error):
+            if not (shared or self._begun != begun) or not self._tries_again or ends_program(error):
                 raise
             raised = True
         finally:

@@ -214,7 +214,9 @@ class Batcher:
 
     def _failed(self, taken: list[_Waiting], error: BaseException) -> None:
         """What was played together failed as a whole: each call again, alone, so that none fails for another."""
-        if len(taken) == 1 or isinstance(error, ModelUnavailableError):  # of which no call is the cause
+        if (
+            len(taken) == 1 or self.model.paid or isinstance(error, ModelUnavailableError)
+        ):  # of which no call is the cause
             for each in taken:
                 if not each.answer.done():
                     each.answer.set_exception(error)

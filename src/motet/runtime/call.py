@@ -86,7 +86,8 @@ def explain(executor: Executor, batch: Batch) -> Explanation:
     tracing = executor.looking_on()
     trace: list[Call] = []
     columns: dict[str, Column] = {}
-    drive(tracing.play(batch))  # the first call of a model is not like the others: it warms caches
+    if not tracing.paid:
+        drive(tracing.play(batch))  # the first call of a model is not like the others: it warms caches
     played = drive(tracing.play(batch, trace, columns))
     first = {name: column[0] for name, column in columns.items() if len(column)}
     outputs = {name: column[0] for name, column in played.outputs.columns.items() if len(column)}

@@ -28,7 +28,7 @@ from motet.runtime.overdue import LateCalls
 from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
 from motet.runtime.residency.lazy_models import LazyModels, share_places
-from motet.runtime.resolve import is_elsewhere
+from motet.runtime.resolve import is_elsewhere, is_paid
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
 from motet.runtime.stats import CallCounts, NodeStats
@@ -227,6 +227,16 @@ class Executor:
             return loaded.elsewhere
         model, folder = self.checked.graph.models[name], self.checked.graph.folder
         return is_elsewhere(model, self.host.resolver.locate(model, folder))
+
+    @property
+    def paid(self) -> bool:
+        """Whether calls of a model, here or in the graphs inside, cost money."""
+        locate = self.host.resolver.locate
+        return any(
+            is_paid(model, locate(model, each.checked.graph.folder))
+            for each in self._all()
+            for model in each.checked.graph.models.values()
+        )
 
     def step_waits(self, step: NodeStep) -> bool:
         """Whether a node waits for another process or machine."""

@@ -17,12 +17,14 @@ from motet.errors import (
     MissingExtraError,
     ModelFailedError,
     ModelLoadError,
+    MotetError,
+    RequestError,
 )
 from motet.graph.node import Fault
 from motet.runtime.deadline import Halted
 from motet.tracebacks import describe, ends_program, said, users_place
 
-__all__ = ["CallHealth", "Tolerance", "is_of_rows", "isolate", "out_of_memory"]
+__all__ = ["CallHealth", "Tolerance", "is_of_rows", "is_of_service", "isolate", "out_of_memory"]
 
 T = TypeVar("T")
 
@@ -32,6 +34,9 @@ OFTEN = 3
 """How many times in a row calls of more rows must have failed through no row's fault, before it is the number's."""
 SPREAD = 8
 """Rows from elsewhere that are tried before that."""
+_OF_SERVICE = (401, 402, 403, 408, 425, 429)
+_LOST_CALLS = {"ConnectionError", "TimeoutError", "Timeout", "TimeoutException", "TransportError", "URLError"}
+"""Classes of errors of what asks over the network: Python's own, and those of requests, httpx and urllib."""
 _LOG = logging.getLogger("motet.runtime")
 _ENDING = (ModelLoadError, MissingExtraError, Halted)
 
@@ -85,6 +90,7 @@ class CallHealth:
             be all that there is, for what one caller's failed on says nothing of the next one's.
         too_many: the fewest rows that were too many for a call when that was last seen, 0 at first.
         too_often: how many times in a row it was that number.
+        paid: whether calls cost money, so that none is made only to see whether other rows are answered.
     """
 
     name: str
@@ -94,25 +100,28 @@ class CallHealth:
     run: Tolerance | None = None
     too_many: int = 0
     too_often: int = 0
+    paid: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def failed(self, error: BaseException, rows: int, others_succeed: Callable[[], bool]) -> None:
+    def failed(self, error: BaseException, rows: int, others_succeed: Callable[[], bool], count: int = 1) -> None:
         """Count a row that failed alone.
 
         Args:
             error: what it raised.
             rows: how many it was called with at first.
+            count: how many rows there are that failed by no fault of theirs.
             others_succeed: tries some rows from elsewhere; asked before all is said to be lost, and not again.
 
         Raises:
             ModelFailedError: when nothing has ever succeeded and enough rows have failed.
         """
         with self.lock:
-            self.failed_alone += 1
-            hopeless = not self.succeeded and self.failed_alone >= ALONE and (self.run is not None or rows >= SPREAD)
+            self.failed_alone += count
+            several = self.run is not None or (rows >= SPREAD and not self.paid)
+            hopeless = not self.succeeded and self.failed_alone >= ALONE and several
         if not hopeless or (self.run is not None and not self.run.ends):
             return
-        if others_succeed():
+        if not self.paid and others_succeed():
             self.succeeded = True
         else:
             hint = "mend the model or what it is given; try one row with motet explain"
@@ -182,27 +191,28 @@ def isolate(
     """
     segments: list[tuple[int, int, T]] = []
     faults: list[Fault] = []
-    stack = [(0, rows)] if rows else []
+    halves = _Halves(rows)
     failed: list[tuple[int, int]] = []
     out_of_room: list[tuple[int, int]] = []
-    while stack:
-        first, end = stack.pop()
+    while halves.left:
+        first, end = halves.next()
         try:
             if known is not None:
                 raised, known = known, None
                 raise raised
             segments.append((first, end, run(first, end)))
             health.succeeded = True
+            halves.answered()
         except BaseException as error:  # (models and users' functions may raise anything)
             if not is_of_rows(error):
                 raise
-            (out_of_room if out_of_memory(error) else failed).append((first, end))
-            if end - first == 1:
-                health.failed(error, rows, others_succeed or partial(any_succeeds, run, rows))
-                faults.append(Fault.of(first, error, model or health.name, version))
+            too_large = out_of_memory(error)
+            (out_of_room if too_large else failed).append((first, end))
+            if end - first == 1 or (health.paid and is_of_service(error)):
+                health.failed(error, rows, others_succeed or partial(any_succeeds, run, rows), end - first)
+                faults += [Fault.of(row, error, model or health.name, version) for row in range(first, end)]
             else:
-                middle = (first + end) // 2
-                stack += [(middle, end), (first, middle)]
+                halves.failed(of_rows=not too_large)
     if too_big is not None and (halved := _without_faults(out_of_room, faults)):
         too_big(min(halved))
     elif too_big is not None and not faults:
@@ -210,6 +220,55 @@ def isolate(
         if health.number_at_fault(_without_faults(failed, faults), answered):
             too_big(health.too_many)
     return segments, faults
+
+
+class _Halves:
+    """Which stretches of rows are to be asked for next: halves of those that failed, the first one first.
+
+    Where the first half of what failed is answered, the row at fault is in the second, which need not be asked for as a whole: its
+    halves are. That is not so where the number of rows was at fault, or nothing is any more; a lone row that is answered
+    shows it, and then all are asked for.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.left = [(0, rows, False)] if rows else []
+        self._at, self._told, self._trusts = (0, 0, False), False, True
+
+    def next(self) -> tuple[int, int]:
+        """The next stretch."""
+        self._at = self.left.pop()
+        return self._at[:2]
+
+    def failed(self, *, of_rows: bool) -> None:
+        """It raised; `of_rows` says whether one of its rows may be why."""
+        first, end, _ = self._at
+        middle = (first + end) // 2
+        self.left += [(middle, end, False), (first, middle, of_rows)]
+        self._told = False
+
+    def answered(self) -> None:
+        """It was answered: where the other half of what failed is behind it, that one has the row at fault."""
+        if self._told and self._at[1] - self._at[0] == 1 and not self._at[2]:
+            self._trusts = False
+        if not (self._at[2] and self._trusts):
+            self._told = False
+            return
+        self._told = True
+        first, end, _ = self.left[-1]
+        if end - first > 1:
+            middle = (first + end) // 2
+            self.left[-1:] = [(middle, end, False), (first, middle, True)]
+
+
+def is_of_service(error: BaseException) -> bool:
+    """Whether an error says that a service failed, and nothing of the rows: it is not there, too busy, wants another key, or broke."""
+    if isinstance(error, MotetError):
+        return error.retryable or (isinstance(error, RequestError) and error.status >= 500)
+    status = getattr(error, "status_code", None) or getattr(getattr(error, "response", None), "status_code", None)
+    status = status or getattr(error, "code", None)
+    if type(status) is int and 400 <= status < 600:
+        return status >= 500 or status in _OF_SERVICE
+    return not _LOST_CALLS.isdisjoint(each.__name__ for each in type(error).__mro__)
 
 
 def any_succeeds(run: Callable[[int, int], object], rows: int) -> bool:

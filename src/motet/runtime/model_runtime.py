@@ -24,7 +24,7 @@ from motet.runtime.isolate import CallHealth, Tolerance, any_succeeds, is_of_row
 from motet.runtime.padding import Padding, groups
 from motet.runtime.replicas.balancer import rendezvous
 from motet.runtime.replicas.make import replica_set
-from motet.runtime.resolve import ResolvedModel, is_elsewhere, is_remote, model_key
+from motet.runtime.resolve import ResolvedModel, is_elsewhere, is_paid, is_remote, model_key
 from motet.runtime.signature import SignatureCheck, check_names
 from motet.runtime.sizes import MOST, BatchSize, CallTime
 from motet.runtime.stats import ModelStats
@@ -38,6 +38,9 @@ __all__ = ["ModelRuntime", "ModelStats"]
 FEW_ROWS, WORTH_S = 1024, 0.5
 """Before it is known how many rows a call should have, so few rows are called together until calls have taken so many seconds;
 with more it is looked for."""
+
+PAID_ROWS = 256
+"""Rows of a call of a paid model, where the graph says nothing: no call is made to find a better number."""
 
 
 class ModelRuntime:
@@ -53,6 +56,7 @@ class ModelRuntime:
     Attributes:
         size: how many rows a call has.
         cost: what rows cost, and which of them share a call; None where the graph does not say that it matters.
+        paid: whether its calls cost money, so that none is made which need not be.
         named: gives columns, in order or by name, by the names of the model's inputs.
         trials: what may be tried to find that before rows are answered, where the answers depend on it, as in a run that may
             be resumed; None learns it from the calls that are made. May be set.
@@ -71,12 +75,14 @@ class ModelRuntime:
     ) -> None:
         self.model, self.located, self.signature = model, located, signature
         self.stats = ModelStats()
-        said = signature.fixed_rows or model.batch.rows or (model.batch.max_cost and (model.batch.max_rows or MOST))
+        self.paid = is_paid(model, located)
+        unsought = (model.batch.max_cost and MOST) or (self.paid and PAID_ROWS)
+        said = signature.fixed_rows or model.batch.rows or (unsought and (model.batch.max_rows or unsought))
         self.size = BatchSize(said or size, said or model.batch.max_rows)
         self.cost = call_cost(model, signature, remote=is_remote(located))
         self.trials: Trials | None = None
         self._settling = threading.Lock()
-        self.health = CallHealth(f"model {model.name!r}")
+        self.health = CallHealth(f"model {model.name!r}", paid=self.paid)
         self.outputs = outer_outputs(model, signature)
         self._before = [FunctionRunner(function, function.declared) for function in model.before]
         after = chain_each(model.after, list(signature.outputs.values()), f"after of {model.name!r}")

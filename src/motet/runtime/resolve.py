@@ -28,7 +28,7 @@ from motet.types import Signature
 if TYPE_CHECKING:
     from motet.runtime.stored import StoredModels
 
-__all__ = ["ModelResolver", "ResolvedModel", "is_elsewhere", "is_remote", "model_key"]
+__all__ = ["ModelResolver", "ResolvedModel", "is_elsewhere", "is_paid", "is_remote", "model_key"]
 
 
 class ResolvedModel(NamedTuple):
@@ -81,6 +81,11 @@ def changed_since(source: ModelSource, version: str) -> ModelLoadError:
 def is_remote(located: ResolvedModel) -> bool:
     """Whether a model is called over the network."""
     return bool(getattr(located.handler, "remote", False))
+
+
+def is_paid(model: Model, located: ResolvedModel) -> bool:
+    """Whether a model's calls cost money: as the graph says, else as its handler does."""
+    return bool(getattr(located.handler, "paid", False)) if model.paid is None else model.paid
 
 
 def model_key(model: Model, located: ResolvedModel) -> str:

@@ -32,7 +32,9 @@ def dry_run(run: PreparedRun) -> Estimate:
     item = next(items, None)
     reading = time.perf_counter() - begun
     read = 0 if item is None else len(item.ids)
-    tried = try_rows(item.read, item.ids, run.batches.play_for_estimate) if item is not None else NOTHING_TRIED
+    paid = run.executor.paid
+    plays = item is not None and not paid
+    tried = try_rows(item.read, item.ids, run.batches.play_for_estimate) if item and plays else NOTHING_TRIED
     if not run.options.batch_rows and run.versions:
         rows = tried.cost.bound(rows)
     total, files = run.input.chosen.total, getattr(run.source, "reads", ())
@@ -49,6 +51,7 @@ def dry_run(run: PreparedRun) -> Estimate:
         columns_left_out=run.layout.left_out,
         files_left_out=run.left_out,
         tried=tried.rows,
+        paid=paid,
         failures=tried.failures,
         batch_rows=rows,
         workers=run.workers,

@@ -101,6 +101,7 @@ class Estimate:
         workers: threads that would play.
         seconds: about how long all rows would take on this machine, as it was just now; of a million where `rows` is None.
         memory_bytes: about the most memory that it would need.
+        paid: whether a model is paid, so that no row was tried, and `seconds` and `memory_bytes` say nothing of models and answers.
     """
 
     graph: str
@@ -118,6 +119,7 @@ class Estimate:
     workers: int
     seconds: float
     memory_bytes: int
+    paid: bool = False
 
     def to_json(self) -> str:
         """The estimate as JSON."""
@@ -142,6 +144,9 @@ class Estimate:
         ]
         if not self.workers:  # there is nothing to play
             return "\n".join(lines)
+        if self.paid:
+            time_taken = "tried no rows, since a model is paid; what they take is not known"
+            return "\n".join([*filter(None, lines), f"columns: {', '.join(self.columns)}", time_taken])
         lines += [
             f"columns: {', '.join(self.columns)}",
             f"columns left out: {', '.join(self.columns_left_out)} (--keep names those to write)"

@@ -120,7 +120,7 @@ def _cost_key(digest: str, versions: Mapping[str, str]) -> str:
 def _found_here(model: ModelRuntime) -> bool:
     """Whether the size of a model was tried out, or learned, and is not what the graph or the model says."""
     batch = model.model.batch
-    said = batch.rows or batch.max_rows or batch.max_cost or model.signature.fixed_rows
+    said = batch.rows or batch.max_rows or batch.max_cost or model.signature.fixed_rows or model.paid
     return bool(model.size.settled and model.stats.rows and not said)
 
 

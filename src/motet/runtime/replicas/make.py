@@ -20,7 +20,7 @@ from motet.runtime.replicas.replica import Replica
 from motet.runtime.replicas.set import ReplicaSet
 from motet.runtime.replicas.shared import SharedProcess, sharing
 from motet.runtime.replicas.warm import LOADING_S, warm_up
-from motet.runtime.resolve import ResolvedModel
+from motet.runtime.resolve import ResolvedModel, is_paid
 from motet.system.places import current_folder
 from motet.tracebacks import ends_program, summary
 from motet.types import Signature
@@ -74,7 +74,7 @@ def replica_set(
         addresses=remote,
         check=check,
         unchanged=located.refuse_changed,
-        warm_up=warm_up(model, signature, check),
+        warm_up=warm_up(model, signature, check, paid=is_paid(model, located)),
         balancer=BALANCERS[model.balance],
         timeout_s=(model.timeout_s or PROCESS_TIMEOUT_S) if in_process else model.timeout_s,
     )
@@ -93,7 +93,8 @@ def _load(name: str, located: ResolvedModel) -> LoadedModel:
 
 def _loads(model: Model, located: ResolvedModel) -> Callable[[], LocalModel]:
     """What loads a model into this process."""
-    gate = Gate(model.concurrent) if _runs_users_code(located) or model.concurrent else None
+    again = not is_paid(model, located)
+    gate = Gate(model.concurrent, again=again) if _runs_users_code(located) or model.concurrent else None
     nameless = located._replace(source=replace(located.source, name=located.source.location))  # for whoever shares it
     return lambda: LocalModel(_load(model.name, nameless), gate)
 

@@ -22,7 +22,9 @@ LOADING_S = 600.0
 Check = Callable[[Mapping[str, Any], int], Any]
 
 
-def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Replica], bool] | None:
+def warm_up(
+    model: Model, signature: Signature, check: Check, *, paid: bool = False
+) -> Callable[[Replica], bool] | None:
     """What is done with each replica of a model once it is loaded, which says whether it answered rows; None for nothing.
 
     Args:
@@ -30,12 +32,13 @@ def warm_up(model: Model, signature: Signature, check: Check) -> Callable[[Repli
             zeros where every input has a fixed shape.
         signature: what the model itself takes and gives.
         check: raises `AnswerError` when an answer for so many rows does not fit the signature.
+        paid: whether calls cost money, so that none is made for this unless the model says it.
 
     Raises:
         GraphError: when the rows that are given do not fit the model, or none are given and none can be made up.
     """
     said = model.warm_up
-    if said is False:
+    if said is False or (said is None and paid):
         return None
     where = f"model {model.name!r}: warm_up"
     given = isinstance(said, Mapping)

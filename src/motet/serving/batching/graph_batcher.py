@@ -18,6 +18,7 @@ from typing import Any
 
 from motet.errors import (
     ModelError,
+    ModelLoadError,
     ModelUnavailableError,
     MotetError,
     NotReadyError,
@@ -366,7 +367,8 @@ class GraphBatcher:
         if self._instead is not None and isinstance(error, ModelUnavailableError):
             self._hand_on(requests, self._instead)
             return
-        if len(requests) > 1 and not isinstance(error, (RequestError, ModelUnavailableError)):
+        of_none = ModelLoadError if self.executor.paid else ModelUnavailableError  # no request is the cause
+        if len(requests) > 1 and not isinstance(error, (RequestError, of_none)):
             for request in requests:
                 if not self.responder.useless(request, self._loop.time()):
                     self._begin([request])

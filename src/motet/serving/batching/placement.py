@@ -76,7 +76,7 @@ class Placement:
         self.waits = bool(self._executor.lazy_keys) or any(waits) or self._executor.timed
         placements = {each.placement for each in models}
         self._inline, self.threaded = placements == {"inline"}, "thread" in placements
-        if not self.waits:
+        if not (self.waits or any(each.paid for each in models)):
             self.warm_up()
 
     def where(self, rows: int, now: float) -> Literal["loop", "thread", "task"]:
