@@ -39,7 +39,10 @@ TRIED = DOCS.parent / "tests" / "helpers" / "engine_features.py"
 NOTE = "<!-- Written by docs/generate.py; change the code's docstrings instead, then run make docs. -->\n"
 SECTIONS = ("Args", "Attributes", "Returns", "Yields", "Raises")
 EXTRAS = {
-    **{name: name for name in ("sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras", "beam")},
+    **{
+        name: name
+        for name in ("sklearn", "skops", "torch", "xgboost", "lightgbm", "jax", "keras", "huggingface", "beam")
+    },
     **dict.fromkeys(("oip+http", "oip+https", "tfs+http", "tfs+https"), "remote"),
     **dict.fromkeys(("oip+grpc", "oip+grpcs", "tfs+grpc", "tfs+grpcs"), "grpc"),
     **dict.fromkeys(("openai+http", "openai+https"), "openai"),

@@ -50,7 +50,7 @@ def test_an_unknown_suffix_lists_the_known_ones_and_says_how_to_name_the_framewo
         find_handler("models/a.onx")
     assert str(caught.value).startswith("models/a.onx: unknown model suffix '.onx'; did you mean '.onnx'? known: ")
     assert (
-        f"write SCHEME:models/a.onx, SCHEME one of {', '.join(each for each in known_schemes() if '+' not in each)}"
+        "write SCHEME:models/a.onx, SCHEME one of beam, huggingface, jax, keras, lightgbm, onnx, python, sklearn, skops, torch, xgboost"
         in str(caught.value)
     )
 

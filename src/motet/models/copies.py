@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motet.errors import InputError, ModelLoadError
 from motet.models.cache import FileCache, cache_bound, cache_root
-from motet.models.remote import RemoteError, RemoteModelFile
+from motet.models.folders import FolderRule, refused_code
+from motet.models.remote import RemoteError, RemoteModelFile, RemoteModelFolder
 
 if TYPE_CHECKING:
     from motet.models.fetch import Companions
 
-__all__ = ["cached_copy"]
+__all__ = ["cached_copy", "cached_folder"]
 
 _ANY_CHANGES = 3
 
@@ -34,18 +35,54 @@ def cached_copy(uri: str, storage: Mapping[str, Any], companions: Companions | N
             kept in the cache.
         MissingExtraError: when the package for the remote's protocol is not installed.
     """
+    remote = RemoteModelFile(uri, storage)
+    return _kept(remote, partial(_write, remote, companions))
+
+
+def cached_folder(uri: str, storage: Mapping[str, Any], rule: FolderRule, *, allow_code: bool) -> Path:
+    """The path of the own file of a model that is a folder, in the cache; see `cached_copy`.
+
+    Args:
+        uri: the folder, or the file that stands for it.
+        storage: options of the remote file system.
+        rule: which of its files belong to the model.
+        allow_code: whether files may be among them that can run code when they are loaded.
+
+    Raises:
+        ModelLoadError: as for `cached_copy`, and for files that may run code.
+        MissingExtraError: likewise.
+    """
+    remote = RemoteModelFolder(rule.folder(uri), storage, rule.files)
+
+    def write(folder: Path) -> list[str]:
+        names = remote.names()
+        if rule.carries_code(names) and not allow_code:
+            raise refused_code(next(f"{remote.uri}/{name}" for name in names if rule.carries_code([name])))
+        for name in names:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            remote.file(_inside(name, remote)).get(folder / name)
+        return names
+
+    return _kept(remote, write)
+
+
+_Write = Callable[[Path], Sequence[str]]
+"""Writes the files of a model into a folder, and says their names, its own first."""
+
+
+def _kept(remote: RemoteModelFile | RemoteModelFolder, write: _Write) -> Path:
     cache = FileCache(cache_root(), cache_bound())
     try:
-        return _cached(RemoteModelFile(uri, storage), cache, companions)
+        return _cached(remote, cache, write)
     except OSError as error:
         raise ModelLoadError(
             f"the model cannot be kept in {cache.root}: {error.strerror or error}",
-            where=uri,
+            where=remote.uri,
             hint="set MOTET_CACHE_DIR to a folder that can be written to and has room",
         ) from error
 
 
-def _cached(remote: RemoteModelFile, cache: FileCache, companions: Companions | None) -> Path:
+def _cached(remote: RemoteModelFile | RemoteModelFolder, cache: FileCache, write: _Write) -> Path:
     with cache.locked(remote.key):
         if _offline():
             return _last_copy(remote, cache)
@@ -55,7 +92,7 @@ def _cached(remote: RemoteModelFile, cache: FileCache, companions: Companions | 
                 found = cache.find(remote.key, version)
                 if found is not None and not (remote.unversioned and remote.key not in _fetched):
                     return found
-                added = cache.add(remote.key, version, partial(_write, remote, companions))
+                added = cache.add(remote.key, version, write)
                 if remote.version() == version:
                     _fetched.add(remote.key)
                     return added
@@ -88,7 +125,7 @@ def _named_by(companions: Companions, path: str, remote: RemoteModelFile) -> lis
         raise ModelLoadError(error.what, where=remote.uri, hint=error.hint) from error
 
 
-def _inside(other: str, remote: RemoteModelFile) -> str:
+def _inside(other: str, remote: RemoteModelFile | RemoteModelFolder) -> str:
     """A companion's path, which must not lead out of the model's folder."""
     plain = posixpath.normpath(other)
     if posixpath.isabs(plain) or plain.split("/")[0] == "..":
@@ -98,7 +135,7 @@ def _inside(other: str, remote: RemoteModelFile) -> str:
     return plain
 
 
-def _last_copy(remote: RemoteModelFile, cache: FileCache) -> Path:
+def _last_copy(remote: RemoteModelFile | RemoteModelFolder, cache: FileCache) -> Path:
     found = cache.find(remote.key, None)
     if found is None:
         raise ModelLoadError(

@@ -21,6 +21,7 @@ from typing import Any
 from motet.errors import ModelLoadError
 from motet.graph.places import joined
 from motet.models.digest import digest
+from motet.models.folders import FolderRule, refused_code
 
 __all__ = ["digest", "is_remote", "local_path", "resolve"]
 
@@ -36,6 +37,7 @@ def local_path(
     runs_code: bool,
     storage: Mapping[str, Any] | None = None,
     companions: Companions | None = None,
+    rule: FolderRule | None = None,
 ) -> str:
     """A local path of a model file, fetched where it is remote.
 
@@ -46,6 +48,7 @@ def local_path(
         runs_code: whether loading it does (`Handler.runs_code`).
         storage: options of the remote file system, for example `{"endpoint_url": ...}` for s3.
         companions: names the other files of a model once its own is local; they are fetched beside it.
+        rule: of models that are folders; then a folder may be named, here or there.
 
     Returns:
         the path of an existing file (a local model may also be a folder).
@@ -57,16 +60,16 @@ def local_path(
     """
     found = resolve(uri, base)
     if not is_remote(found):
-        return _existing(found, uri)
+        return _existing(found, uri) if rule is None else rule.own(_existing(found, uri))
     if runs_code and not allow_unpickle:
-        raise ModelLoadError(
-            "loading this file runs any code that it carries (unpickling does); remote files are refused",
-            where=found,
-            hint="if you trust whoever can write there, say `unpickle: allow` in the model's declaration; "
-            "or export the model to ONNX, which carries no code",
-        )
-    from motet.models.copies import cached_copy  # what copies need is slow to import, and most models lie here
+        raise refused_code(found)
+    from motet.models.copies import (  # what copies need is slow to import, and most models lie here
+        cached_copy,
+        cached_folder,
+    )
 
+    if rule is not None:
+        return str(cached_folder(found, storage or {}, rule, allow_code=allow_unpickle))
     return str(cached_copy(found, storage or {}, companions))
 
 

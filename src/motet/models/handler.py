@@ -77,7 +77,8 @@ class Handler(Protocol):
     where the same one would be loaded: it is loaded once for all graphs of a process then, as those of the same file are;
     `code_file(location)`, of a model without files, the file that a process of its own would run;
     `safe_suffixes`, a tuple of the suffixes whose files carry no code although `runs_code`; `companions(path)`, which gives the
-    relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it; and
+    relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it;
+    `folder_heads`, `folder_files` and `code_suffixes`, of models that are folders, see `motet.models.folders`; and
     `notes(source)`, sentences that `motet check` shows.
     """
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from motet.models.digest import digest_all
 from motet.models.fetch import Companions, local_path
+from motet.models.folders import folder_rule
 from motet.models.handler import Handler
 from motet.models.registry import find_handler
 
@@ -37,10 +38,19 @@ class LocatedModel:
         """The local files of the model, its own first; empty for handlers without files."""
         if not self.handler.has_file:
             return []
+        rule = folder_rule(self.handler)
+        if rule is not None:
+            return [os.path.join(rule.folder(self.location), name) for name in rule.local(rule.folder(self.location))]
         companions = _companions(self.handler)
         folder = os.path.dirname(self.location)
         others = [] if companions is None or os.path.isdir(self.location) else companions(self.location)
         return [self.location, *(os.path.join(folder, other) for other in others)]
+
+    @property
+    def runs_code(self) -> bool:
+        """Whether loading it can run code that its files carry."""
+        rule = folder_rule(self.handler)
+        return rule.carries_code(self.files) if rule is not None else runs_code(self.handler, self.location)
 
     @property
     def digest(self) -> str:
@@ -78,6 +88,7 @@ def locate(
         runs_code=runs_code(handler, location),
         storage=storage,
         companions=_companions(handler),
+        rule=folder_rule(handler),
     )
     return LocatedModel(handler, path)
 

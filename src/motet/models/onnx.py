@@ -34,7 +34,7 @@ from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_
 from motet.threads import new_lock
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["OnnxHandler", "OnnxModel"]
+__all__ = ["OUT_OF_MEMORY", "OnnxHandler", "OnnxModel", "open_session"]
 
 _DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
@@ -44,7 +44,7 @@ _OPTIMIZATION = {
     "disabled": "ORT_DISABLE_ALL", "basic": "ORT_ENABLE_BASIC",
     "extended": "ORT_ENABLE_EXTENDED", "all": "ORT_ENABLE_ALL",
 }  # fmt: skip
-_OUT_OF_MEMORY = (
+OUT_OF_MEMORY = (
     "bad allocation", "bad_alloc", "Failed to allocate memory", "out of memory", "ALLOC_FAILED", "AllocateRawInternal",
 )  # fmt: skip
 _NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
@@ -105,19 +105,28 @@ class OnnxHandler(Handler):
             MissingExtraError: when ONNX Runtime is not installed.
         """
         signature = self.signature(source)
-        runtime = _runtime(source)
-        options = runtime.SessionOptions()
-        options.intra_op_num_threads = source.threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = _FATAL_ONLY
-        options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, _optimization(source))
-        providers = _providers(source, runtime)
-        try:
-            session = runtime.InferenceSession(source.location, options, providers=providers)
-        except Exception as error:
-            raise_memory_error(error, _OUT_OF_MEMORY)
-            raise _refused(source, error) from error
-        return _model(session, signature, source)
+        return _model(open_session(source), signature, source)
+
+
+def open_session(source: ModelSource) -> Any:
+    """A session of `source.threads` threads for the file at `source.location`, on its device.
+
+    Raises:
+        ModelLoadError: when ONNX Runtime refuses the file or has no provider for the device.
+        MissingExtraError: when ONNX Runtime is not installed.
+    """
+    runtime = _runtime(source)
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = source.threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = _FATAL_ONLY
+    options.graph_optimization_level = getattr(runtime.GraphOptimizationLevel, _optimization(source))
+    providers = _providers(source, runtime)
+    try:
+        return runtime.InferenceSession(source.location, options, providers=providers)
+    except Exception as error:
+        raise_memory_error(error, OUT_OF_MEMORY)
+        raise _refused(source, error) from error
 
 
 class OnnxModel:
@@ -140,7 +149,7 @@ class OnnxModel:
         try:
             answers = self._run(self._outputs, {name: columns[name] for name in self._inputs}, None)
         except Exception as error:
-            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise_memory_error(error, OUT_OF_MEMORY)
             raise
         return dict(zip(self._outputs, answers, strict=True))
 

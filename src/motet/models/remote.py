@@ -1,16 +1,16 @@
-"""One remote file, read with fsspec."""
+"""One remote file, or the files of one remote folder, read with fsspec."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from motet.errors import MissingExtraError, known_names
 
-__all__ = ["RemoteError", "RemoteModelFile"]
+__all__ = ["RemoteError", "RemoteModelFile", "RemoteModelFolder"]
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
 _STATE_FIELDS = (
@@ -28,6 +28,12 @@ class RemoteError(Exception):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+def state_of(info: Mapping[str, Any]) -> str:
+    """What a remote says of a file's state in one text, empty where it says no more than the size."""
+    state = {key.lower(): str(value) for key, value in info.items() if value and key.lower() in _STATE_FIELDS}
+    return " ".join(f"{key}={state[key]}" for key in sorted(state))
 
 
 class RemoteModelFile:
@@ -71,9 +77,9 @@ class RemoteModelFile:
         info = self._asked("info")
         if info.get("type") == "directory":
             raise RemoteError("it is a folder", "name a file; a model of several files has to be copied here first")
-        state = {key.lower(): str(value) for key, value in info.items() if value and key.lower() in _STATE_FIELDS}
+        state = state_of(info)
         self.unversioned = not state
-        return f"size={info.get('size')} " + " ".join(f"{key}={state[key]}" for key in sorted(state))
+        return f"size={info.get('size')} {state}"
 
     def get(self, target: Path) -> None:
         """Copy the file to a local path.
@@ -104,11 +110,21 @@ class RemoteModelFile:
         """
         self._asked("pipe_file", content)
 
-    def _asked(self, method: str, *arguments: Any) -> Any:
+    def listed(self) -> dict[str, Mapping[str, Any]]:
+        """What the remote says of each file below a folder, by its path in it.
+
+        Raises:
+            RemoteError: when there is none, or it cannot be listed.
+        """
+        found = self._asked("find", detail=True)
+        root = self._system[1].rstrip("/") + "/"
+        return {name.removeprefix(root).lstrip("/"): info for name, info in found.items() if name.startswith(root)}
+
+    def _asked(self, method: str, *arguments: Any, **keywords: Any) -> Any:
         system, path = self._system
         try:
             system.invalidate_cache(path)
-            return getattr(system, method)(path, *arguments)
+            return getattr(system, method)(path, *arguments, **keywords)
         except FileNotFoundError as error:
             raise RemoteError(f"there is no {self.uri}", "check the address and its spelling") from error
         except Exception as error:
@@ -131,3 +147,61 @@ class RemoteModelFile:
             known = known_names(protocol, sorted(fsspec.available_protocols()))
             raise RemoteError(f"unknown protocol {protocol!r}; {known}", "check the address") from error
         return system, path
+
+
+class RemoteModelFolder:
+    """The files of a model in a remote folder.
+
+    Args:
+        uri: of the folder.
+        storage: options of its file system.
+        choose: from the names of all its files, and where it is, those of the model, its own first.
+    """
+
+    _MOST_FILES = 10_000
+
+    def __init__(
+        self, uri: str, storage: Mapping[str, Any], choose: Callable[[Sequence[str], str], Sequence[str]]
+    ) -> None:
+        self.uri, self.unversioned, self._choose = uri, False, choose
+        self._folder = RemoteModelFile(uri, storage)
+
+    @property
+    def key(self) -> str:
+        """What tells this folder from others."""
+        return self._folder.key
+
+    def names(self) -> list[str]:
+        """The relative paths of the model's files, its own first.
+
+        Raises:
+            RemoteError: when the folder cannot be listed.
+            ModelLoadError: when no model is in it.
+        """
+        return list(self._listed())
+
+    def version(self) -> str:
+        """What the remote says of the state of all these files now; sets `unversioned` where it says no more than sizes.
+
+        Raises:
+            RemoteError: when the folder cannot be listed.
+            ModelLoadError: when no model is in it.
+        """
+        files = self._listed()
+        states = {name: state_of(info) for name, info in files.items()}
+        self.unversioned = not all(states.values())
+        return "\n".join(f"{name} size={info.get('size')} {states[name]}" for name, info in files.items())
+
+    def file(self, name: str) -> RemoteModelFile:
+        """One of its files."""
+        first, *chain = self.uri.split("::")
+        return RemoteModelFile("::".join([posixpath.join(first, name), *chain]), self._folder.storage)
+
+    def _listed(self) -> dict[str, Mapping[str, Any]]:
+        found = self._folder.listed()
+        if not found:
+            what = f"there is no folder {self.uri}, or it cannot be listed"
+            raise RemoteError(what, "check the address; a web server must list its folders, or copy the folder here")
+        if len(found) > self._MOST_FILES:
+            raise RemoteError(f"the folder has more than {self._MOST_FILES} files", "name the folder of one model")
+        return {name: found[name] for name in self._choose(list(found), self.uri)}

@@ -40,10 +40,10 @@ from motet.models.torch_signature import loaded_signature
 from motet.threads import new_lock
 from motet.types import Signature
 
-__all__ = ["TorchHandler", "TorchModel", "torch_threads"]
+__all__ = ["OUT_OF_MEMORY", "TorchHandler", "TorchModel", "torch_device", "torch_threads"]
 
 _OPTIONS = ("module", "kwargs", "weights_key", "copy_inputs")
-_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc", "ALLOC_FAILED")
 
 
 class _Threads:
@@ -104,7 +104,7 @@ class TorchHandler(Handler):
         """Load it for use, and see whether rows that share a call answer as they do alone; see `Handler.load`."""
         check_options(source, _OPTIONS)
         torch = framework("torch", "torch", "torch", source)
-        device = _device(torch, source)
+        device = torch_device(torch, source)
         loaded = self._kept.take(source)
         signature = loaded_signature(loaded, source)
         model = TorchModel(torch, loaded.callable_on(device), signature, source, device)
@@ -137,7 +137,7 @@ class TorchModel:
             with self._torch.inference_mode(), torch_threads.of(self._torch, self._threads):
                 answers = self._function(*given)
         except Exception as error:
-            raise_memory_error(error, _OUT_OF_MEMORY)
+            raise_memory_error(error, OUT_OF_MEMORY)
             raise
         if self._copies is not True and self._on_cpu:
             self._watch(given)
@@ -178,7 +178,13 @@ class TorchModel:
         return np.array((tensor.float() if tensor.dtype == self._torch.bfloat16 else tensor).numpy())
 
 
-def _device(torch: Any, source: ModelSource) -> Any:
+def torch_device(torch: Any, source: ModelSource) -> Any:
+    """The device that a source names.
+
+    Raises:
+        UnknownNameError: when it is no name of one.
+        ModelLoadError: when it is not there.
+    """
     kind, _, number = source.device.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise UnknownNameError("device", source.device, ("cpu", "cuda", "cuda:N"), where=place(source))

@@ -19,7 +19,7 @@ from motet.models.digest import Change, digest_all
 from motet.models.handler import Handler, ModelSource
 from motet.models.keep import file_change
 from motet.models.keys import file_keys
-from motet.models.locate import PINNED, STORE, locate, runs_code
+from motet.models.locate import PINNED, STORE, locate
 from motet.runtime.call_cost import check_cost
 from motet.system.limits import num_cores
 from motet.system.recent import LruCache
@@ -158,7 +158,7 @@ class ModelResolver:
         if model.uri.startswith(PINNED):
             uri, label, here = self._stored.file(model.uri)
             found = locate(uri, base=None)
-            if not here and not model.unpickle and runs_code(found.handler, found.location):
+            if not here and not model.unpickle and found.runs_code:
                 hint = "if you trust whoever can publish there, say `unpickle: allow` in the model's declaration"
                 what = "loading this file runs any code that it carries (unpickling does); those of remote stores are refused"
                 raise ModelLoadError(what, where=model.uri, hint=hint)

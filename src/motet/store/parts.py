@@ -17,6 +17,7 @@ from typing import Any
 
 from motet.errors import InputError
 from motet.graph.function import Function, as_functions, write_functions
+from motet.models.folders import folder_rule
 from motet.models.handler import ModelSource
 from motet.models.registry import find_handler, known_suffixes
 from motet.system.folders import files_below
@@ -36,6 +37,10 @@ def files_of(files: Files, handler: str) -> dict[str, Path]:
             raise InputError("no file is given", hint="give the model's file first")
     else:
         source = Path(files)
+        rule = folder_rule(find_handler(f"{handler}:{source}")[0]) if handler else None
+        if rule is not None and source.exists():
+            folder = rule.folder(str(source))
+            return files_of({name: Path(folder, name) for name in rule.local(folder)}, handler)
         if source.is_dir():
             return files_of(_of_folder(source), handler)
         found = {source.name: source}

@@ -1,0 +1,124 @@
+"""Texts that a model writes: encoder-decoders (T5, BART) answer a text, causal models (GPT-2, Llama) go on with it.
+
+    with: {generate: {max_new_tokens: 50, num_beams: 4}}     keywords of transformers' `generate`
+
+What is said there wins over the folder's generation_config.json. Nothing is sampled, since a row's answer would be another one
+each time, and depend on the rows beside it. A causal model gives what it wrote, without the text that it was given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Array
+from motet.errors import UnknownNameError
+from motet.models.common import load_error, place, raise_memory_error
+from motet.models.handler import ModelSource
+from motet.models.huggingface.lengths import cut_by_length
+from motet.models.huggingface.tokens import Padded, TextTokens
+from motet.models.torch import OUT_OF_MEMORY, torch_threads
+
+__all__ = ["GenerationModel", "generation_of"]
+
+_REFUSED = {
+    "num_return_sequences": "a row has one answer",
+    "return_dict_in_generate": "a row's answer is a text",
+    "output_scores": "a row's answer is a text",
+    "output_logits": "a row's answer is a text",
+}
+_SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_NEW_TOKENS = 20
+"""How many tokens are written where nobody says it, as transformers has it."""
+
+
+def generation_of(model: Any, source: ModelSource) -> Any:
+    """How a model writes: what its folder says, and over it what is said of the model here.
+
+    Raises:
+        ModelLoadError: when it would be sampled, or more than one text a row.
+        UnknownNameError: when transformers has no such keyword.
+    """
+    said = source.options.get("generate", {})
+    if not isinstance(said, Mapping):
+        raise load_error(source, f"generate is keywords of transformers' generate; got {said!r}")
+    for name, value in said.items():
+        if name in _REFUSED and value not in (None, False, 1):
+            raise load_error(source, f"generate: {{{name}: {value}}}: {_REFUSED[name]}", "leave it out")
+        if name == "do_sample" and value:
+            what = "generate: {do_sample: true}: the answer of a row would be another one each time"
+            raise load_error(source, what, "leave it out; num_beams searches for better answers")
+    found = model.generation_config
+    unknown = found.update(**{**said, "do_sample": False, **dict.fromkeys(_SAMPLED)})
+    if unknown:
+        known = tuple(name for name in found.to_dict() if name not in (*_REFUSED, *_SAMPLED))
+        raise UnknownNameError("keyword of generate", next(iter(unknown)), known, where=place(source))
+    if found.max_new_tokens is None and "max_length" not in said:
+        found.max_new_tokens = _NEW_TOKENS if found.max_length in (None, 20) else None
+    return found
+
+
+class GenerationModel:
+    """A loaded model that writes; several threads may call it.
+
+    Args:
+        torch: the module.
+        model: of transformers, on its device.
+        tokens: cuts texts into tokens.
+        decode: from tokens to a text.
+        causal: whether it goes on with the text, which is not given again.
+        source: for threads.
+        call_tokens: the most tokens of the texts of a call, padding counted.
+    """
+
+    fresh_outputs = True
+
+    def __init__(
+        self,
+        torch: Any,
+        model: Any,
+        tokens: TextTokens,
+        decode: Any,
+        causal: bool,
+        source: ModelSource,
+        call_tokens: int,
+    ) -> None:
+        self._torch, self._model, self._tokens, self._decode = torch, model, tokens, decode
+        self._causal, self._threads, self._call_tokens = causal, source.threads, call_tokens
+
+    def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
+        """Answer a batch; see `LoadedModel`. A text that the model cannot take fails alone.
+
+        Raises:
+            MemoryError: when a call is too large for the memory.
+        """
+        found = self._tokens.encode(columns["text"].tolist(), None)
+        good = [row for row, each in enumerate(found) if not isinstance(each, Exception)]
+        for chosen in cut_by_length([len(found[row]) for row in good], self._call_tokens):
+            rows = [good[place] for place in chosen]
+            for row, text in zip(rows, self._written(self._tokens.padded([found[row] for row in rows])), strict=True):
+                found[row] = text
+        plain = all(isinstance(each, str) for each in found)
+        return {"text": np.array(found, object) if plain else found}
+
+    def _written(self, rows: Padded) -> Sequence[str]:
+        """The texts of the rows of a call."""
+        torch, device = self._torch, self._model.device
+        given = {"input_ids": rows.ids, "attention_mask": rows.mask}
+        tensors = {name: torch.from_numpy(values).to(device) for name, values in given.items()}
+        try:
+            with torch.inference_mode(), torch_threads.of(torch, self._threads):
+                written = self._model.generate(**tensors)
+        except Exception as error:
+            raise_memory_error(error, OUT_OF_MEMORY)
+            raise
+        first = rows.ids.shape[1] if self._causal else 0
+        return [self._decode(tokens[first:], skip_special_tokens=True) for tokens in written.tolist()]
+
+    def close(self) -> None:
+        """Let go of the model."""
+        on_cpu, self._model = self._model.device.type == "cpu", None
+        if not on_cpu:
+            self._torch.cuda.empty_cache()
