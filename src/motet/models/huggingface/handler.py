@@ -26,7 +26,7 @@ from motet.models.huggingface.classes import ClassHead
 from motet.models.huggingface.folder import HEADS, TextFolder, belonging, read_folder
 from motet.models.huggingface.generation import GenerationModel, generation_of
 from motet.models.huggingface.lengths import CALL_TOKENS
-from motet.models.huggingface.model import Answer, ClassAnswer, EmbeddingAnswer, SpanAnswer, TextModel
+from motet.models.huggingface.model import Answer, ClassAnswer, EmbeddingAnswer, HuggingFaceModel, SpanAnswer
 from motet.models.huggingface.network import Network, OnnxNetwork, load_torch_network, load_transformer
 from motet.models.huggingface.pooling import read_pooling
 from motet.models.huggingface.spans import SpanHead
@@ -92,7 +92,7 @@ class HuggingFaceHandler(Handler):
             network = load_torch_network(task, folder, weights, "token_type_ids" in own.model_input_names, source)
         answer = _answer(task, folder, tokens, network, source)
         alone = task in ("text-classification", "text-ranking") and pad_id(tokenizer, folder) is None
-        return TextModel(tokens, network, answer, outputs, _call_tokens(source), 1 if alone else None)
+        return HuggingFaceModel(tokens, network, answer, outputs, _call_tokens(source), 1 if alone else None)
 
 
 def _answer(task: str, folder: TextFolder, tokens: TextTokens, network: Network, source: ModelSource) -> Answer:

@@ -15,13 +15,13 @@ from motet.models.huggingface.pooling import Pooling
 from motet.models.huggingface.spans import SpanHead
 from motet.models.huggingface.tokens import Padded, TextTokens
 
-__all__ = ["ClassAnswer", "EmbeddingAnswer", "SpanAnswer", "TextModel"]
+__all__ = ["ClassAnswer", "EmbeddingAnswer", "HuggingFaceModel", "SpanAnswer"]
 
 Answer = Callable[[Network, Padded], Mapping[str, Iterable[Any]]]
 """From the rows of a call to outputs by name, a value a row."""
 
 
-class TextModel:
+class HuggingFaceModel:
     """A loaded model; several threads may call it.
 
     Args:
