@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from motet.engines.spark.frames import PlayedFrames
     from motet.planning.evaluate import EvaluateOptions
     from motet.planning.evaluation import Evaluation
+    from motet.planning.tune import TuneOptions
+    from motet.planning.tuning import Tuning
     from motet.runtime.executor import Executor
     from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
@@ -338,6 +340,31 @@ class Graph(data.GraphSpec):
 
         return evaluate(self.checked, _shared_resolver(), source, label, **options)
 
+    def tune(self, source: Any, *, label: str, **options: Unpack[TuneOptions]) -> Tuning:
+        """The same graph with better settings: thresholds, order and members of cascades, weights, combiner and members of ensembles.
+
+        Every member answers each row once; each setting is played from these answers. Settings are chosen by one half of the rows,
+        and reported on the other.
+
+        Args:
+            source, label: as for `evaluate`.
+            options: those of `evaluate`, of which the first metric is the one that counts; `at_least`, the metric to reach as
+                cheaply as possible (`best`: as good as the best of the single members and the graph as it is); or
+                `at_most_cost`, what a row may cost (seconds, or in prices). The best metric is looked for without them.
+
+        Returns:
+            What was chosen, how it does, and, as `tuned`, the graph.
+
+        Raises:
+            InputError: when there is nothing to choose, or labels and answers cannot be compared.
+        """
+        from dataclasses import replace
+
+        from motet.planning.tune import tune
+
+        found = tune(self, self.checked, _shared_resolver(), source, label, **options)
+        return replace(found, tuned=_opened(self.changed(nodes={**self.nodes, **found.nodes})))
+
     @overload
     def serve(self, *, block: Literal[True] = True, **options: Unpack[ServeOptions]) -> None: ...
 
@@ -570,6 +597,10 @@ class Graph(data.GraphSpec):
     def to_yaml(self) -> str:
         """The text of the graph's file, in its folder: `motet.load(io.StringIO(text), folder=graph.folder)` reads it."""
         return self._text(self.folder)
+
+    def text_in(self, folder: str) -> str:
+        """The text of the graph's file in a folder, relative to which its models are named."""
+        return self._text(folder)
 
     def _text(self, folder: str) -> str:
         from motet.graph.yaml import dump_graph

@@ -32,7 +32,7 @@ __all__ = ["cli", "main"]
 
 
 _COMMANDS = (
-    "check", "draw", "run", "explain", "evaluate", "schema", "serve", "keys", "store", "export", "workflow", "cache", "status",
+    "check", "draw", "run", "explain", "evaluate", "tune", "schema", "serve", "keys", "store", "export", "workflow", "cache", "status",
     "load", "unload", "scale",
 )  # fmt: skip
 

@@ -4,7 +4,8 @@
     parts.py, recording.py ──► every member's answer to every row, once
     replay.py ──► the graph's answers with other settings, by its nodes' own code, from what was kept
     classes.py ──► answers and labels as the same classes
-    evaluate.py ──► Evaluation (evaluation.py), as text, JSON and a page (page.py)
+    evaluate.py ──► Evaluation (evaluation.py), as text (wording.py), JSON and a page (page.py, charts.py)
+    search.py ──► settings, tried      tune.py ──► Tuning (tuning.py)      tuned_file.py ──► settings in a graph file
 
 The models are called once for each row, whatever is asked afterwards.
 """

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 from motet.planning.calibration import Calibration
 from motet.planning.intervals import Interval
-from motet.planning.wording import as_lines, shown_interval, standings_table
+from motet.planning.wording import as_lines, plain, shown_interval, standings_table
 
 __all__ = ["Agreement", "Evaluation", "Segment", "Standing"]
 
@@ -119,7 +117,7 @@ class Evaluation:
 
     def to_json(self) -> str:
         """The evaluation as JSON; what could not be computed is null."""
-        return json.dumps(_plain(asdict(self)), indent=2)
+        return json.dumps(plain(asdict(self)), indent=2)
 
     def html(self) -> str:
         """The evaluation as a page that needs no other file."""
@@ -153,13 +151,3 @@ class Evaluation:
     def standing(self, name: str) -> Standing:
         """How a member did, by its name."""
         return next(each for each in self.standings if each.name == name)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -15,6 +15,9 @@ from motet.graph.function import Function
 
 __all__ = ["METRICS", "Metric", "confusion", "metric_named"]
 
+SLACK = 1e-3
+"""How far from 1 the scores of a row may add up to, for rounding."""
+
 Floats = npt.NDArray[np.float64]
 Takes = Literal["classes", "scores", "numbers", "values"]
 """What of an answer a metric is given: places of classes, scores of all classes, numbers, or what the graph gave itself."""
@@ -85,6 +88,9 @@ def _auc(truth: Indices, scores: Floats) -> float:
 
 
 def _log_loss(truth: Indices, scores: Array) -> float:
+    """The mean negative log of the right class's score; NaN where scores are no probabilities of which a row has 1 in all."""
+    if np.abs(scores.sum(axis=1, dtype=np.float64) - 1).max() > SLACK or scores.min() < -SLACK:
+        return float("nan")
     eps = float(np.finfo(scores.dtype).eps)
     right = np.clip(scores[np.arange(len(truth)), truth].astype(np.float64), eps, 1 - eps)
     return float(-np.log(right).mean())

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from motet.planning.intervals import Interval
 
 if TYPE_CHECKING:
     from motet.planning.evaluation import Evaluation
 
-__all__ = ["as_lines", "mistakes", "shown_cost", "shown_interval", "shown_number", "standings_table", "table"]
+__all__ = ["as_lines", "mistakes", "plain", "shown_cost", "shown_interval", "shown_number", "standings_table", "table"]
 
 MOST_CLASSES = 20
 """Confusions of more classes are in the JSON alone."""
@@ -116,3 +116,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         )
         for line in lines
     ]
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON has it: null for what is no finite number."""
+    if isinstance(value, Mapping):
+        return {name: plain(each) for name, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,258 @@
+"""Tune: thresholds, orders, weights and members of a graph, chosen by one half of labelled rows and reported on the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal, Unpack
+
+import numpy as np
+
+from motet.batch import Indices
+from motet.errors import InputError
+from motet.graph.check import CheckedGraph
+from motet.graph.graph import GraphSpec
+from motet.graph.members import write_members
+from motet.nodes.cascade import Cascade
+from motet.planning.evaluate import EvaluateOptions, Evidence, gather
+from motet.planning.intervals import Interval
+from motet.planning.parts import KeptNode
+from motet.planning.replay import alone
+from motet.planning.search import Goal, SettingSearch, TriedSetting
+from motet.planning.standings import Marked
+from motet.planning.tuning import FrontPoint, TunedStanding, Tuning
+from motet.planning.wording import shown_cost, shown_interval, shown_number
+from motet.runtime.resolve import ModelResolver
+
+__all__ = ["TuneOptions", "tune"]
+
+MOST_ROWS = 20_000
+"""Rows that settings are tried on."""
+MOST_FRONT = 12
+FEWEST_ROWS = 20
+
+
+class TuneOptions(EvaluateOptions, total=False):
+    """What `Graph.tune` takes beside a source and its label."""
+
+    at_least: float | Literal["best"] | None
+    at_most_cost: float | None
+
+
+def tune(
+    declared: GraphSpec,
+    checked: CheckedGraph,
+    resolver: ModelResolver,
+    source: Any,
+    label: str,
+    *,
+    at_least: float | Literal["best"] | None = None,
+    at_most_cost: float | None = None,
+    **options: Unpack[EvaluateOptions],
+) -> Tuning:
+    """Choose the settings of a graph's cascades and ensembles.
+
+    Args:
+        declared: the graph as it was declared.
+        checked: the graph, checked.
+        resolver: finds its models.
+        source, label, options: see `evaluate`; settings are chosen by the first metric.
+        at_least: the metric to reach as cheaply as possible; `best` is the best of the untuned graph and its single members.
+        at_most_cost: what a row may cost: seconds, or in prices.
+
+    Raises:
+        InputError: when there is nothing to choose, or too few rows; and as for `evaluate`.
+    """
+    if at_least is not None and at_most_cost is not None:
+        raise InputError("at_least and at_most_cost were both given", where="tune", hint="give one of them")
+    seen = gather(checked, resolver, source, label, **options)
+    try:
+        return _tuned(seen, declared, resolver, label, at_least, at_most_cost)
+    finally:
+        seen.replayer.close()
+
+
+def _tuned(
+    seen: Evidence,
+    declared: GraphSpec,
+    resolver: ModelResolver,
+    label: str,
+    at_least: float | Literal["best"] | None,
+    at_most_cost: float | None,
+) -> Tuning:
+    kept = _tunable(seen)
+    chosen, held = _halves(seen)
+    metric = seen.assessor.metrics[0]
+    nodes: dict[str, KeptNode] = dict(seen.recording.parts.kept)
+    warnings: list[str] = []
+    front: list[FrontPoint] = []
+    for name in kept:
+        search = SettingSearch(seen, resolver, chosen, _others(nodes, name))
+        goal = Goal(_target(search, nodes[name], at_least), at_most_cost)
+        tried = search.run(nodes[name], goal)
+        best = search.best(tried, goal)
+        nodes[name] = best.node
+        front = list(_front(search, tried, held))
+        warnings += _missed(search, best, goal, seen)
+    kept_before, last = seen.recording.parts.kept, kept[-1]
+    after, after_cost = SettingSearch(seen, resolver, chosen, _others(nodes, last)).marked(nodes[last])
+    search = SettingSearch(seen, resolver, chosen, _others(kept_before, last))
+    before, before_cost = search.marked(kept_before[last])
+    singles = _singles(search, kept_before[last]) if len(kept) == 1 else {}
+    marked = [after, before, *(each for each, _ in singles.values())]
+    (metrics, _), (prior, gain), *rest = replace(seen.assessor, metrics=[metric]).measure(marked, held)
+
+    def standing(name: str, place: int, found: Mapping[str, Interval], cost: float) -> TunedStanding:
+        return TunedStanding(name, found[metric.name], cost, int((marked[place].places[held] < 0).sum()))
+
+    members = [
+        standing(name, place + 2, found, cost)
+        for place, ((name, (_, cost)), (found, _)) in enumerate(zip(singles.items(), rest, strict=True))
+    ]
+    changes = {
+        name: _settings(declared.nodes[name], nodes[name]) for name in kept if nodes[name] is not kept_before[name]
+    }
+    changes = {name: each for name, each in changes.items() if each}
+    worse = metric.is_better(prior[metric.name].value, metrics[metric.name].value)
+    if worse and changes:
+        sure = (gain.low > 0) if metric.lower_is_better else (gain.high < 0)
+        said = "surely" if sure else "perhaps by chance"
+        warnings.append(f"on held-out rows {metric.name} is worse than before, {said}: by {shown_interval(gain)}")
+    return Tuning(
+        declared.name, seen.rows.description, label, seen.reader.of, metric.name, (len(chosen), len(held)),
+        _goal(seen, at_least, at_most_cost),
+        standing("before", 1, prior, before_cost),
+        standing("after", 0, metrics, after_cost),
+        gain, members, changes, {name: settled(declared.nodes[name], nodes[name]) for name in changes}, front, seen.priced,
+        metric.lower_is_better, warnings,
+    )  # fmt: skip
+
+
+def _others(nodes: Mapping[str, KeptNode], name: str) -> dict[str, KeptNode]:
+    return {each: node for each, node in nodes.items() if each != name}
+
+
+def _singles(search: SettingSearch, node: KeptNode) -> dict[str, tuple[Marked, float]]:
+    """What each member of a node comes to alone, where it can answer alone, and what a row costs then."""
+    found: dict[str, tuple[Marked, float]] = {}
+    for member in node.players:
+        single = alone(node, member.name)
+        if single is not None:
+            played = search.seen.replayer.play({**search.others, node.name: single})
+            cost = search.seen.fixed_cost + search.seen.costs[node.name][member.name]
+            found[member.name] = search.seen.mark(played), cost
+    return found
+
+
+def _tunable(seen: Evidence) -> list[str]:
+    """The nodes whose settings are chosen: kept ones that no model stands behind."""
+    parts, graph = seen.recording.parts, seen.recording.checked.graph
+    behind = [name for name in parts.after if graph.nodes[name].members]
+    if behind:
+        what = f"models of {', '.join(behind)} stand behind the members, so each setting would need calls of them"
+        raise InputError(what, where="tune", hint="tune the part before them as a graph of its own")
+    if not parts.kept:
+        raise InputError(
+            "no cascade and no ensemble stands before the output", where="tune", hint="choose another output: --of"
+        )
+    return list(parts.kept)
+
+
+def _halves(seen: Evidence) -> tuple[Indices, Indices]:
+    """Places of labelled rows to choose by, and to report on; rows of one unit stay together."""
+    labelled = seen.assessor.labelled
+    units = np.arange(len(labelled)) if seen.assessor.units is None else seen.assessor.units[labelled]
+    known = np.random.default_rng(0).permutation(np.unique(units))
+    first = np.isin(units, known[: len(known) // 2])
+    chosen, held = np.flatnonzero(first), np.flatnonzero(~first)
+    if min(len(chosen), len(held)) < FEWEST_ROWS:
+        what = f"{len(labelled)} labelled rows are too few: {len(chosen)} to choose by, {len(held)} to report on"
+        raise InputError(what, where="tune", hint=f"give {2 * FEWEST_ROWS} or more")
+    if len(chosen) > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(1).choice(chosen, MOST_ROWS, replace=False))
+    return chosen, held
+
+
+def _target(search: SettingSearch, node: KeptNode, at_least: float | Literal["best"] | None) -> float | None:
+    """The metric to reach."""
+    if at_least != "best":
+        return at_least
+    assessor, metric, first = search.seen.assessor, search.seen.assessor.metrics[0], search.tried_as(node)
+    values = [assessor.value(metric, marked, search.rows) for marked, _ in _singles(search, node).values()]
+    values += [] if first is None else [first.metric]
+    known = [value for value in values if not np.isnan(value)]
+    return None if not known else min(known) if metric.lower_is_better else max(known)
+
+
+def _front(search: SettingSearch, tried: Sequence[TriedSetting], held: Indices) -> Iterator[FrontPoint]:
+    """Settings that no other one beats in metric and cost, from the cheapest on."""
+    metric, found = search.seen.assessor.metrics[0], list[TriedSetting]()
+    for each in sorted(tried, key=lambda one: (one.cost, one.metric if metric.lower_is_better else -one.metric)):
+        if each.failed <= tried[0].failed and (not found or metric.is_better(each.metric, found[-1].metric)):
+            found.append(each)
+    places = np.unique(np.linspace(0, len(found) - 1, min(MOST_FRONT, len(found))).round().astype(np.int64))
+    for place in places.tolist():
+        point = found[place]
+        marked, _ = search.marked(point.node)
+        yield FrontPoint(_said(point.node), point.cost, point.metric, search.seen.assessor.value(metric, marked, held))
+
+
+def _said(node: KeptNode) -> str:
+    names = [member.name for member in node.players]
+    if isinstance(node, Cascade):
+        return " -> ".join(
+            [*(f"{name} ({sure:g})" for name, sure in zip(names, node.confidence, strict=False)), names[-1]]
+        )
+    weights = " + ".join(f"{weight:g} {name}" for weight, name in zip(node.weights, names, strict=True))
+    return f"{node.combine}: {weights}"
+
+
+def _missed(search: SettingSearch, best: TriedSetting, goal: Goal, seen: Evidence) -> Iterator[str]:
+    metric = seen.assessor.metrics[0]
+    if goal.at_least is not None and metric.is_better(goal.at_least, best.metric):
+        yield f"no setting reaches {metric.name} {shown_number(goal.at_least)}; the best has {shown_number(best.metric)}"
+    if goal.at_most_cost is not None and best.cost > goal.at_most_cost:
+        wanted, got = (shown_cost(each, priced=seen.priced) for each in (goal.at_most_cost, best.cost))
+        yield f"no setting costs at most {wanted} a row; the cheapest costs {got}"
+
+
+def _goal(seen: Evidence, at_least: float | Literal["best"] | None, at_most_cost: float | None) -> str:
+    name = seen.assessor.metrics[0].name
+    if at_least == "best":
+        return f"the least cost at {name} as good as the best single member's"
+    if at_least is not None:
+        return f"the least cost at {name} {shown_number(at_least)}"
+    return (
+        f"the best {name}"
+        if at_most_cost is None
+        else f"the best {name} at {shown_cost(at_most_cost, priced=seen.priced)} a row"
+    )
+
+
+def settled(declared: Any, tuned: KeptNode) -> Any:
+    """A node as it was declared, with the settings of a tuned one."""
+    by_name = {member.name: member for member in declared.players}
+    players = tuple(by_name[member.name] for member in tuned.players)
+    if isinstance(tuned, Cascade):
+        return replace(declared, players=players, confidence=tuned.confidence)
+    return replace(declared, players=players, combine=tuned.combine, weights=tuned.weights, require=tuned.require)
+
+
+def _settings(declared: Any, tuned: KeptNode) -> Mapping[str, Any]:
+    """The settings that are others now, as a graph file has them."""
+    now = settled(declared, tuned)
+    found: dict[str, Any] = {}
+    if now.players != declared.players:
+        found[declared.kind] = write_members(now.players)
+    if isinstance(tuned, Cascade):
+        names = [member.name for member in now.players]
+        if found or now.confidence != declared.confidence:
+            found["until"] = {"confidence": dict(zip(names, now.confidence, strict=False))}
+        return found
+    if now.combine != declared.combine:
+        found["combine"] = now.combine
+    if found or now.weights != declared.weights:
+        found["weights"] = list(now.weights)
+    if now.require != declared.require:
+        found["require"] = now.require
+    return found
