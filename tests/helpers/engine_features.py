@@ -12,7 +12,7 @@ FEATURES = {
         "ensemble with a function of one's own", "ensemble with a shadow", "columns of members", "several inputs and outputs",
         "copies, padding and sizes of calls", "route by numbers and truth", "route to graphs", "stages of different memory",
     ),
-    "handlers": ("onnx", "sklearn", "skops", "torch", "xgboost", "lightgbm", "catboost", "jax", "keras", "litert", "python", "oip+http"),
+    "handlers": ("onnx", "sklearn", "skops", "torch", "xgboost", "lightgbm", "catboost", "jax", "keras", "litert", "openvino", "python", "oip+http"),
     "failures": (
         "a null", "a null inside a list", "a value that does not fit", "a function raises", "a model raises", "a function answers what it did not declare",
         "no arm for a key", "no key", "all members of a cascade fail", "too few members of an ensemble", "a piece of a shard fails",

@@ -141,4 +141,12 @@ def litert(folder: Any, seed: Any) -> Any:
     return {"uri": f"litert{seed}.tflite"}, scores
 
 
-MORE = {each.__name__: each for each in (skops, jax, keras, catboost, litert)}
+def openvino(folder: Any, seed: Any) -> Any:
+    import openvino as framework
+
+    path = onnxes.classifier(folder / f"openvino{seed}.onnx", seed=seed)
+    framework.save_model(framework.Core().read_model(path), folder / f"openvino{seed}.xml", compress_to_fp16=False)
+    return {"uri": f"openvino{seed}.xml"}, onnx(folder, seed)[1]
+
+
+MORE = {each.__name__: each for each in (skops, jax, keras, catboost, litert, openvino)}

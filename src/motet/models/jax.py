@@ -1,22 +1,27 @@
-"""JAX programs, from .jax files: what `jax.export.export(...)(...).serialize()` gives, written to a file.
+"""JAX programs, from .jax files, and functions with files of parameters (`jax_function.py`).
 
-A program has its weights in it. The first axis of each array is the row; export it as a symbol, so that any number of
-rows can be called:
+A .jax file is what `jax.export.export(...)(...).serialize()` gives, written to a file. A program has its weights in it. The first
+axis of each array is the row; export it as a symbol, so that any number of rows can be called:
 
     rows = jax.export.symbolic_shape("rows, 28, 28")
     exported = jax.export.export(jax.jit(predict))(jax.ShapeDtypeStruct(rows, "uint8"))
     pathlib.Path("model.jax").write_bytes(exported.serialize())
 
-JAX compiles a program anew for every number of rows. So calls are filled up to the next power of two, with the last row
-again: few numbers are compiled, each once, and the first call of each is slow.
-
 Inputs are the program's keywords, the entries of its only dict, or its arguments in the order of the declared inputs;
 outputs are a dict by name, or values in the order of the declared ones.
+
+A pure function gets its parameters from a file, and the columns after them, `function(parameters, x)`. Declare its inputs:
+
+    uri: jax:weights.safetensors          # or .npz, or .msgpack of Flax
+    with: {function: package.module:name}
+    inputs: {x: "float32[28,28]"}
+
+JAX compiles anew for every number of rows. So calls are filled up to the next power of two, with the last row
+again: few numbers are compiled, each once, and the first call of each is slow.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -34,12 +39,12 @@ from motet.models.common import (
     output_places,
     place,
     raise_memory_error,
-    row_type,
 )
 from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
+from motet.models.jax_function import PARAMETERS, JaxFunction, precise, read_parameters, types_of
 from motet.models.keep import LoadCache
-from motet.types import ColumnType, Signature
+from motet.types import Signature
 
 __all__ = ["JaxHandler", "JaxModel"]
 
@@ -48,7 +53,7 @@ _DEVICES = ("cpu", "cuda", "tpu")
 
 
 class JaxHandler(Handler):
-    """Loads `.jax` files."""
+    """Loads `.jax` files, and by the scheme files of parameters with a function."""
 
     name: ClassVar[str] = "jax"
     suffixes: ClassVar[tuple[str, ...]] = (".jax",)
@@ -62,20 +67,14 @@ class JaxHandler(Handler):
         Raises:
             ModelLoadError: when the file is no program, or takes or gives what is no column.
         """
-        check_options(source, ())
-        return _Shape(self._kept.look(source), source).signature
+        return _shape(self._kept.look(source), source).signature
 
     def load(self, source: ModelSource) -> LoadedModel:
         """Load it for use on its device, and see whether rows that share a call answer as alone; see `Handler.load`."""
-        check_options(source, ())
         jax = framework("jax", "jax", "jax", source)
         device = _device(jax, source)
-        shape = _Shape(self._kept.take(source), source)
-        kind = source.device.partition(":")[0]
-        if kind not in shape.exported.platforms:
-            platforms = ", ".join(shape.exported.platforms)
-            hint = f"export it with platforms=[{platforms!r}, {kind!r}]"
-            raise load_error(source, f"it was exported for {platforms}, not for {kind}", hint)
+        shape = _shape(self._kept.take(source), source)
+        shape.put(jax, device, source)
         return one_row_a_call_if_needed(JaxModel(jax, shape, device), shape.signature, place(source))
 
 
@@ -84,9 +83,9 @@ class JaxModel:
 
     fresh_outputs = True
 
-    def __init__(self, jax: Any, shape: _Shape, device: Any) -> None:
+    def __init__(self, jax: Any, shape: _Shape | JaxFunction, device: Any) -> None:
         self._jax, self._shape, self._device = jax, shape, device
-        self._call: Any = jax.jit(shape.exported.call)
+        self._call: Any = jax.jit(shape.call)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`.
@@ -98,7 +97,7 @@ class JaxModel:
         rows = len(columns[shape.inputs[0]])
         filled = rows if shape.signature.fixed_rows else 1 << max(0, rows - 1).bit_length()  # a power of two
         try:
-            with self._precise():
+            with precise(self._jax, shape.has_64_bits):
                 given = [self._jax.device_put(_longer(columns[name], filled), self._device) for name in shape.inputs]
                 args, kwargs = shape.arguments(given)
                 answers = self._jax.device_get(self._call(*args, **kwargs))
@@ -114,16 +113,13 @@ class JaxModel:
             self._call.clear_cache()
         self._call = None
 
-    def _precise(self) -> Any:
-        """JAX makes 32 bits of 64 unless it is told not to."""
-        return self._jax.enable_x64(True) if self._shape.has_64_bits else contextlib.nullcontext()
-
 
 class _Shape:
     """What a program takes and gives, by name.
 
     Attributes:
         exported: the program.
+        call: what is compiled.
         inputs: names, in the order of the program's leaves.
         outputs: for each that is wanted its place among the leaves of an answer.
         signature: the declared types over the program's own.
@@ -134,6 +130,7 @@ class _Shape:
         from jax.tree_util import tree_unflatten
 
         self.exported = exported
+        self.call = exported.call
         self._unflatten = tree_unflatten
         avals = [*exported.in_avals, *exported.out_avals]
         self.has_64_bits = any(np.dtype(aval.dtype).itemsize == 8 for aval in avals)
@@ -143,9 +140,17 @@ class _Shape:
         given = dict(zip(self.inputs, exported.in_avals, strict=True))
         got = {name: exported.out_avals[place] for name, place in names.items()}
         rows = fixed_rows(source, *({name: aval.shape for name, aval in avals.items()} for avals in (given, got)))
-        own = Signature(_types(given, "input", source), _types(got, "output", source), rows)
+        own = Signature(types_of(given, "input", source), types_of(got, "output", source), rows)
         self.signature = declared_over(own, source)
         self.outputs = {name: names[name] for name in self.signature.outputs}
+
+    def put(self, jax: Any, device: Any, source: ModelSource) -> None:
+        """See that it was exported for a device."""
+        kind = source.device.partition(":")[0]
+        if kind not in self.exported.platforms:
+            platforms = ", ".join(self.exported.platforms)
+            hint = f"export it with platforms=[{platforms!r}, {kind!r}]"
+            raise load_error(source, f"it was exported for {platforms}, not for {kind}", hint)
 
     def arguments(self, leaves: Sequence[Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """The positional and named arguments of a call."""
@@ -173,7 +178,21 @@ class _Shape:
         return sorted(found, key=found.__getitem__)
 
 
+def _shape(held: Any, source: ModelSource) -> _Shape | JaxFunction:
+    if not _has_parameters(source):
+        check_options(source, ())
+        return _Shape(held, source)
+    check_options(source, ("function",))
+    return JaxFunction(framework("jax", "jax", "jax", source), held, source)
+
+
+def _has_parameters(source: ModelSource) -> bool:
+    return source.location.lower().endswith(PARAMETERS)
+
+
 def _read(source: ModelSource) -> Any:
+    if _has_parameters(source):
+        return read_parameters(source)
     framework("jax", "jax", "jax", source)
     from jax import export
 
@@ -199,13 +218,6 @@ def _device(jax: Any, source: ModelSource) -> Any:
     if int(number or 0) >= len(devices):
         raise load_error(source, f"there is no {source.device}; JAX sees {len(devices)} of {kind}", "count from 0")
     return devices[int(number or 0)]
-
-
-def _types(avals: Mapping[str, Any], kind: str, source: ModelSource) -> dict[str, ColumnType]:
-    axis_hint = "export a function whose arrays have a first axis for the rows"
-    hints = axis_hint, "export a function that converts it, to float32 for example"
-    named = {name: (aval.shape, np.dtype(aval.dtype).name) for name, aval in avals.items()}
-    return {name: row_type(f"{kind} {name!r}", *each, source, *hints) for name, each in named.items()}
 
 
 def _longer(column: Array, rows: int) -> Array:

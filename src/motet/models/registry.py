@@ -45,6 +45,7 @@ _CLASSES = {
     "keras": "motet.models.keras:KerasHandler",
     "litert": "motet.models.litert:LiteRTHandler",
     "huggingface": "motet.models.huggingface.handler:HuggingFaceHandler",
+    "openvino": "motet.models.openvino:OpenVINOHandler",
     "python": "motet.models.python:PythonHandler",
     "beam": "motet.models.beam:BeamHandler",
     "lancedb": "motet.models.search:LanceHandler",
@@ -68,6 +69,7 @@ _SUFFIXES = {
     ".cbm": "catboost",
     ".jax": "jax",
     ".tflite": "litert",
+    ".xml": "openvino",
     ".keras": "keras", ".h5": "keras", ".pb": "keras",
 }  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)

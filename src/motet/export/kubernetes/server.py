@@ -61,6 +61,7 @@ _EXTRAS = {
     "jax": "jax",
     "keras": "tensorflow",
     "litert": "litert",
+    "openvino": "openvino",
     "beam": "beam",
 }
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
