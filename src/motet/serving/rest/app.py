@@ -17,6 +17,7 @@ from motet.errors import MotetError
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.about import MetadataRoutes
+from motet.serving.rest.openai.routes import OpenAIRoutes
 from motet.serving.rest.openapi import openapi
 from motet.serving.rest.pages import Pages
 from motet.serving.rest.parts import AppParts
@@ -48,6 +49,7 @@ def create_app(repository: ModelRepository, middleware: Middleware, parts: AppPa
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         *MetadataRoutes(repository, parts, middleware).routes(),
         *V1(repository, middleware).routes(),
+        *OpenAIRoutes(repository, middleware).routes(),
         *Pages(repository, parts, middleware).routes(),
         Route("/v2/models/{name}/infer", _infer, methods=["POST"]),
         Route("/v2/models/{name}/versions/{version}/infer", _infer, methods=["POST"]),

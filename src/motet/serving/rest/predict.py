@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from motet.errors import CancelledError, Failure, InputError, known_names
+from motet.oip.tensors import rows_failed
 from motet.pictures import begins_as_picture
 from motet.runtime.rows import JsonRows, read_rows
 from motet.serving.batching.parameters import asked_times, read_parameters
@@ -29,7 +30,7 @@ from motet.serving.rest.uploads import form_rows, raw_row
 from motet.serving.wire.compress import decompress
 from motet.serving.wire.envelope import read_json
 
-__all__ = ["Predict", "PredictRequest", "decoded"]
+__all__ = ["Predict", "PredictRequest", "PredictWhole", "decoded"]
 
 IN_THREAD_BYTES = 1 << 15
 """Bodies at least this long are read in a thread."""
@@ -82,7 +83,10 @@ class Predict:
         """
         arrived = asyncio.get_running_loop().time()
         served = self._repository.find(request.path_params["name"], request.path_params.get("version", ""))
-        body = await request.body()
+        return await self._entered(request, await request.body(), served, arrived)
+
+    async def _entered(self, request: Request, body: bytes, served: RepositoryEntry, arrived: float) -> Response:
+        """Let a request for something in, play it, answer it."""
 
         async def deadline() -> float | None:
             limit, encoding = self._repository.limits.body_bytes, request.headers.get("content-encoding")
@@ -219,6 +223,17 @@ class Predict:
             played.cancelled = True
         context.reply = played.reply
         context.end(error)
+
+
+class PredictWhole(Predict):
+    """Answers requests whole: where a row fails, the request does, and says which rows."""
+
+    async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
+        rows = await super()._rows(given, served)
+        if rows.bad:
+            reasons = (f"row {row}: {why}" for row, why in sorted(rows.bad.items()))
+            raise InputError(rows_failed(reasons, len(rows.bad), rows.total))
+        return rows
 
 
 def _times(request: Request, parameters: Mapping[str, Any], arrived: float) -> tuple[float | None, int]:

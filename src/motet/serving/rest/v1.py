@@ -1,6 +1,7 @@
 """The protocol before the Open Inference Protocol: `/v1/models`, as KServe and TensorFlow Serving have it.
 
-Rows are those of `/predict`. A request is answered whole: where a row fails, the request does, and says which rows.
+What OpenAI's clients look for there stands beside it. Rows are those of `/predict`. A request is answered whole: where a row
+fails, the request does, and says which rows.
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v1-protocol
 https://www.tensorflow.org/tfx/serving/api_rest
 """
@@ -17,13 +18,13 @@ from starlette.routing import Route
 
 from motet.errors import InputError, NotFoundError, known_names
 from motet.graph.input import Input
-from motet.oip.tensors import rows_failed
 from motet.runtime.rows import JsonRows, rows_of
 from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import STOPS, RepositoryEntry
 from motet.serving.rest.calls import administers
-from motet.serving.rest.predict import Predict, PredictRequest, decoded
+from motet.serving.rest.openai.shapes import model_object
+from motet.serving.rest.predict import PredictRequest, PredictWhole, decoded
 from motet.serving.rest.respond import json_response
 
 __all__ = ["V1"]
@@ -31,7 +32,7 @@ __all__ = ["V1"]
 _KEYS = ("instances", "inputs", "parameters", "signature_name")
 
 
-class V1(Predict):
+class V1(PredictWhole):
     """Answers rows, and says what is served."""
 
     def routes(self) -> list[Route]:
@@ -46,8 +47,9 @@ class V1(Predict):
         return routes
 
     async def models(self, _request: Request) -> Response:
-        """The names of what is served."""
-        return json_response({"models": self._repository.loaded_names})
+        """The names of what is served, as KServe and as OpenAI list them."""
+        names = self._repository.loaded_names
+        return json_response({"models": names, "object": "list", "data": [model_object(name) for name in names]})
 
     async def no_verb(self, request: Request) -> Response:
         """What is said of verbs that there are elsewhere: `:explain`, `:classify`, `:regress`."""
@@ -66,13 +68,14 @@ class V1(Predict):
         ready = served.state == "READY" and not stopping
         why = STOPS if stopping else served.why(administers=administers(self._middleware, request))
         state = "AVAILABLE" if ready else "LOADING" if served.state == "LOADING" else "END"
-        told = (
+        code = (
             {"error_code": "OK", "error_message": ""} if ready else {"error_code": "UNAVAILABLE", "error_message": why}
         )
         versions = [
-            {"version": each, "state": state, "status": told} for each in served.versions if version in ("", each)
+            {"version": each, "state": state, "status": code} for each in served.versions if version in ("", each)
         ]
-        return json_response({"name": name, "ready": ready, "model_version_status": versions}, 200 if ready else 503)
+        told = {"name": name, "ready": ready, "model_version_status": versions, **model_object(name)}
+        return json_response(told, 200 if ready else 503)
 
     async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
         value = await decoded(self._inflated(request, body))
@@ -93,13 +96,6 @@ class V1(Predict):
         given.rows = _of_instances(instances, served.inputs) if columns is None else _of_columns(columns, served.inputs)
         given.parameters = {**self._in_query(request), **value.get("parameters", {})}
         return given
-
-    async def _rows(self, given: PredictRequest, served: RepositoryEntry) -> JsonRows:
-        rows = await super()._rows(given, served)
-        if rows.bad:
-            reasons = (f"row {row}: {why}" for row, why in sorted(rows.bad.items()))
-            raise InputError(rows_failed(reasons, len(rows.bad), rows.total))
-        return rows
 
     async def _response(
         self, request: Request, given: PredictRequest, rows: JsonRows, reply: Reply | None, served: RepositoryEntry

@@ -1,0 +1,195 @@
+"""What is asked in OpenAI's protocol and how it is answered: chats, completions, embeddings.
+
+https://platform.openai.com/docs/api-reference
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import uuid
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from motet.errors import InputError
+from motet.serving.batching.request import Reply
+from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.rest.openai.shapes import MESSAGES, Shape, embedding_shape, text_shape
+
+__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "Form"]
+
+Body = Mapping[str, Any]
+_UNHEARD = ("stream", "n", "tools", "functions", "response_format", "logprobs", "best_of", "echo", "suffix")
+"""What would change an answer's form, or make several of it, which no graph is asked for."""
+
+
+def _is_unheard(name: str, value: Any) -> bool:
+    """Whether something is asked for that is not offered."""
+    if name in ("n", "best_of"):
+        return value is not None and (value != 1 or value is True)
+    return bool(value) and value != {"type": "text"}
+
+
+class Form(ABC):
+    """A kind of question.
+
+    Attributes:
+        path: where it is asked.
+        name: of the object that answers.
+    """
+
+    path: ClassVar[str]
+    name: ClassVar[str]
+
+    @abstractmethod
+    def shape(self, served: RepositoryEntry) -> Shape:
+        """How a graph is asked; raises `InputError` when it cannot be."""
+
+    @abstractmethod
+    def given(self, body: Body, *, whole: bool) -> list[Any]:
+        """What each row's input is given.
+
+        Args:
+            body: of the request.
+            whole: whether that is a conversation.
+
+        Raises:
+            InputError: when it is not what it must be.
+        """
+
+    @abstractmethod
+    def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
+        """The object that answers."""
+
+    def rows(self, body: Body, served: RepositoryEntry) -> list[dict[str, Any]]:
+        """The rows of a request. Parameters that the graph has inputs for are given to them; the other ones mean nothing here.
+
+        Raises:
+            InputError: when something is asked for that is not offered, or the graph is none of texts.
+        """
+        for name in _UNHEARD:
+            if _is_unheard(name, body.get(name)):
+                raise InputError(f"{name!r} is not offered here", hint="leave it out")
+        taken, inputs = self.shape(served).input, served.inputs
+        values = self.given(body, whole=taken == MESSAGES)
+        if taken == MESSAGES and inputs[taken].type.dtype == "string":
+            values = [json.dumps(value, ensure_ascii=False) for value in values]
+        more = {name: body[name] for name in inputs if name != taken and body.get(name) is not None and name != "model"}
+        return [{taken: value, **more} for value in values]
+
+    @staticmethod
+    def head(name: str, prefix: str, served: RepositoryEntry) -> dict[str, Any]:
+        """What every answer in words begins with."""
+        return {"id": f"{prefix}-{uuid.uuid4().hex}", "object": name, "created": int(time.time()), "model": served.name}
+
+
+class _Chat(Form):
+    path, name = "/v1/chat/completions", "chat.completion"
+
+    def shape(self, served: RepositoryEntry) -> Shape:
+        return text_shape(served)
+
+    def given(self, body: Body, *, whole: bool) -> list[Any]:
+        messages = body.get("messages")
+        if not isinstance(messages, list) or not messages:
+            raise InputError("'messages' must be a list of messages", hint='send [{"role": "user", "content": "..."}]')
+        for place, each in enumerate(messages):
+            if not isinstance(each, dict) or not isinstance(each.get("role"), str) or "content" not in each:
+                raise InputError(f"message {place} is not an object with a role and content")
+        if whole:
+            return [messages]
+        asked = next((each for each in reversed(messages) if each["role"] == "user"), None)
+        if asked is None:
+            raise InputError("there is no message of the role 'user'")
+        return [_text_of(asked["content"])]
+
+    def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
+        (text,) = _texts(reply, self.shape(served).output)
+        message = {"role": "assistant", "content": text, "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        return {**self.head(self.name, "chatcmpl", served), "choices": [choice], **_usage(reply)}
+
+
+class _Completion(Form):
+    path, name = "/v1/completions", "text_completion"
+
+    def shape(self, served: RepositoryEntry) -> Shape:
+        return text_shape(served)
+
+    def given(self, body: Body, *, whole: bool) -> list[Any]:
+        texts = _strings(body, "prompt")
+        return [[{"role": "user", "content": text}] for text in texts] if whole else texts
+
+    def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
+        choices = [
+            {"index": place, "text": text, "logprobs": None, "finish_reason": "stop"}
+            for place, text in enumerate(_texts(reply, self.shape(served).output))
+        ]
+        return {**self.head(self.name, "cmpl", served), "choices": choices, **_usage(reply)}
+
+
+class _Embedding(Form):
+    path, name = "/v1/embeddings", "list"
+
+    def shape(self, served: RepositoryEntry) -> Shape:
+        return embedding_shape(served)
+
+    def given(self, body: Body, *, whole: bool) -> list[Any]:
+        if body.get("encoding_format", "float") not in ("float", "base64"):
+            raise InputError(f"'encoding_format' must be float or base64; got {body['encoding_format']!r}")
+        texts = _strings(body, "input")
+        return [[{"role": "user", "content": text}] for text in texts] if whole else texts
+
+    def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
+        coded, column = body.get("encoding_format") == "base64", reply.columns[self.shape(served).output]
+        size, data = body.get("dimensions"), []
+        for place, row in enumerate(range(reply.first, reply.end)):
+            vector = np.asarray(column[row], "<f4")
+            if size is not None and size != len(vector):
+                raise InputError(f"'dimensions' must be {len(vector)} or left out; got {size!r}")
+            value = base64.b64encode(vector.tobytes()).decode() if coded else vector.tolist()
+            data.append({"object": "embedding", "index": place, "embedding": value})
+        usage = _usage(reply).get("usage", {"prompt_tokens": 0, "total_tokens": 0})
+        return {"object": self.name, "model": served.name, "data": data, "usage": usage}
+
+
+CHAT, COMPLETION, EMBEDDING = _Chat(), _Completion(), _Embedding()
+
+
+def _strings(body: Body, name: str) -> list[str]:
+    """One text, or a list of them."""
+    value = body.get(name)
+    values: Sequence[Any] = [value] if isinstance(value, str) else value if isinstance(value, list) else ()
+    if not values or not all(isinstance(each, str) for each in values):
+        what = "a list of something else" if isinstance(value, list) else type(value).__name__
+        raise InputError(f"{name!r} must be a text or a list of texts; got {what}", hint="tokens are not taken")
+    return list(values)
+
+
+def _text_of(content: Any) -> str:
+    """The text of a message, whose content may be parts."""
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else [None]
+    if not all(isinstance(each, dict) and isinstance(each.get("text"), str) for each in parts):
+        raise InputError("the content of the last message of the user must be text")
+    return "".join(each["text"] for each in parts if each is not None)
+
+
+def _texts(reply: Reply, output: str) -> list[str]:
+    column = reply.columns[output]
+    return ["" if (text := column[row]) is None else str(text) for row in range(reply.first, reply.end)]
+
+
+def _usage(reply: Reply) -> dict[str, Any]:
+    """The tokens of all rows, where the graph has outputs of these names; nothing where it does not say."""
+    found = {}
+    for name in ("prompt_tokens", "completion_tokens"):
+        column = reply.columns.get(name)
+        if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+            found[name] = int(column[reply.first : reply.end].sum())
+    return {"usage": {**found, "total_tokens": sum(found.values())}} if "prompt_tokens" in found else {}
