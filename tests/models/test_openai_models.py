@@ -7,6 +7,7 @@ import logging
 import pickle
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -174,6 +175,27 @@ def test_tokens_cost_and_certainty_are_outputs(endpoint):
     assert answer["score"].tolist() == [pytest.approx(np.exp(-0.5))]
     again = graph_of(endpoint, mode="completions", score=True)({"text": ["a"]})
     assert again["score"].tolist() == [pytest.approx(np.exp(-0.25))]
+
+
+def test_explanations_and_reports_say_what_was_used(server, tmp_path):
+    server.then("bad", finished("length"))
+    graph = graph_of(server, price={"input": 1, "output": 2})
+    told = graph.explain({"text": ["one two"]})
+    assert "2 prompt tokens, 4 completion tokens, cost 1e-05" in str(told)
+    used = {"prompt_tokens": 2, "completion_tokens": 4, "cost": 1e-05}
+    assert json.loads(told.to_json())["calls"][0]["used"] == used
+    given, got = str(tmp_path / "in.jsonl"), str(tmp_path / "out.jsonl")
+    Path(given).write_text("".join(json.dumps({"text": text}) + "\n" for text in ("one", "bad", "one two")))
+    report = graph.run(given, got, drop=["text"])
+    (model,) = report.models
+    assert (report.failed, model.failed, model.prompt_tokens, model.completion_tokens) == (
+        1,
+        1,
+        4,
+        10,
+    )  # the bad one costs, too
+    assert model.cost == pytest.approx((4 * 1 + 10 * 2) / 1e6)
+    assert "prompt tokens  completion tokens     cost" in str(report)
 
 
 # --- a schema ---

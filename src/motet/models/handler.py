@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Protocol
 from motet.batch import Array
 from motet.types import ColumnType, Signature
 
-__all__ = ["Handler", "LoadedModel", "ModelSource"]
+__all__ = ["Handler", "LoadedModel", "ModelSource", "TokenUsage"]
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,33 @@ class ModelSource:
     device: str = "cpu"
 
 
+@dataclass(frozen=True, slots=True)
+class TokenUsage:
+    """What language models used.
+
+    Attributes:
+        prompt_tokens: of what was asked.
+        completion_tokens: of the answers.
+        cost: in the currency of the price; 0 where none is said.
+    """
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
+
+    def __add__(self, other: TokenUsage) -> TokenUsage:
+        tokens = self.prompt_tokens + other.prompt_tokens, self.completion_tokens + other.completion_tokens
+        return TokenUsage(*tokens, self.cost + other.cost)
+
+
 class LoadedModel(Protocol):
     """A model in memory. It may be called from several threads at once.
 
     An attribute `batch_invariant`, where it has one, wins over its handler's. Where it has a method `need(outputs)`, it is told
     the names of the outputs that somebody needs, again when they become more; it may leave out the others. Where it has
     `fresh_outputs`, and that is true, each call gives arrays that it made for it, and writes to none of them later: they need
-    not be looked at, and copied where it may still hold them.
+    not be looked at, and copied where it may still hold them. Where it has a method `spend_to(spend)`, it is told where to say what it
+    used, a `TokenUsage` a request, within the call that it is for.
     """
 
     def __call__(self, columns: Mapping[str, Array]) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from motet.errors import Failure
+from motet.models.handler import TokenUsage
 from motet.runtime.node_context import Call
 from motet.system.html import paragraph, table
 
@@ -104,6 +105,10 @@ def _call_as_text(call: Call) -> list[str]:
 def _said(call: Call) -> list[str]:
     """What a call answered, and why rows of it failed."""
     answers = [f"{name} = {show(column[0])}" for name, column in call.outputs.items() if len(column)]
+    used = call.used
+    if used != TokenUsage():
+        price = f", cost {used.cost:.6g}" if used.cost else ""
+        answers.append(f"{used.prompt_tokens:,} prompt tokens, {used.completion_tokens:,} completion tokens{price}")
     return answers + [f"failed: {fault.error}: {fault.message}" for fault in call.faults]
 
 
@@ -138,6 +143,7 @@ def as_json(row: int, told: Explanation | None, failures: Sequence[Failure]) -> 
             "rows": call.rows,
             "seconds": call.seconds,
             "outputs": {name: plain(column[0]) for name, column in call.outputs.items() if len(column)},
+            **({"used": asdict(call.used)} if call.used != TokenUsage() else {}),
             "faults": [f"{fault.error}: {fault.message}" for fault in call.faults],
         }
         for call in (told.calls if told else ())

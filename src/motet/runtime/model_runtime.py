@@ -95,7 +95,7 @@ class ModelRuntime:
         self._bare = not (self._before or self._after or self.cost)
         pad = model.batch.pad
         self._padding = None if pad is None else Padding(pad, signature, model.name)
-        self.replicas = replica_set(model, located, addresses or {}, signature, self._answer)
+        self.replicas = replica_set(model, located, addresses or {}, signature, self._answer, self.stats.spend)
         self.replicas.start()
 
     @property

@@ -17,6 +17,7 @@ from motet.batch import Batch, Column, Indices, take_columns
 from motet.errors import DeadlineError, GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
 from motet.graph.node import Answer, AtOnce, Fault, Member, Player, ReplicaShares
+from motet.models.handler import TokenUsage
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
 from motet.runtime.deadline import Halted
@@ -25,6 +26,7 @@ from motet.runtime.host import ModelRuntime
 from motet.runtime.isolate import CallHealth, isolate
 from motet.runtime.overdue import TimedCall, punctual
 from motet.runtime.shadows import copied
+from motet.runtime.stats import spending
 from motet.runtime.turns import Call, Calls, NodeStep, Trace
 from motet.runtime.widen import widened
 from motet.threads import side_by_side
@@ -150,14 +152,16 @@ class TurnContext(_Turn):
             return (await self._called(name, columns, rows, chosen, member, spread))[0]
         started, ids = time.perf_counter(), self._chosen(chosen)
         try:
-            answer, version = await self._called(name, columns, rows, chosen, member, spread)
+            with spending() as spent:
+                answer, version = await self._called(name, columns, rows, chosen, member, spread)
         except (ModelUnavailableError, ModelFailedError) as error:
             faults = tuple(Fault.of(row, error, name) for row in range(rows))
             seconds = time.perf_counter() - started
             trace.append(Call(path, name, "", rows, seconds, {}, faults, member, ids, np.arange(0)))
             raise
         seconds, outputs = time.perf_counter() - started, dict(answer.columns)
-        trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept))
+        used = sum(spent, TokenUsage())
+        trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept, used))
         return answer
 
     async def _called(

@@ -9,10 +9,15 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 
+from motet.models.handler import TokenUsage
 from motet.runtime.overdue import LateCalls
 from motet.runtime.shadows import Shadow
 
-__all__ = ["CallCounts", "ModelStats", "NodeStats", "Tally", "tallied"]
+__all__ = ["CallCounts", "ModelStats", "NodeStats", "Tally", "spending", "tallied"]
+
+
+NO_TOKENS = TokenUsage()
+"""What is used where no language model is asked."""
 
 
 @dataclass
@@ -34,13 +39,15 @@ class NodeStats:
 
 @dataclass(eq=False)
 class ModelStats:
-    """What a model has done: rows answered, calls made, seconds in them, rows that failed, and how often it was loaded."""
+    """What a model has done: rows answered, calls made, seconds in them, rows that failed, how often it was loaded, and
+    what was used of a language model."""
 
     rows: int = 0
     calls: int = 0
     seconds: float = 0.0
     failed: int = 0
     loads: int = 1
+    used: TokenUsage = NO_TOKENS
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def add(self, rows: int, calls: int, seconds: float, failed: int) -> None:
@@ -52,6 +59,15 @@ class ModelStats:
                 each.calls += calls
                 each.seconds += seconds
                 each.failed += failed
+
+    def spend(self, used: TokenUsage) -> None:
+        """Count what a request to a language model used."""
+        tally, spent = _tally.get(), _spent.get()
+        with self.lock:
+            for each in (self,) if tally is None else (self, tally.models[self]):
+                each.used += used
+            if spent is not None:
+                spent.append(used)
 
 
 class Tally:
@@ -68,6 +84,20 @@ class Tally:
 
 
 _tally: ContextVar[Tally | None] = ContextVar("motet_tally", default=None)
+
+
+_spent: ContextVar[list[TokenUsage] | None] = ContextVar("motet_spent", default=None)
+
+
+@contextmanager
+def spending() -> Iterator[list[TokenUsage]]:
+    """What language models use in this context is put into a list, too, a request at a time."""
+    found: list[TokenUsage] = []
+    token = _spent.set(found)
+    try:
+        yield found
+    finally:
+        _spent.reset(token)
 
 
 @contextmanager

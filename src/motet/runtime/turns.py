@@ -9,6 +9,7 @@ import numpy as np
 
 from motet.batch import Column, Indices
 from motet.graph.node import Answer, Fault, Member, Node
+from motet.models.handler import TokenUsage
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.model_runtime import ModelRuntime
 
@@ -29,6 +30,7 @@ class Call(NamedTuple):
         member: the member that was called, empty where the node has one.
         ids: for each row asked for the id of the row of the batch that it stands for.
         kept: the places of the rows that `outputs` holds; None for all.
+        used: what it used of language models.
     """
 
     node: str
@@ -41,6 +43,7 @@ class Call(NamedTuple):
     member: str = ""
     ids: Indices | None = None
     kept: Indices | None = None
+    used: TokenUsage = TokenUsage()
 
     @property
     def answered(self) -> Indices:

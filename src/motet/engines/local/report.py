@@ -26,6 +26,7 @@ _MODEL = {
     "model": "name", "version": "version", "rows": "rows", "calls": "calls", "failed": "failed",
     "compute s": "seconds_compute", "rows a call": "batch_rows", "loads": "loads",
 }  # fmt: skip
+_USED = {"prompt tokens": "prompt_tokens", "completion tokens": "completion_tokens", "cost": "cost"}  # fmt: skip
 """What tables call the attributes of reports."""
 
 
@@ -64,6 +65,8 @@ class ModelReport:
         batch_rows: rows a call has, as found or declared.
         loads: how many times it was loaded: more than once where it had to go for others in between, and once in each
             process of a cluster that needs it.
+        prompt_tokens, completion_tokens: that a language model used.
+        cost: of these, where its price is said.
     """
 
     name: str
@@ -74,6 +77,9 @@ class ModelReport:
     seconds_compute: float
     batch_rows: int
     loads: int = 1
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -184,7 +190,8 @@ class RunReport:
         return lines
 
     def _tables(self) -> list[tuple[Sequence[str], Sequence[Sequence[str]]]]:
-        return [_columns(_NODE, self.nodes), _columns(_MODEL, self.models)]
+        used = {head: name for head, name in _USED.items() if any(getattr(each, name) for each in self.models)}
+        return [_columns(_NODE, self.nodes), _columns({**_MODEL, **used}, self.models)]
 
     def _foot(self) -> list[str]:
         if not self.workers:  # there was nothing to play
@@ -208,10 +215,12 @@ def save_json(path: str | os.PathLike[str], text: str) -> None:
 
 def _columns(attributes: Mapping[str, str], items: Sequence[object]) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
     """A header, and a row for each item: its attributes by what the table calls them."""
-    return tuple(attributes), [[_cell(getattr(each, name)) for name in attributes.values()] for each in items]
+    return tuple(attributes), [[_cell(getattr(each, name), name) for name in attributes.values()] for each in items]
 
 
-def _cell(value: str | int | float) -> str:
+def _cell(value: str | int | float, name: str) -> str:
+    if name == "cost":
+        return f"{value:.6g}"
     return value if isinstance(value, str) else f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 
@@ -248,10 +257,24 @@ def node_reports(stats: Mapping[str, NodeStats]) -> list[NodeReport]:
 
 def model_reports(models: Iterable[tuple[ModelRuntime, ModelStats]]) -> list[ModelReport]:
     """What each model did."""
-    return [
-        ModelReport(m.model.name, m.located.version, s.rows, s.calls, s.failed, s.seconds, m.size.best, m.stats.loads)
-        for m, s in models
-    ]
+    return [_model_report(model, stats) for model, stats in models]
+
+
+def _model_report(model: ModelRuntime, stats: ModelStats) -> ModelReport:
+    used = stats.used
+    return ModelReport(
+        name=model.model.name,
+        version=model.located.version,
+        rows=stats.rows,
+        calls=stats.calls,
+        failed=stats.failed,
+        seconds_compute=stats.seconds,
+        batch_rows=model.size.best,
+        loads=model.stats.loads,
+        prompt_tokens=used.prompt_tokens,
+        completion_tokens=used.completion_tokens,
+        cost=used.cost,
+    )
 
 
 def peak_memory_bytes() -> int:

@@ -17,7 +17,8 @@ from motet.errors import (
     RequestError,
 )
 from motet.models.calling import RemoteCaller
-from motet.models.openai.usage import Price, TokenUsage
+from motet.models.handler import TokenUsage
+from motet.models.openai.usage import Price
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, error_of
 from motet.oip.rest import decode_json
 from motet.threads import side_by_side

@@ -11,10 +11,10 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import AnswerError, InputError
+from motet.models.handler import TokenUsage
 from motet.models.openai.calls import EndpointCalls
 from motet.models.openai.options import EndpointOptions
 from motet.models.openai.texts import rows_of
-from motet.models.openai.usage import TokenUsage
 
 __all__ = ["EmbeddingModel"]
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import AnswerError, cut
-from motet.models.handler import ModelSource
+from motet.models.handler import ModelSource, TokenUsage
 from motet.models.openai.answer_schema import AnswerSchema
 from motet.models.openai.calls import EndpointCalls
 from motet.models.openai.options import EndpointOptions
-from motet.models.openai.usage import TokenUsage
 from motet.types import Signature
 
 __all__ = ["TextModel", "rows_of"]

@@ -7,23 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from motet.errors import GraphError
+from motet.models.handler import TokenUsage
 
-__all__ = ["Price", "TokenUsage"]
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUsage:
-    """What one request used.
-
-    Attributes:
-        prompt_tokens: of what was asked.
-        completion_tokens: of the answer.
-        cost: in the currency of the price; 0 where none is said.
-    """
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cost: float = 0.0
+__all__ = ["Price"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from motet.errors import ModelLoadError, MotetError
 from motet.graph.identity import identity
 from motet.graph.model import Model
-from motet.models.handler import LoadedModel
+from motet.models.handler import LoadedModel, TokenUsage
 from motet.nodes.gate import Gate
 from motet.runtime.replicas.balancer import BALANCERS
 from motet.runtime.replicas.local import LocalModel, LocalReplica, RemoteReplica
@@ -40,6 +40,7 @@ def replica_set(
     addresses: Mapping[str, ResolvedModel],
     signature: Signature,
     check: Callable[[Mapping[str, Any], int], Any],
+    spend: Callable[[TokenUsage], None] = lambda used: None,
 ) -> ReplicaSet:
     """The replicas of a model, not started.
 
@@ -49,11 +50,12 @@ def replica_set(
         addresses: the servers that have it too, or alone.
         signature: what it takes and gives itself.
         check: makes answers of what replicas give; raises `AnswerError` when that does not fit the signature.
+        spend: is told what those behind addresses used.
 
     Raises:
         GraphError: when its `warm_up` does not fit it.
     """
-    remote = {uri: partial(_remote, model.name, each) for uri, each in addresses.items()}
+    remote = {uri: partial(_remote, model.name, each, spend) for uri, each in addresses.items()}
     count = 0 if model.uri in addresses else model.num_replicas
     in_process = model.has_process and model.uri not in addresses
     make: Callable[[], Replica]
@@ -99,8 +101,14 @@ def _loads(model: Model, located: ResolvedModel) -> Callable[[], LocalModel]:
     return lambda: LocalModel(_load(model.name, nameless), gate)
 
 
-def _remote(name: str, located: ResolvedModel) -> Replica:
-    return RemoteReplica(lambda: LocalModel(_load(name, located)))
+def _remote(name: str, located: ResolvedModel, spend: Callable[[TokenUsage], None]) -> Replica:
+    def load() -> LocalModel:
+        loaded = _load(name, located)
+        if (tell := getattr(loaded, "spend_to", None)) is not None:
+            tell(spend)
+        return LocalModel(loaded)
+
+    return RemoteReplica(load)
 
 
 def _process(model: Model, located: ResolvedModel) -> ProcessReplica:

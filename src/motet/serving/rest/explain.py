@@ -9,6 +9,7 @@ import numpy as np
 
 from motet.batch import Column, Ragged, take_rows
 from motet.graph.node import Fault
+from motet.models.handler import TokenUsage
 from motet.runtime.executor import Call
 from motet.runtime.rows import rows_of
 from motet.serving.batching.parameters import without_folders
@@ -73,7 +74,8 @@ def calls_by_row(calls: Sequence[Call], rows: int) -> list[list[Call]]:
 
 
 def _of_rows(call: Call, rows: int, outputs: Mapping[str, Column], faults: tuple[Any, ...]) -> Call:
-    return Call(call.node, call.uses, call.version, rows, call.seconds, outputs, faults, call.member)
+    used = call.used if rows == call.rows else TokenUsage()  # of several rows, nobody knows whose it was
+    return Call(call.node, call.uses, call.version, rows, call.seconds, outputs, faults, call.member, used=used)
 
 
 def _length(columns: Mapping[str, Column]) -> int:

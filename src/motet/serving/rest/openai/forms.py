@@ -20,7 +20,7 @@ from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.rest.openai.shapes import MESSAGES, Shape, embedding_shape, text_shape
 
-__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "Form"]
+__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "LanguageForm"]
 
 Body = Mapping[str, Any]
 _UNHEARD = ("stream", "n", "tools", "functions", "response_format", "logprobs", "best_of", "echo", "suffix")
@@ -34,7 +34,7 @@ def _is_unheard(name: str, value: Any) -> bool:
     return bool(value) and value != {"type": "text"}
 
 
-class Form(ABC):
+class LanguageForm(ABC):
     """A kind of question.
 
     Attributes:
@@ -87,7 +87,7 @@ class Form(ABC):
         return {"id": f"{prefix}-{uuid.uuid4().hex}", "object": name, "created": int(time.time()), "model": served.name}
 
 
-class _Chat(Form):
+class _Chat(LanguageForm):
     path, name = "/v1/chat/completions", "chat.completion"
 
     def shape(self, served: RepositoryEntry) -> Shape:
@@ -114,7 +114,7 @@ class _Chat(Form):
         return {**self.head(self.name, "chatcmpl", served), "choices": [choice], **_usage(reply)}
 
 
-class _Completion(Form):
+class _Completion(LanguageForm):
     path, name = "/v1/completions", "text_completion"
 
     def shape(self, served: RepositoryEntry) -> Shape:
@@ -132,7 +132,7 @@ class _Completion(Form):
         return {**self.head(self.name, "cmpl", served), "choices": choices, **_usage(reply)}
 
 
-class _Embedding(Form):
+class _Embedding(LanguageForm):
     path, name = "/v1/embeddings", "list"
 
     def shape(self, served: RepositoryEntry) -> Shape:

@@ -18,7 +18,7 @@ from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.rest.openai.errors import openai_error
-from motet.serving.rest.openai.forms import CHAT, COMPLETION, EMBEDDING, Form
+from motet.serving.rest.openai.forms import CHAT, COMPLETION, EMBEDDING, LanguageForm
 from motet.serving.rest.predict import PredictRequest, PredictWhole, decoded
 from motet.serving.rest.respond import json_response
 
@@ -73,7 +73,7 @@ class _Ask(PredictWhole):
         arguments: those of `Predict`.
     """
 
-    def __init__(self, form: Form, *arguments: Any) -> None:
+    def __init__(self, form: LanguageForm, *arguments: Any) -> None:
         super().__init__(*arguments)
         self.form = form
 
