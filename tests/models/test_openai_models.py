@@ -13,13 +13,16 @@ from typing import Any
 import numpy as np
 import openai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import motet as mt
 from helpers.authority import Authority
 from helpers.openai_server import CUT, HANG, Change, OpenAIServer, Say, Wait, error, vector
 from helpers.until import until
-from motet.errors import ModelLoadError, ModelUnavailableError, UnknownNameError
+from motet.errors import DeadlineError, GraphError, ModelLoadError, ModelUnavailableError, UnknownNameError
 from motet.models import ModelSource, find_handler
+from motet.models.openai.prompts import Prompt
 from motet.system.tls import server_context
 
 SENTIMENT = {
@@ -128,6 +131,18 @@ def test_values_stand_in_prompts_as_people_write_them(endpoint):
     graph = mt.Graph("g", outputs={"y": mt.model(model, *(mt.input(name, kind) for name, kind in kinds.items()))})
     columns = {"i": [3], "f": [0.5], "b": [True], "v": np.array([[1, 2]], np.float32), "o": [{"a": ["ü"]}]}
     assert graph(columns)["y"].tolist() == ['you said 3 0.5 true [1.0, 2.0] {"a": ["ü"]}']
+
+
+@given(st.text(), st.text(), st.lists(st.sampled_from(["{a}", "{b}", "{{", "}}", "x {", "\n", "}"]), min_size=1))
+def test_prompts_are_what_format_makes_of_them(a, b, parts):
+    text = "".join(parts)
+    try:
+        wanted = text.format(a=a, b=b)
+    except (ValueError, LookupError):  # LookupError: of what stands between braces that were not meant for each other
+        with pytest.raises(GraphError):
+            Prompt.read(text, "prompt")
+    else:
+        assert Prompt.read(text, "prompt").text({"a": a, "b": b}) == wanted
 
 
 def test_messages_go_before_the_prompt(endpoint):
@@ -322,6 +337,15 @@ def test_a_slow_row_is_late_alone(server):
     assert answer["text"].tolist() == ["you said a", "you said b"]
     assert failures[1].startswith("DeadlineError: no answer within 0.3 s")
     assert server.asked("slow") == 1
+
+
+def test_a_call_that_is_late_asks_for_no_more_rows(server):
+    server.then("row", *[HANG] * 9)
+    graph = graph_of(server, concurrency=1, timeout_s=30)
+    with pytest.raises(DeadlineError, match=r"not answered within 0.4 s"):
+        graph({"text": [f"row {place}" for place in range(9)]}, timeout=0.4)
+    until(lambda: not any(thread.name.startswith("motet-calls") for thread in threading.enumerate()))
+    assert len(server.requests) == 1  # which took no longer than the call, and not its own 30 s
 
 
 # --- tried again ---
@@ -584,7 +608,7 @@ def test_unknown_options_addresses_and_inputs(endpoint):
         graph_of(endpoint, uri="openai+http://h/v1")
     with pytest.raises(ModelLoadError, match="the URI holds a credential"):
         graph_of(endpoint, uri="openai+http://me:sk@h/v1#m")({"text": ["a"]})
-    with pytest.raises(mt.errors.GraphError, match="takes 2 inputs \\(text: any, language: any\\)"):
+    with pytest.raises(GraphError, match="takes 2 inputs \\(text: any, language: any\\)"):
         graph_of(endpoint, prompt="{text} {language}")
 
 

@@ -17,6 +17,7 @@ One framework a file, imported only when a model of it is loaded:
 Models behind an address, one protocol a file; calling.py is what they share:
 
     oip.py (REST)   oip_grpc.py   tfserving.py (REST)   tfserving_grpc.py (tfs/ has its messages)   calling_grpc.py
+    openai/ (language models: prompts, answers, embeddings; a request a row)
 """
 
 from motet.models.fetch import digest, local_path

@@ -16,6 +16,7 @@ from motet.models.common import ADDRESS_OPTIONS, FILE_OPTIONS, check_options, de
 from motet.models.handler import ModelSource
 from motet.oip.asking import FIRST_WAIT_S, LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.system.addresses import in_url, lacks_brackets
+from motet.system.patience import check_waited_for, left_s
 from motet.system.recent import LruCache
 from motet.system.secrets import header_value
 from motet.system.tls import client_context
@@ -218,7 +219,9 @@ class RemoteCaller:
 
         Raises:
             ModelUnavailableError: when the server could not be reached just now.
+            DeadlineError: when nobody waits for what this is a part of.
         """
+        check_waited_for()
         if self._clock() < self._down_until:
             raise self._noted(
                 ModelUnavailableError(_LOST["connect"], where=self._where, hint=_HINTS["connect"]), self._down_why
@@ -226,7 +229,7 @@ class RemoteCaller:
         remote = self.remote
         asking = ask(
             make,
-            timeout_s=remote.timeout_s,
+            timeout_s=min(remote.timeout_s, left_s()),
             retries=remote.retries,
             first_wait_s=remote.first_wait_s,
             clock=self._clock,

@@ -13,12 +13,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from motet.errors import DeadlineError, InputError
+from motet.system.patience import WAITED_FOR, Waiting, check_waited_for
 from motet.threads import ThreadPool, beside, do
 
 if TYPE_CHECKING:
@@ -44,9 +44,15 @@ class _Call:
         outer: the call that it is a part of, and halts with.
     """
 
-    def __init__(self, timeout: float | None, outer: _Call | None = None) -> None:
+    def __init__(self, timeout: float | None, outer: Waiting | None = None) -> None:
         self.timeout, self.dropped, self._outer = timeout, False, outer
         self._until = math.inf if timeout is None else time.monotonic() + timeout
+
+    @property
+    def left_s(self) -> float:
+        """How many seconds it may take still; infinite for any number."""
+        outer = math.inf if self._outer is None else self._outer.left_s
+        return min(outer, self._until - time.monotonic())
 
     def check(self) -> None:
         """Go on.
@@ -76,36 +82,31 @@ class _Call:
         return DeadlineError(f"not answered within {self.timeout:g} s", hint=hint)
 
 
-_current: ContextVar[_Call | None] = ContextVar("motet_call", default=None)
-
-
 def go_on() -> None:
     """Go on with the call that this is a part of, if it is a part of one that may be late.
 
     Raises:
         Halted: when it is late, or nobody waits for it.
     """
-    call = _current.get()
-    if call is not None:
-        call.check()
+    check_waited_for()
 
 
 def going_on() -> Callable[[], None] | None:
     """What `go_on` does here, to be done often; None where this is no part of a call that may be late."""
-    call = _current.get()
+    call = WAITED_FOR.get()
     return None if call is None else call.check
 
 
 def droppable(call: Callable[[], T]) -> tuple[Callable[[], T], Callable[[], None]]:
     """A call that can be dropped, and what drops it: it then halts as one that nobody waits for."""
-    known = _Call(None, _current.get())
+    known = _Call(None, WAITED_FOR.get())
 
     def run() -> T:
-        token = _current.set(known)
+        token = WAITED_FOR.set(known)
         try:
             return call()
         finally:
-            _current.reset(token)
+            WAITED_FOR.reset(token)
 
     def drop() -> None:
         known.dropped = True
@@ -115,11 +116,11 @@ def droppable(call: Callable[[], T]) -> tuple[Callable[[], T], Callable[[], None
 
 def unhurried(call: Callable[[], T]) -> T:
     """What a call gives that is no part of the one around it, and goes on when that is over."""
-    token = _current.set(None)
+    token = WAITED_FOR.set(None)
     try:
         return call()
     finally:
-        _current.reset(token)
+        WAITED_FOR.reset(token)
 
 
 def asked_in_time(ask: Callable[[], T], timeout: float) -> T:
@@ -175,13 +176,13 @@ def _begun(call: _Call, ask: Callable[[], T]) -> concurrent.futures.Future[T]:
 
     def play(_: None) -> T:
         call.check()
-        token = _current.set(call)
+        token = WAITED_FOR.set(call)
         try:
             return ask()
         finally:
-            _current.reset(token)
+            WAITED_FOR.reset(token)
 
-    if _current.get() is None:
+    if WAITED_FOR.get() is None:
         return _pool.submit(play, None)
     made: concurrent.futures.Future[T] = concurrent.futures.Future()
     beside(lambda: do(made, lambda: play(None)), "motet-call")

@@ -26,7 +26,8 @@ Options (`with:` of the model):
 
 `temperature`, `top_p`, `max_tokens`, `max_completion_tokens`, `seed`, `stop`, `presence_penalty`, `frequency_penalty`,
 `logit_bias`, `reasoning_effort` and `user` are handed on. `timeout_s` (60 by default, for a row with all its tries), `retries`,
-`headers`, `ca`, `certificate` and `certificate_key` are those of `oip+http:`.
+`headers`, `ca`, `certificate` and `certificate_key` are those of `oip+http:`. Rows of a call that nobody waits for any more are not
+asked, and none takes longer than the call may.
 
 A row that the endpoint refuses, answers wrongly or not in time fails alone; nothing that was answered is asked again. What is
 refused for now (429, 503), or broke on its way, is asked again, no sooner than the endpoint says (Retry-After). Where no row is
