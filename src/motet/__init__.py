@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motet.metrics_log import log
     from motet.nodes import cascade, ensemble, model, route, shard
     from motet.nodes import map_ as map
+    from motet.nodes.failing import failing
     from motet.store.store import Store
     from motet.training import data
     from motet.types import ColumnType, Signature, returns
@@ -63,6 +64,7 @@ _HOMES = {
     "cascade": "motet.nodes",
     "current_step": "motet.workflow.step",
     "ensemble": "motet.nodes",
+    "failing": "motet.nodes.failing",
     "input": "motet.input_columns",
     "inputs": "motet.input_columns",
     "load": "motet.facade",
@@ -116,6 +118,7 @@ __all__ = [
     "data",
     "ensemble",
     "errors",
+    "failing",
     "input",
     "inputs",
     "load",

@@ -38,6 +38,16 @@ class Sums(ModelHandler[np.ndarray, PredictionResult, Any]):
         return (PredictionResult(each, model(each) * (inference_args or {}).get("times", 1)) for each in batch)
 
 
+class Some(Sums):
+    """Two outputs of each array, and an exception for one that holds 13."""
+
+    def run_inference(self, batch: Sequence[Any], model: Any, inference_args: Any = None) -> Iterable[Any]:
+        self.calls.append(len(batch))
+        for each in batch:
+            odd = 13 in np.ravel(each)
+            yield PredictionResult(each, ValueError("thirteen") if odd else {"sum": model(each), "most": each.max()})
+
+
 class Words(ModelHandler):
     """Says of each example what it is; it does not say what it takes."""
 
@@ -181,6 +191,7 @@ def xgboost(kind: str, model: str = "XGBRegressor") -> Any:
 
 
 sums = Sums()
+some = Some()
 few = Sums(max_batch_size=3)
 light = Sums(max_batch_weight=5, element_size_fn=len)
 prepared = Sums(max_batch_size=4).with_preprocess_fn(read).with_postprocess_fn(halved).with_postprocess_fn(named)

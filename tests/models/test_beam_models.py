@@ -167,6 +167,17 @@ def test_a_row_that_fails_fails_alone(name: str) -> None:
     assert failure.message.startswith("thirteen (")
 
 
+def test_a_handler_says_which_rows_failed() -> None:
+    beam_handlers.some.calls.clear()
+    asked = graph("some", VECTOR, {"sum": "float32", "most": "float32"})
+    answers, (failure,) = asked({"x": PAIRS}, failures="return")
+    good = PAIRS[~(PAIRS == 13).any(axis=1)]
+    assert answers["sum"].tolist() == good.sum(axis=1).tolist()
+    assert answers["most"].tolist() == good.max(axis=1).tolist()
+    assert (failure.row, failure.model, failure.error) == (13, "m", "ValueError")
+    assert beam_handlers.some.calls == [len(PAIRS)]
+
+
 def test_a_result_too_few_is_no_answer() -> None:
     with pytest.raises(ModelFailedError, match="AnswerError: run_inference gave 0 results for 1 examples"):
         graph("Short", {"a": "float32"}, "string")({"a": A})

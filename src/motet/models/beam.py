@@ -119,7 +119,12 @@ class BeamModel:
         answers = [answer for batch in batches for answer in self._answers(batch)]
         if len(self._outputs) == 1 and not any(isinstance(each, (Mapping, tuple)) for each in answers):
             return {self._outputs[0]: answers}
-        named = [by_name(each, self._outputs, self._where) for each in answers]
+        named = [
+            dict.fromkeys(self._outputs, each)
+            if isinstance(each, BaseException)
+            else by_name(each, self._outputs, self._where)
+            for each in answers
+        ]
         return {name: [_plain(each[name]) for each in named] for name in self._outputs}
 
     def close(self) -> None:
