@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,22 @@ def test_a_classifier_of_pairs_is_asked_for(folders: dict[str, Path], classifier
     for folder in folders.values():
         found = loaded(folder, pair=True)(texts.rows(texts.TEXTS, text_pair=PAIRS))
         np.testing.assert_allclose(found["probabilities"], expected, **CLOSE)
+
+
+@pytest.mark.parametrize("pad", [0, None])
+def test_a_classifier_that_looks_at_the_last_token_finds_it(pad: int | None, tmp_path: Path) -> None:
+    """Behind padding; and where nothing is known that pads, each row is a call of its own."""
+    torch.manual_seed(5)
+    sizes = {"n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 48, "initializer_range": 0.7}
+    own = transformers.GPT2Config(vocab_size=len(texts.tokenizer()), pad_token_id=pad, **texts.named(*CLASSES), **sizes)
+    model = transformers.GPT2ForSequenceClassification(own).eval()
+    expected = [alone(model, text).logits.softmax(1)[0].numpy() for text in texts.TEXTS]
+    folder = texts.save(model, tmp_path / "m")
+    if pad is None:
+        said = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps({**said, "pad_token": None}))
+    found = loaded(folder)(texts.rows(texts.TEXTS))["probabilities"]
+    np.testing.assert_allclose(found, expected, **CLOSE)
 
 
 def decoder() -> Any:

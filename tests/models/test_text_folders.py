@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,17 @@ def test_texts_are_pooled_as_sentence_transformers_does_it(encoder: Path, tmp_pa
         np.testing.assert_allclose(plain, model.encode(texts.TEXTS, normalize_embeddings=True), **CLOSE)
 
 
+def test_the_encoder_of_an_encoder_decoder_is_enough(tmp_path: Path) -> None:
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    torch.manual_seed(1)
+    config = transformers.T5Config(vocab_size=len(texts.tokenizer()), eos_token_id=3, decoder_start_token_id=0, **sizes)
+    own = texts.save(transformers.T5EncoderModel(config).eval(), tmp_path / "own")
+    model = composed(own, tmp_path / "m", "mean")
+    for folder in (own, tmp_path / "m"):
+        found = loaded(folder)(texts.rows(texts.TEXTS))["embedding"]
+        np.testing.assert_allclose(found, model.encode(texts.TEXTS), **CLOSE)
+
+
 def test_layers_prompts_and_shorter_embeddings_are_those_of_sentence_transformers(
     encoder: Path, tmp_path: Path
 ) -> None:
@@ -127,6 +139,29 @@ def test_exports_need_neither_torch_nor_transformers(tmp_path: Path) -> None:
     )
     ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (ended.stdout, ended.returncode) == ("(2, 16) set()\n", 0), ended.stderr
+
+
+def test_rows_of_an_export_that_is_quantized_as_it_runs_do_not_change_each_other(tmp_path: Path) -> None:
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    texts.export(texts.bert("BertModel"), tmp_path, "model.onnx", ["last_hidden_state"])
+    quantization.quantize_dynamic(tmp_path / "model.onnx", tmp_path / "model_quantized.onnx")
+    (tmp_path / "model.onnx").unlink()
+    model = loaded(tmp_path)
+    found = model(texts.rows(texts.TEXTS))["embedding"]
+    for row, text in zip(found, texts.TEXTS, strict=True):
+        np.testing.assert_array_equal(row, model(texts.rows([text]))["embedding"][0])
+    handler: Any = find_handler("huggingface:x")[0]
+    notes = handler.notes(ModelSource("m", str(tmp_path)))
+    assert notes[1] == "it is quantized by one scale for all rows of a call, so each row is a call of its own"
+
+
+def test_several_threads_get_the_answers_of_one(encoder: Path) -> None:
+    model = loaded(encoder)
+    alone = [model(texts.rows([text]))["embedding"][0] for text in texts.TEXTS]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: model(texts.rows(texts.TEXTS))["embedding"], range(8)))
+    for each in found:
+        np.testing.assert_allclose(each, alone, **CLOSE)
 
 
 @given(st.lists(st.integers(1, 300), max_size=80), st.integers(1, 2000))

@@ -12,7 +12,7 @@ from enum import Enum
 
 from motet.models.onnx_proto import OnnxFile, OnnxNode
 
-__all__ = ["RowSharing", "reached_by_inputs", "rows_of", "same_bits"]
+__all__ = ["RowSharing", "quantizes_together", "reached_by_inputs", "rows_of", "same_bits"]
 
 
 def _words(text: str) -> list[str]:
@@ -77,6 +77,11 @@ _EXACT = frozenset(
 )
 _GRAPHS_INSIDE = ("If", "Loop", "Scan")
 """They see the names of the graph around them, without having them as inputs."""
+
+
+def quantizes_together(file: OnnxFile) -> bool:
+    """Whether a graph takes one scale for all values of a call, so that rows which share it change each other's answers."""
+    return any(node.operator in _OF_ALL_VALUES for node in file.nodes)
 
 
 def rows_of(file: OnnxFile) -> RowSharing:

@@ -27,7 +27,7 @@ from motet.models.huggingface.folder import HEADS, TextFolder, belonging, read_f
 from motet.models.huggingface.generation import GenerationModel, generation_of
 from motet.models.huggingface.lengths import CALL_TOKENS
 from motet.models.huggingface.model import Answer, ClassAnswer, EmbeddingAnswer, HuggingFaceModel, SpanAnswer
-from motet.models.huggingface.network import Network, OnnxNetwork, load_torch_network, load_transformer
+from motet.models.huggingface.network import Network, OnnxNetwork, is_row_by_row, load_torch_network, load_transformer
 from motet.models.huggingface.pooling import read_pooling
 from motet.models.huggingface.spans import SpanHead
 from motet.models.huggingface.task import is_pair, task_of, text_signature
@@ -71,7 +71,10 @@ class HuggingFaceHandler(Handler):
         folder = read_folder(source)
         task = task_of(folder, source)
         longest = max_length(folder, source, capped=task == "embedding")
-        return [] if longest is None or task == "text-generation" else [f"texts are cut at {longest} tokens"]
+        cut = [] if longest is None or task == "text-generation" else [f"texts are cut at {longest} tokens"]
+        if is_row_by_row(folder, folder.weights(source)):
+            cut.append("it is quantized by one scale for all rows of a call, so each row is a call of its own")
+        return cut
 
     def load(self, source: ModelSource) -> LoadedModel:
         """Load tokenizer and network; see `Handler.load`."""
@@ -92,7 +95,7 @@ class HuggingFaceHandler(Handler):
             network = load_torch_network(task, folder, weights, "token_type_ids" in own.model_input_names, source)
         answer = _answer(task, folder, tokens, network, source)
         alone = task in ("text-classification", "text-ranking") and pad_id(tokenizer, folder) is None
-        return HuggingFaceModel(tokens, network, answer, outputs, _call_tokens(source), 1 if alone else None)
+        return HuggingFaceModel(tokens, network, answer, outputs, _call_tokens(source), 1 if alone else network.rows)
 
 
 def _answer(task: str, folder: TextFolder, tokens: TextTokens, network: Network, source: ModelSource) -> Answer:

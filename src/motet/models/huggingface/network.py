@@ -21,11 +21,13 @@ from motet.models.huggingface.folder import TextFolder
 from motet.models.huggingface.tokens import Padded
 from motet.models.onnx import OUT_OF_MEMORY as ONNX_OUT_OF_MEMORY
 from motet.models.onnx import open_session
+from motet.models.onnx_proto import read_onnx
+from motet.models.onnx_rows import quantizes_together
 from motet.models.torch import OUT_OF_MEMORY, torch_device, torch_threads
 from motet.threads import new_lock
 from motet.tracebacks import summary
 
-__all__ = ["Network", "OnnxNetwork", "TorchNetwork", "load_torch_network", "load_transformer"]
+__all__ = ["Network", "OnnxNetwork", "TorchNetwork", "is_row_by_row", "load_torch_network", "load_transformer"]
 
 _CLASSES = {
     "text-classification": "AutoModelForSequenceClassification",
@@ -33,6 +35,7 @@ _CLASSES = {
     "token-classification": "AutoModelForTokenClassification",
     "embedding": "AutoModel",
 }
+_ENCODES_APART = ("t5", "mt5", "umt5")
 _DTYPES = ("float32", "bfloat16", "float16")
 _loading = new_lock()
 
@@ -42,6 +45,8 @@ class Network(Protocol):
 
     xp: Any
     """numpy, or torch."""
+    rows: int | None
+    """The most rows of a call, None for any number."""
 
     def running(self) -> Any:
         """A context in which it is called, and its arrays are worked on."""
@@ -72,6 +77,7 @@ class TorchNetwork:
     def __init__(self, torch: Any, model: Any, source: ModelSource, types: bool) -> None:
         self.xp, self._model, self._types, self._threads = torch, model, types, source.threads
         self._device = next(model.parameters()).device
+        self.rows: int | None = None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -139,6 +145,7 @@ class OnnxNetwork:
         self._inputs = {each.name: _number_type(each, source) for each in self._session.get_inputs()}
         self._outputs = [each.name for each in self._session.get_outputs()]
         self._types = types
+        self.rows: int | None = 1 if is_row_by_row(folder, weights) else None
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -158,7 +165,8 @@ class OnnxNetwork:
         except Exception as error:
             raise_memory_error(error, ONNX_OUT_OF_MEMORY)
             raise
-        return dict(zip(self._outputs, found, strict=True))
+        values = [each.astype(np.float32) if each.dtype == np.float16 else each for each in found]
+        return dict(zip(self._outputs, values, strict=True))
 
     def tensor(self, values: Any) -> Any:
         """See `Network`."""
@@ -172,6 +180,11 @@ class OnnxNetwork:
     def close(self) -> None:
         """See `Network`."""
         self._session = None
+
+
+def is_row_by_row(folder: TextFolder, weights: str) -> bool:
+    """Whether an export is quantized by one scale for a call, so that rows which share it would change each other's answers."""
+    return weights.endswith(".onnx") and quantizes_together(read_onnx(os.path.join(folder.network, weights)))
 
 
 def _positions(rows: Padded) -> Array:
@@ -205,7 +218,10 @@ def load_torch_network(task: str, folder: TextFolder, weights: str, types: bool,
         MissingExtraError: when torch or transformers is not installed.
     """
     torch = framework("torch", "torch", "huggingface", source)
-    model = load_transformer(_CLASSES[task], folder, weights, source)
+    kind = _CLASSES[task]
+    if kind == "AutoModel" and folder.config.get("model_type") in _ENCODES_APART:
+        kind = "AutoModelForTextEncoding"  # the encoder alone
+    model = load_transformer(kind, folder, weights, source)
     return TorchNetwork(torch, model, source, types)
 
 
