@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
-from helpers.nearest import rows_of, scores_of, searching, storing
+from helpers.nearest import check_search, killed_and_resumed, rows_of, scores_of, searching, storing
 from motet.cli import cli
 from motet.databases.address import METRICS, TableAddress
 from motet.errors import InputError, ModelLoadError
 
 lancedb = pytest.importorskip("lancedb")
-COLUMNS = ["genre", "price", "new"]
 
 
 def rows_in(folder: Path, table: str = "songs") -> dict[Any, dict[str, Any]]:
@@ -103,68 +99,14 @@ def test_rows_that_no_table_can_take_fail_alone(tmp_path: Path) -> None:
     }
 
 
-KILLED = """
-import sys, motet as mt, pyarrow.parquet as pq
-from helpers.killers import kill_once
-graph = mt.Graph("k", {"m": mt.map(kill_once, mt.input("n", "int64"), pid_file=sys.argv[3])})
-from motet.engines.local import pending
-pending.COMMIT_SECONDS = 0
-graph.run(sys.argv[1], sys.argv[2], batch_rows=10, workers=1, resume="resume" in sys.argv)
-"""
-
-
 def test_what_is_acknowledged_stays_when_a_run_is_killed(tmp_path: Path) -> None:
-    rows, pid = rows_of(100).append_column("n", pa.array(range(100))), tmp_path / "pid"
-    pq.write_table(rows, tmp_path / "in.parquet")
-    pid.write_text("")
-    address = f"lancedb://{tmp_path}/store#songs"
-    command = [sys.executable, "-c", KILLED, str(tmp_path / "in.parquet"), address, str(pid)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    killed = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
-    before = rows_in(tmp_path / "store")
-    version = lancedb.connect(tmp_path / "store").open_table("songs").version
-    assert 0 < len(before) <= 50
-    report = mt.Graph("k", {"m": mt.map("helpers.killers.kill_once", mt.input("n", "int64"), pid_file=str(pid))}).run(
-        str(tmp_path / "in.parquet"), address, batch_rows=10, resume=True
-    )
-    assert 0 < report.resumed_rows <= len(before)
-    assert report.rows == 100
-    assert rows_in(tmp_path / "store") == {row["id"]: {**row, "m": row["n"]} for row in rows.to_pylist()}
-    assert lancedb.connect(tmp_path / "store").open_table("songs").version > version
-    assert not (tmp_path / "store.songs.unfinished").exists()
+    killed_and_resumed(tmp_path, f"lancedb://{tmp_path}/store#songs", lambda: rows_in(tmp_path / "store"))
 
 
 @given(st.data())
 def test_a_search_finds_what_brute_force_finds(filled: tuple[Path, pa.Table], data: st.DataObject) -> None:
-    folder, rows = filled
-    metric, k = data.draw(st.sampled_from(METRICS)), data.draw(st.integers(1, 70))
-    name = data.draw(st.sampled_from(["image", "words"]))
-    numbers = st.integers(-8, 8).map(float)
-    query = data.draw(st.lists(st.lists(numbers, min_size=4, max_size=4).filter(any), min_size=1, max_size=4))
-    most, genres = data.draw(numbers), data.draw(st.lists(st.sampled_from(["rock", "pop", "it's `jazz`"]), max_size=2))
-    where = {"price": {">": "$most"}, "genre": {"in": genres}, "new": data.draw(st.booleans())}
-    graph = searching(
-        f"lancedb:{folder}#{metric}",
-        {name: "float32[4]", "most": "float64"},
-        k=k,
-        columns=COLUMNS,
-        vectors=name,
-        where=where,
-    )
-    got = graph({name: np.array(query, np.float32), "most": np.full(len(query), most)})
-    chosen = [
-        row for row in rows.to_pylist() if row["price"] > most and row["genre"] in genres and row["new"] == where["new"]
-    ]
-    known = {row["id"]: row for row in chosen}
-    for place, each in enumerate(query):
-        scores = scores_of(rows, name, each, metric)
-        ids, best = got["id"][place].tolist(), sorted((scores[id] for id in known), reverse=True)[:k]
-        assert len(set(ids)) == len(ids) == len(best)
-        assert np.allclose(got["score"][place], best, atol=1e-4)
-        assert np.allclose(got["score"][place], scores[ids], atol=1e-4)  # of equal ones any may come first
-        for column in COLUMNS:
-            assert got[column][place].tolist() == [known[id][column] for id in ids]
+    metric = data.draw(st.sampled_from(METRICS))
+    check_search(f"lancedb:{filled[0]}#{metric}", filled[1], metric, data)
 
 
 def test_several_vectors_are_fused_by_rank(filled: tuple[Path, pa.Table]) -> None:
@@ -265,11 +207,21 @@ def test_an_id_is_for_tables(tmp_path: Path) -> None:
         ("lancedb:store#a/b", "'a/b' cannot be the name of a table"),
         ("lancedb:store?metrc=dot#t", "unknown option 'metrc'"),
         ("lancedb:store?metric=angle#t", "metric is 'angle'; it must be cosine, dot, l2"),
+        ("qdrant://localhost:6333#t", r"a folder by its scheme, and a server by its slashes"),
     ],
 )
 def test_addresses_that_are_none_say_so(address: str, message: str) -> None:
     with pytest.raises((InputError, mt.GraphError), match=message):
         TableAddress.parse(address)
+
+
+def test_a_password_is_in_no_name() -> None:
+    address = TableAddress.parse("postgresql://ann:secret@host:5432/base?sslmode=require#t")
+    assert (str(address), address.place) == (
+        "postgresql://...@host:5432/base#t",
+        "//ann:secret@host:5432/base?sslmode=require",
+    )
+    assert "secret" not in address.beside + repr(address)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 address.py     `lancedb:///folder#reviews`: which table of which database
 layout.py      which columns of rows are id, vectors and payload, and which rows a table cannot take
-table.py       the protocol of a table: `prepare`, `upsert`, `search`; which module has that of which database
+table.py       the protocol of a table: `prepare`, `upsert`, `search`
+opening.py     which module has that of which database
+matching.py    whether rows may be written into a table that is there
+copying.py     rows in PostgreSQL's binary form
 filters.py     which rows of a table a search may find
 fusion.py      what several searches have found, as one list
 retry.py       calls of a server made again, within a bound

@@ -21,7 +21,7 @@ __all__ = ["METRICS", "SCHEMES", "TableAddress", "is_table"]
 
 METRICS = ("cosine", "dot", "l2")
 """How alike two vectors are: by their angle, by their product, or by their distance."""
-SCHEMES = ("lancedb",)
+SCHEMES = ("lancedb", "qdrant", "qdrant+http", "qdrant+https", "qdrant+grpc", "qdrant+grpcs", "postgresql", "sqlite")
 _SCHEME = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):", re.IGNORECASE)
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _SQL = ("postgresql", "sqlite")
@@ -74,12 +74,12 @@ class TableAddress:
         place, _, query = rest.partition("?")
         given = dict(parse_qsl(query, keep_blank_values=True))
         table = unquote(table) or (given.pop("table", "") if scheme in _SQL else "")
-        others = {name: value for name, value in given.items() if name not in known}
+        others = [name for name in given if name not in known]
         made = cls(scheme, place, table, {name: given[name] for name in given if name in known})
         if scheme == "postgresql" and others:
-            place += "?" + "&".join(f"{name}={value}" for name, value in others.items())
+            place += "?" + "&".join(each for each in query.split("&") if each.partition("=")[0] in others)
         elif others:
-            raise UnknownNameError("option", next(iter(others)), known, where=str(made))
+            raise UnknownNameError("option", others[0], known, where=str(made))
         made = cls(scheme, _placed(scheme, place, str(made)), table, made.options)
         made._check()
         return made

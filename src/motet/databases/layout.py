@@ -114,8 +114,7 @@ class TableLayout:
                 _note(found, there & ~vectors.any(axis=1), f"column {name!r} is all zeros, which has no direction")
         if text:
             for name in self.schema.names:
-                if pa.types.is_string(self.schema.field(name).type):
-                    has = pc.fill_null(pc.match_substring(batch.column(name), "\0"), False)
+                if (has := _null_characters(batch.column(name))) is not None:
                     _note(found, has, f"column {name!r} has the character U+0000, which the database cannot hold")
         return found
 
@@ -124,6 +123,16 @@ def _note(found: dict[int, str], rows: pa.Array | npt.NDArray[np.bool_], why: st
     mask = rows if isinstance(rows, np.ndarray) else rows.to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(mask).tolist():
         found.setdefault(row, why)
+
+
+def _null_characters(column: pa.Array) -> npt.NDArray[np.bool_] | None:
+    """The rows with a text, or one in a list, that has the character of number 0; None for other columns."""
+    if pa.types.is_list(column.type) and pa.types.is_string(column.type.value_type):
+        return np.array([any("\0" in (each or "") for each in row or ()) for row in column.to_pylist()], bool)
+    if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+        return None
+    found: npt.NDArray[np.bool_] = pc.fill_null(pc.match_substring(column, "\0"), False).to_numpy(zero_copy_only=False)
+    return found
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -17,6 +17,8 @@ def check_matches(
     rows: TableLayout,
     where: str,
     same: Callable[[pa.DataType, pa.DataType], bool] = lambda a, b: a == b,
+    *,
+    more: bool = False,
 ) -> None:
     """See that rows may be written into a table.
 
@@ -24,6 +26,7 @@ def check_matches(
         there: the table's.
         rows: theirs.
         where: the table, for messages.
+        more: whether the table may have columns that the rows have not.
         same: whether a type of the table is that of a column of rows.
 
     Raises:
@@ -36,7 +39,7 @@ def check_matches(
         if name in there.vectors and there.vectors[name] != length:
             what = f"vectors {name!r} have {there.vectors[name]} numbers in the table, and {length} in the rows"
             raise InputError(what, where=where, hint=hint)
-    for name in [*rows.schema.names, *there.schema.names]:
+    for name in [*rows.schema.names, *(() if more else there.schema.names)]:
         if name not in there.schema.names or name not in rows.schema.names:
             other = "table" if name not in there.schema.names else "rows"
             columns = ", ".join((there if other == "table" else rows).schema.names)

@@ -1,8 +1,7 @@
-"""What a table of a database does, and which module has that of which database."""
+"""What a table of a database does."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
@@ -11,11 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from motet.databases.address import TableAddress
 from motet.databases.filters import Filter
 from motet.databases.layout import TableLayout
 
-__all__ = ["Hits", "Search", "Table", "open_table"]
+__all__ = ["Hits", "Search", "Table"]
 
 
 @dataclass(frozen=True)
@@ -107,17 +105,3 @@ class Table(Protocol):
     def close(self) -> None:
         """Let go of it."""
         ...
-
-
-_MODULES = {"lancedb": "lance:LanceTable", "qdrant": "qdrant:QdrantTable", "postgresql": "postgres:PostgresTable"}
-
-
-def open_table(address: TableAddress) -> Table:
-    """The table of an address; nothing is made or connected before it is asked for something.
-
-    Raises:
-        MissingExtraError: when its client is not installed.
-    """
-    module, _, name = _MODULES[address.scheme.partition("+")[0]].partition(":")
-    found: Table = getattr(importlib.import_module(f"motet.databases.{module}"), name)(address)
-    return found

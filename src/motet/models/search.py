@@ -34,7 +34,8 @@ from motet.databases.address import TableAddress
 from motet.databases.filters import Filter, FromRow, read_filters
 from motet.databases.fusion import fused
 from motet.databases.layout import TableLayout
-from motet.databases.table import Hits, Search, Table, open_table
+from motet.databases.opening import open_table
+from motet.databases.table import Hits, Search, Table
 from motet.errors import InputError, ModelLoadError, MotetError, RunError, UnknownNameError
 from motet.models.common import check_cpu, check_options, declared_over, load_error, place
 from motet.models.handler import Handler, LoadedModel, ModelSource

@@ -15,7 +15,8 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.layout import TableLayout, last_of_each, vector_length
-from motet.databases.table import Table, open_table
+from motet.databases.opening import open_table
+from motet.databases.table import Table
 from motet.engines.local.destination import Destination
 from motet.engines.local.output import Output
 from motet.engines.local.work import WorkFolder, work_folder
@@ -123,7 +124,13 @@ class TableOutput(Output):
         return self._earlier + self._groups.rows
 
     def check(self, schema: pa.Schema) -> None:
-        """See `Output`."""
+        """See `Output`; no connection stays open for it."""
+        try:
+            self._check(schema)
+        finally:
+            self._table.close()
+
+    def _check(self, schema: pa.Schema) -> None:
         address = self._destination.address
         if (self._destination.id or "id") in schema.names:  # else it may be one whose type is not known yet
             layout = TableLayout.of(

@@ -1,0 +1,209 @@
+"""Tables of a real PostgreSQL with pgvector: written by ids, whatever ends a run, and searched."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+import motet as mt
+from helpers.nearest import check_search, killed_and_resumed, rows_of, searching, storing
+from motet.databases.address import METRICS, TableAddress
+from motet.databases.layout import TableLayout
+from motet.databases.postgres import PostgresTable
+from motet.databases.retry import tried
+from motet.errors import InputError, RunError
+
+psycopg = pytest.importorskip("psycopg")
+pgserver = pytest.importorskip("pgserver")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of a server of its own, ended with the module."""
+    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder, warnings.catch_warnings(action="ignore"):
+        found = pgserver.get_server(f"{folder}/data")
+        yield found.get_uri()
+        found.cleanup()
+
+
+@pytest.fixture(scope="module")
+def filled(server: str) -> pa.Table:
+    rows = rows_of(60)
+    for metric in METRICS:
+        assert storing().run(rows, f"{server}&metric={metric}#{metric}").answered == 60
+    return rows
+
+
+def rows_in(server: str, table: str) -> dict[Any, dict[str, Any]]:
+    """The rows of a table by id, as the server has them; each once."""
+    with psycopg.connect(server, row_factory=psycopg.rows.dict_row) as connection:
+        found = connection.execute(f'SELECT * FROM "{table}"').fetchall()
+    for row in found:
+        row.update(
+            {name: np.fromstring(row[name][1:-1], sep=",").tolist() for name in ("image", "words") if row.get(name)}
+        )
+    assert len({row["id"] for row in found}) == len(found)
+    return {row["id"]: row for row in found}
+
+
+def test_a_run_writes_rows_in_their_places(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows, other = rows_of(40), rows_of(30, seed=1).slice(10)
+    storing().run(rows, f"{server}#places", batch_rows=7)
+    storing().run(pa.concat_tables([rows.slice(10, 5), other]), f"{server}#places")
+    wanted = {row["id"]: {**row, "less": -row["price"]} for row in [*rows.to_pylist(), *other.to_pylist()]}
+    assert rows_in(server, "places") == wanted
+    assert not list(tmp_path.iterdir())
+
+
+KINDS = {
+    "a": (pa.int8(), st.integers(-128, 127)),
+    "b": (pa.uint32(), st.integers(0, 2**32 - 1)),
+    "c": (pa.uint64(), st.integers(0, 2**64 - 1)),
+    "d": (pa.float32(), st.floats(width=32)),
+    "e": (pa.string(), st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))),
+    "f": (pa.binary(), st.binary()),
+    "g": (pa.bool_(), st.booleans()),
+    "h": (pa.date32(), st.dates()),
+    "i": (pa.timestamp("us"), st.datetimes()),
+    "j": (
+        pa.timestamp("us", "UTC"),
+        st.datetimes(timezones=st.just(datetime.UTC), min_value=datetime.datetime(1, 1, 2)),
+    ),
+    "k": (pa.decimal128(10, 2), st.decimals(-9999, 9999, places=2)),
+    "l": (
+        pa.list_(pa.string()),
+        st.lists(st.none() | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))),
+    ),
+    "m": (pa.list_(pa.float64()), st.lists(st.floats())),
+    "n": (pa.list_(pa.bool_()), st.lists(st.booleans())),
+}
+
+
+@settings(max_examples=15, phases=[Phase.explicit, Phase.generate])
+@given(st.lists(st.fixed_dictionaries({name: st.none() | values for name, (_, values) in KINDS.items()}), max_size=5))
+def test_values_are_what_they_were(values_table: tuple[str, PostgresTable], values: list[dict[str, Any]]) -> None:
+    server, table = values_table
+    rows = pa.RecordBatch.from_pylist([{"id": place, **row} for place, row in enumerate(values)], schema=VALUES.schema)
+    table.upsert(rows)
+    found = rows_in(server, "values")
+    for place, row in enumerate(rows.to_pylist()):
+        there = {
+            **found[place],
+            "d": None if row["d"] is None else float(np.float32(found[place]["d"])),
+        }  # it prints few digits
+        assert {name: comparable(row[name]) for name in row} == {name: comparable(there[name]) for name in row}
+
+
+VALUES = TableLayout("id", {}, pa.schema({"id": pa.int64(), **{name: kind for name, (kind, _) in KINDS.items()}}))
+
+
+def comparable(value: Any) -> Any:
+    if isinstance(value, list):
+        return list(map(comparable, value))
+    return "NaN" if isinstance(value, float) and value != value else value
+
+
+@pytest.fixture(scope="module")
+def values_table(server: str) -> Iterator[tuple[str, PostgresTable]]:
+    table = PostgresTable(TableAddress.parse(f"{server}#values"))
+    table.prepare(VALUES)
+    yield server, table
+    table.close()
+
+
+def test_a_row_that_the_server_cannot_hold_fails_alone(server: str, tmp_path: Path) -> None:
+    rows = rows_of(4).set_column(3, "genre", pa.array(["a", "b\0", None, "d"]))
+    report = storing().run(rows, f"{server}#nulls", failed=str(tmp_path / "failed.parquet"))
+    assert report.answered == 3
+    assert pq.read_table(tmp_path / "failed.parquet")["message"].to_pylist() == [
+        "column 'genre' has the character U+0000, which the database cannot hold"
+    ]
+
+
+def test_what_is_acknowledged_stays_when_a_run_is_killed(server: str, tmp_path: Path) -> None:
+    killed_and_resumed(tmp_path, f"{server}#killed", lambda: rows_in(server, "killed"))
+
+
+@given(st.data())
+def test_a_search_finds_what_brute_force_finds(server: str, filled: pa.Table, data: st.DataObject) -> None:
+    metric = data.draw(st.sampled_from(METRICS))
+    check_search(f"{server}#{metric}", filled, metric, data)
+
+
+def test_tables_of_others_are_written_and_searched(server: str) -> None:
+    with psycopg.connect(server) as connection:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
+        connection.execute(
+            "CREATE TABLE theirs (made timestamptz DEFAULT now(), id text PRIMARY KEY, v vector(2), n numeric(6,2))"
+        )
+    rows = pa.table(
+        {"id": ["a", "b"], "n": pa.array([decimal.Decimal("1.50"), None], pa.decimal128(6, 2)), "x": [1.0, 2.0]}
+    )
+    graph = mt.Graph("t", {"v": mt.map(twice, mt.input("x", "float64"))})
+    graph.run(rows, f"{server}#theirs", drop=["x"])
+    with psycopg.connect(server) as connection:
+        found = connection.execute("SELECT id, v::text, n, made IS NOT NULL FROM theirs ORDER BY id").fetchall()
+    assert found == [("a", "[1,1]", decimal.Decimal("1.50"), True), ("b", "[2,2]", None, True)]
+    got = searching(f"{server}&metric=l2#theirs", {"v": "float32[2]"}, k=1, exact=True)(
+        {"v": np.array([[2, 3]], np.float32)}
+    )
+    assert (got["id"][0].tolist(), got["score"][0].tolist()) == (["b"], [-1.0])
+
+
+@mt.returns("float32[2]")
+def twice(x: np.ndarray) -> np.ndarray:
+    return np.stack([x, x], axis=1).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("id bigint", "no column of the table is unique by itself"),
+        (
+            "id bigint PRIMARY KEY, price float8, less text",
+            "column 'less' is string in the table, and double in the rows",
+        ),
+        ("id bigint PRIMARY KEY", "column 'price' is not in the table, which has id"),
+        ("price double precision PRIMARY KEY", "its ids are in 'price', those of the rows in 'id'"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(server: str, made: str, message: str) -> None:
+    with psycopg.connect(server) as connection:
+        connection.execute(f"DROP TABLE IF EXISTS unfit; CREATE TABLE unfit ({made})")
+    with pytest.raises(InputError, match=message):
+        storing().run(rows_of(2).select(["id", "price"]), f"{server}#unfit")
+
+
+def test_a_server_that_is_not_there_is_asked_so_often(tmp_path: Path) -> None:
+    pauses: list[float] = []
+    calls = []
+
+    def call() -> None:
+        calls.append(1)
+        raise OSError("nobody listens")
+
+    with pytest.raises(RunError, match="store: cannot be reached, after 5 tries: .*nobody listens"):
+        tried(call, lambda error: isinstance(error, OSError), "store", pauses.append)
+    assert (len(calls), pauses) == (5, [0.2, 0.4, 0.8, 1.6])
+
+
+def test_a_broken_connection_is_made_again(server: str) -> None:
+    table = PostgresTable(TableAddress.parse(f"{server}#filled_again"))
+    assert table.layout() is None
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
+    assert table.layout() is None
+    table.close()

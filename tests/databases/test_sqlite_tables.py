@@ -1,0 +1,98 @@
+"""Tables of SQLite as outputs: rows by ids, in transactions, whatever ends a run."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import motet as mt
+from helpers.nearest import killed_and_resumed, rows_of, storing
+from motet.errors import InputError
+
+
+def rows_in(file: Path, table: str = "songs") -> dict[Any, dict[str, Any]]:
+    """The rows of a table by id, as SQLite has them."""
+    with closing(sqlite3.connect(file)) as connection:
+        connection.row_factory = sqlite3.Row
+        found = [dict(row) for row in connection.execute(f'SELECT * FROM "{table}"')]
+    return {row["id"]: row for row in found}
+
+
+def plain(count: int, seed: int = 0) -> pa.Table:
+    return rows_of(count, seed).drop_columns(["image", "words"])
+
+
+def test_rows_are_written_in_their_places(tmp_path: Path) -> None:
+    rows, other = plain(40), plain(30, seed=1).slice(10)
+    storing().run(rows, f"sqlite:///{tmp_path}/a.db#songs", batch_rows=7)
+    storing().run(pa.concat_tables([rows.slice(12, 1), other]), f"sqlite:///{tmp_path}/a.db?table=songs")
+    wanted = {row["id"]: {**row, "less": -row["price"]} for row in [*rows.to_pylist(), *other.to_pylist()]}
+    assert rows_in(tmp_path / "a.db") == wanted
+
+
+def test_values_are_what_they_were_or_their_text(tmp_path: Path) -> None:
+    now = datetime.datetime(2024, 5, 1, 10, 0, 0, 250)
+    columns = {
+        "a": (pa.uint64(), 2**64 - 1, "18446744073709551615"),
+        "b": (pa.decimal128(9, 3), decimal.Decimal("1.500"), "1.500"),
+        "c": (pa.binary(), b"\0\xff", b"\0\xff"),
+        "d": (pa.timestamp("us"), now, "2024-05-01 10:00:00.000250"),
+        "e": (pa.date32(), now.date(), "2024-05-01"),
+        "f": (pa.list_(pa.string()), ["x", None], '["x", null]'),
+        "g": (pa.float64(), float("nan"), "NaN"),
+        "h": (pa.string(), "a\0ü", "a\0ü"),
+    }
+    schema = pa.schema({"id": pa.string(), **{name: kind for name, (kind, _, _) in columns.items()}})
+    values = {name: value for name, (_, value, _) in columns.items()}
+    rows = pa.Table.from_pylist([{"id": "all", **values}, {"id": "none"}], schema=schema)
+    graph = mt.Graph("v", {"o": mt.map(one, mt.input("id", "string"))})
+    graph.run(rows, f"sqlite:///{tmp_path}/a.db#songs")
+    assert rows_in(tmp_path / "a.db") == {
+        "all": {"id": "all", **{name: stored for name, (_, _, stored) in columns.items()}, "o": 1},
+        "none": {"id": "none", **dict.fromkeys(columns), "o": 1},
+    }
+
+
+@mt.returns("int64")
+def one(ids: np.ndarray) -> np.ndarray:
+    return np.ones(len(ids), np.int64)
+
+
+def test_what_is_acknowledged_stays_when_a_run_is_killed(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/a.db#songs"
+    killed_and_resumed(
+        tmp_path, address, lambda: rows_in(tmp_path / "a.db"), without=("image", "words"), is_without=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ("id bigint", "the table has no primary key of one column"),
+        ("id bigint, b text, PRIMARY KEY (id, b)", "the table has no primary key of one column"),
+        (
+            "id bigint PRIMARY KEY, price text, less double",
+            "column 'price' is string in the table, and double in the rows",
+        ),
+        ("id bigint PRIMARY KEY", "column 'price' is not in the table, which has id"),
+    ],
+)
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path, made: str, message: str) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute(f"CREATE TABLE songs ({made})")
+    with pytest.raises(InputError, match=message):
+        storing().run(plain(2).select(["id", "price"]), f"sqlite:///{tmp_path}/a.db#songs")
+
+
+def test_vectors_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="SQLite has no vectors, such as 'image'"):
+        storing().run(rows_of(2), f"sqlite:///{tmp_path}/a.db#songs")
+    assert not (tmp_path / "a.db").exists()
