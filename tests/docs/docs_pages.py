@@ -69,6 +69,8 @@ def rows(count: int) -> dict[str, Any]:
         "amount": np.linspace(0, 2000, count, dtype=np.float32),
         "age": np.arange(count) % 60 + 18,
         "text": [("good soup", "bad noodles", "late")[row % 3] for row in range(count)],
+        "question": ["is soup hot" for _ in range(count)],
+        "passages": [["good soup", "bad noodles"] for _ in range(count)],
         "least_stars": np.arange(count) % 5 + 1,
     }
 

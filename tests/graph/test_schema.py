@@ -74,7 +74,7 @@ nodes:
   by_when: {route: [a, b], inputs: [x], when: {a: amount > 3}, otherwise: b}
   sure: {cascade: [a, b], inputs: [x], until: {confidence: 0.5}, of: y, output: y, combine: union, on_error: fail}
   surer: {cascade: [a, b], inputs: [x], until: {confidence: {a: 0.5}}}
-  pieces: {shard: a, inputs: [x], apart: package.apart, together: {map: package.together}, spread: hash}
+  pieces: {shard: a, inputs: [x], apart: package.apart, together: {map: package.together}, spread: hash, together_inputs: [x], require: 1}
 outputs: {y: vote, z: one.y}
 pool: {max_loaded: 3, memory: 2GiB, max_swap_wait_ms: 5.0}
 serve: {}

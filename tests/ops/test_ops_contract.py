@@ -10,7 +10,7 @@ import pytest
 
 import motet.ops
 from motet.batch import Ragged, as_column, column_type, objects
-from motet.ops import columns, image, linalg, scores, text
+from motet.ops import columns, image, linalg, ranking, scores, text
 from motet.types import ColumnType, declared_outputs
 
 ROWS = 300
@@ -38,6 +38,10 @@ def words() -> Any:
 PIXELS = rng.integers(0, 256, (ROWS, 9, 7), dtype=np.uint8)
 COLOURS = rng.integers(0, 256, (ROWS, 9, 7, 3), dtype=np.uint8)
 FILES = image.encode(COLOURS)
+
+COUNTS = rng.integers(0, 6, ROWS)
+LENGTHS = Ragged.from_rows([rng.standard_normal(int(n)) for n in COUNTS], dtype=np.float32)
+WORD_LISTS = Ragged.from_rows([rng.choice(np.array(list("abcdefgh"), object), int(n), replace=False) for n in COUNTS])
 
 CASES = [
     (scores.softmax, [floats(10)], {}),
@@ -121,6 +125,10 @@ CASES = [
     (linalg.pca, [floats(5, 8)], {"components": 3}),
     (linalg.pca_transform, [vectors(8), floats(8), floats(3, 8)], {}),
     (linalg.pca_transform, [floats(5, 8), floats(8), floats(3, 8)], {}),
+    (ranking.rank, [LENGTHS, LENGTHS], {"k": 3}),
+    (ranking.fuse, [WORD_LISTS, WORD_LISTS], {"k": 4}),
+    (ranking.weighted_sum, [WORD_LISTS, LENGTHS], {}),
+    (text.chunk, [words()], {"size": 2, "overlap": 1, "of": "char"}),
     (columns.cast, [floats(3)], {"dtype": "int16"}),
     (columns.cast, [sizes(np.uint8)], {"dtype": "float32"}),
     (columns.cast, [words()], {"dtype": "bytes"}),
@@ -150,7 +158,8 @@ def type_of(column: Any) -> Any:
         return column_type(column)
     fixed = (column.shapes == column.shapes[0]).all(axis=0)
     return ColumnType(
-        str(column.dtype), tuple(int(n) if same else None for n, same in zip(column.shapes[0], fixed, strict=True))
+        column_type(column).dtype,
+        tuple(int(n) if same else None for n, same in zip(column.shapes[0], fixed, strict=True)),
     )
 
 
@@ -224,12 +233,14 @@ def test_the_submodules_are_loaded_when_asked_for() -> None:
 
 
 def test_an_unknown_submodule_is_named() -> None:
-    with pytest.raises(AttributeError, match="no attribute 'audio'; known: columns, image, linalg, scores, text"):
+    with pytest.raises(
+        AttributeError, match="no attribute 'audio'; known: columns, image, linalg, ranking, scores, text"
+    ):
         motet.ops.audio  # type: ignore[attr-defined]  # noqa: B018
-    assert {"columns", "image", "linalg", "scores", "text"} <= set(dir(motet.ops))
+    assert {"columns", "image", "linalg", "ranking", "scores", "text"} <= set(dir(motet.ops))
 
 
-@pytest.mark.parametrize("module", [columns, image, linalg, scores, text], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [columns, image, linalg, ranking, scores, text], ids=lambda module: module.__name__)
 def test_what_is_public_is_sorted_and_says_its_types(module: Any) -> None:
     assert module.__all__ == sorted(module.__all__)
     for name in module.__all__:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Indices, concat_columns, take_rows
-from motet.errors import AnswerError, GraphError
+from motet.batch import Column, Indices, column_type, concat_columns, take_columns, take_rows
+from motet.errors import AnswerError, GraphError, TypeMismatchError
 from motet.graph.build import Handle, PartNames, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind, show
-from motet.graph.forms import TEXT, either, list_of, one_of
+from motet.graph.forms import TEXT, WHOLE, either, least, list_of, one_of
 from motet.graph.function import ONE_FUNCTION, Function, read_functions, write_functions
 from motet.graph.members import BY_POSITION
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
@@ -20,6 +20,8 @@ from motet.nodes.contract import as_given, conform, whole
 from motet.nodes.gate import gate_of
 from motet.nodes.merge import kept_rows
 from motet.nodes.owned import own_result
+from motet.nodes.partial import may_be_missing
+from motet.nodes.partial import spread as missing_filled
 from motet.nodes.spread import SPREADS, Spread
 from motet.types import ANY, ColumnType
 
@@ -37,7 +39,10 @@ class Shard(Node):
         uses: the model or graph that answers a piece.
         apart: `apart(*columns) -> (pieces, counts)`: pieces are one column, or columns by name, of all rows' pieces one
             after another; counts says how many each row has, shape `[rows]`.
-        together: `together(*piece_outputs, counts)` -> one column of rows, or columns by name.
+        together: `together(*piece_outputs, counts, *together_inputs)` -> one column of rows, or columns by name.
+        together_inputs: columns of the row that `together` is given behind the counts.
+        require: how many pieces of a row must be answered, or all where it has fewer; those that are not are missing to `together`,
+            NaN or None. None for all.
         spread: how pieces are given to the model's replicas, by what a piece is: `hash` or `rendezvous`; None lets the
             balancer choose.
     """
@@ -46,6 +51,8 @@ class Shard(Node):
     apart: Function
     together: Function
     spread: str | None = None
+    together_inputs: tuple[str, ...] = ()
+    require: int | None = None
 
     kind = "shard"
     keys = {
@@ -53,6 +60,8 @@ class Shard(Node):
         "inputs": BY_POSITION,
         "apart": _FUNCTION,
         "together": _FUNCTION,
+        "together_inputs": list_of(TEXT),
+        "require": least(WHOLE, 0),
         "spread": one_of(SPREADS),
     }
     required = ("apart", "together")
@@ -63,8 +72,8 @@ class Shard(Node):
         return (Member(self.uses, self.uses),)
 
     def references(self) -> tuple[str, ...]:
-        """The columns that are taken apart."""
-        return tuple(dict.fromkeys(self.inputs.columns))
+        """The columns that are taken apart, and those that what puts them together is given."""
+        return tuple(dict.fromkeys([*self.inputs.columns, *self.together_inputs]))
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """What `together` declares."""
@@ -80,10 +89,21 @@ class Shard(Node):
         elif pieces != ANY:
             inner = Inputs(("piece",))
         answers = scope.call(self.uses, inner, kinds, f"{self.where}: pieces")
-        outputs = self.together.infer([*answers.values(), ColumnType("int64")], f"{self.where}: together")
+        self._check_missing(answers)
+        rows = [types[reference] for reference in self.together_inputs]
+        outputs = self.together.infer([*answers.values(), ColumnType("int64"), *rows], f"{self.where}: together")
         if isinstance(outputs, ColumnType):
             return NodeOutputs({self.name: outputs}, open=outputs == ANY)
         return NodeOutputs({f"{self.name}.{name}": kind for name, kind in outputs.items()})
+
+    def _check_missing(self, answers: Mapping[str, ColumnType]) -> None:
+        """Refuse answers that cannot be missing where some may be."""
+        for name, given in answers.items() if self.require is not None else ():
+            if not may_be_missing(given):
+                what = f"with require, what a piece gives may be missing, which {name!r} of {self.uses!r} cannot be: it is {given}"
+                raise TypeMismatchError(
+                    what, where=self.where, hint="have the model give floats, texts or bytes of one shape"
+                )
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Take the rows apart, answer the pieces, put the answers together."""
@@ -95,10 +115,17 @@ class Shard(Node):
         inputs: Any = pieces if "" not in pieces else [pieces[""]]
         spread = None if self.spread is None else Spread(self.spread, list(pieces.values()), len(of_row))
         answer = await player.call(self.uses, inputs, len(of_row), of_row, "", spread)
-        columns_, counts, more = _without_failed(answer, counts, alive)
+        if not answer.columns and len(of_row):  # none was answered; rows that have no pieces may still be
+            nothing = take_columns(inputs, slice(0, 0))
+            answer.columns = (await player.call(self.uses, nothing, 0, of_row[:0], "", None)).columns
+        if self.require is None:
+            columns_, counts, more = _without_failed(answer, counts, alive)
+        else:
+            columns_, counts, more = _with_missing(answer, counts, alive, self.require)
         faults += more
         alive = kept_rows(faults, rows)
-        found, more = self._together(columns_, counts, player)
+        beside = [take_rows(columns[reference], alive) for reference in self.together_inputs]
+        found, more = self._together(columns_, counts, beside, player)
         faults += [fault.at(int(alive[fault.position])) for fault in more]
         faults.sort(key=lambda fault: fault.position)
         named = {f"{self.name}.{name}" if name else self.name: column for name, column in found.items()}
@@ -132,14 +159,15 @@ class Shard(Node):
         return {name: concat_columns([found[name] for found in filled]) for name in names}, counts, list(faults)
 
     def _together(
-        self, columns: Sequence[Column], counts: Indices, player: Player
+        self, columns: Sequence[Column], counts: Indices, beside: Sequence[Column], player: Player
     ) -> tuple[dict[str, Column], list[Fault]]:
         function = self.together.resolve()
         ends = np.concatenate([[0], np.cumsum(counts)])
 
         def run(first: int, end: int) -> dict[str, Column]:
             chosen = slice(int(ends[first]), int(ends[end]))
-            taken = [*(as_given(take_rows(column, chosen)) for column in columns), counts[first:end]]
+            rows = [as_given(take_rows(column, slice(first, end))) for column in beside]
+            taken = [*(as_given(take_rows(column, chosen)) for column in columns), counts[first:end], *rows]
             result = gate_of(function)(function, taken, self.together.keywords, rows=end - first)
             return whole(conform(result, end - first, self.together.declared, str(self.together)))
 
@@ -160,20 +188,28 @@ class Shard(Node):
             functions[key] = found[0]
         spread = _spread(fields.get("spread"), fields.place("spread"))
         return cls(
-            name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread
-        )
+            name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread,
+            tuple(fields.get("together_inputs") or ()), _require(fields.get("require"), fields.place("require")),
+        )  # fmt: skip
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
         written: dict[str, Any] = {"shard": self.uses}
         for key in ("apart", "together"):
             written[key] = write_functions([getattr(self, key)], self.where)
-        return written | ({"spread": self.spread} if self.spread else {})
+        more = {"together_inputs": list(self.together_inputs) or None, "require": self.require, "spread": self.spread}
+        return written | {key: value for key, value in more.items() if value is not None}
 
 
 def _spread(value: str | None, where: str) -> str | None:
     if value is not None and value not in SPREADS:
         raise GraphError(f"unknown spread {value!r}; known: {', '.join(SPREADS)}", where=where)
+    return value
+
+
+def _require(value: int | None, where: str) -> int | None:
+    if value is not None and value < 0:
+        raise GraphError(f"require must be at least 0, the number of pieces; got {value}", where=where)
     return value
 
 
@@ -208,11 +244,40 @@ def _without_failed(answer: Answer, counts: Indices, alive: Indices) -> tuple[li
     return [take_rows(column, kept) for column in answer.columns.values()], counts[left], list(faults.values())
 
 
+def _with_missing(
+    answer: Answer, counts: Indices, alive: Indices, require: int
+) -> tuple[list[Column], Indices, list[Fault]]:
+    """The pieces' answers of the rows that have enough of them, with NaN or None for those that failed."""
+    if answer.kept is None:
+        return list(answer.columns.values()), counts, []
+    row_of = np.repeat(np.arange(len(counts)), counts)
+    answered = np.bincount(row_of[answer.kept], minlength=len(counts))
+    enough = answered >= np.minimum(require, counts)
+    faults: dict[int, Fault] = {}
+    for fault in answer.faults:
+        row = int(row_of[fault.position])
+        if not enough[row]:
+            message = f"{answered[row]} of {counts[row]} pieces were answered, {require} are required: {fault.message}"
+            faults.setdefault(row, replace(fault, position=int(alive[row]), message=message))
+    kinds = {name: _missing_as(column) for name, column in answer.columns.items()}
+    whole_ = missing_filled(answer.columns, answer, len(row_of), kinds)
+    left = np.flatnonzero(enough[row_of])
+    return [take_rows(column, left) for column in whole_.values()], counts[enough], list(faults.values())
+
+
+def _missing_as(column: Column) -> ColumnType:
+    """The type of a column that is to have missing values: objects, where nothing else is declared and it has none."""
+    kind = column_type(column)
+    return kind if may_be_missing(kind) else ANY
+
+
 def shard(
     uses: Uses,
     *inputs: Ref,
     apart: Callable[..., Any] | str,
     together: Callable[..., Any] | str,
+    together_inputs: Sequence[Ref] = (),
+    require: int | None = None,
     spread: str | None = None,
     name: str | None = None,
 ) -> Handle:
@@ -223,7 +288,10 @@ def shard(
         inputs: the columns that are taken apart.
         apart: `apart(*columns) -> (pieces, counts)`, on whole columns: pieces are one column, or columns by the names of
             the member's inputs, of all rows' pieces one after another; counts says how many each row has.
-        together: `together(*piece_outputs, counts)` -> one column of rows, or columns by name.
+        together: `together(*piece_outputs, counts, *together_inputs)` -> one column of rows, or columns by name.
+        together_inputs: columns of the row that `together` is given behind the counts.
+        require: how many pieces of a row must be answered, or all where it has fewer; those that are not are NaN or None to
+            `together`. All of them when not given.
         spread: how pieces are given to the model's replicas: `hash` of what a piece is, modulo their number, or `rendezvous`,
             by which few pieces move when replicas come and go; None lets the balancer choose.
         name: the node's name; `shard` and a number when not given.
@@ -234,8 +302,10 @@ def shard(
     functions = Function.of(apart), Function.of(together)
 
     def make(name: str, names: PartNames) -> Shard:
+        where = f"node {name!r}"
         return Shard(
-            name, names.inputs(inputs), names.uses(uses), *functions, _spread(spread, f"node {name!r}: spread")
-        )
+            name, names.inputs(inputs), names.uses(uses), *functions, _spread(spread, f"{where}: spread"),
+            tuple(names.ref(each) for each in together_inputs), _require(require, f"{where}: require"),
+        )  # fmt: skip
 
-    return Handle("shard", name, make, inputs_of(inputs, "shard()"))
+    return Handle("shard", name, make, inputs_of([*inputs, *together_inputs], "shard()"))

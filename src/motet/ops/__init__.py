@@ -3,6 +3,7 @@
     columns   cast, stack, concat, pick, where, reshape, pad, constant
     image     decode, encode, resize, crop, scale, normalise, axes and colours
     linalg    similarity, distance and length of vectors; distances, kernels, neighbours of all vectors of a row
+    ranking   candidates, a list of them a row: best first, top k, several lists as one
     scores    softmax, top1, topk, labels, and how sure a row is
     text      cases, Unicode, cutting, joining, matching, hashing
 
@@ -18,9 +19,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from motet.ops import columns, image, linalg, scores, text
+    from motet.ops import columns, image, linalg, ranking, scores, text
 
-__all__ = ["columns", "image", "linalg", "scores", "text"]
+__all__ = ["columns", "image", "linalg", "ranking", "scores", "text"]
 
 
 if not TYPE_CHECKING:  # which would make every name one that is there

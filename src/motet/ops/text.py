@@ -1,7 +1,7 @@
 """Functions over text: strings, one a row.
 
-`lower`, `strip`, `normalise`, `truncate`, `replace` and `join` give strings; `length`, `byte_length` and `contains`
-measure and look; `hash_bucket` and `ngrams` turn text into numbers for models, the same on every machine.
+`lower`, `strip`, `normalise`, `truncate`, `replace` and `join` give strings, `chunk` lists of them; `length`, `byte_length` and
+`contains` measure and look; `hash_bucket` and `ngrams` turn text into numbers for models, the same on every machine.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import Any, Literal
 
 import numpy as np
 
-from motet.batch import Array, objects
+from motet.batch import Array, Ragged, objects
 from motet.errors import InputError
 from motet.ops import _kinds
 from motet.types import ColumnType, returns
 
 __all__ = [
     "byte_length",
+    "chunk",
     "contains",
     "hash_bucket",
     "join",
@@ -161,6 +162,47 @@ def truncate(text: Array, *, to: int, end: str = "") -> Array:
     _truncate_type(ColumnType("string"), to, end)
     kept = to - len(end)
     return objects(_each("truncate", text, lambda value: value if len(value) <= to else value[:kept] + end))
+
+
+def _chunk_type(text: ColumnType, size: int = 0, overlap: int = 0, of: str = "word") -> ColumnType:
+    if size < 1:
+        raise ValueError(f"chunk needs size, at least 1, got {size}")
+    if not 0 <= overlap < size:
+        raise ValueError(f"chunk needs overlap from 0 to less than size, {size}, got {overlap}")
+    if of not in _KINDS:
+        raise ValueError(f"chunks are of {' or '.join(_KINDS)}, got {of!r}")
+    _kinds.text("chunk", text)
+    return ColumnType("string", (None,))
+
+
+@returns(_chunk_type)
+def chunk(text: Array, *, size: int, overlap: int = 0, of: str = "word") -> Ragged:
+    """Cut strings into pieces that overlap, a list a row.
+
+    Args:
+        text: strings, shape `[rows]`.
+        size: how many words or characters a piece has; the last one may have fewer.
+        overlap: how many of them a piece shares with the one before.
+        of: `word`, what white space parts, of which that between words is kept as it is; or `char`.
+
+    Returns:
+        `string[?]`; nothing of a string without words or characters.
+
+    >>> chunk(np.array(["a b  c d", ""], dtype=object), size=3, overlap=1).rows()
+    [array(['a b  c', 'c d'], dtype=object), array([], dtype=object)]
+    """
+    _chunk_type(ColumnType("string"), size, overlap, of)
+    found = _each("chunk", text, lambda value: objects(_chunks(value, size, size - overlap, of)))
+    return Ragged.from_rows(found, object, 1)
+
+
+def _chunks(value: str, size: int, step: int, of: str) -> list[str]:
+    ends = (
+        [(at, at + 1) for at in range(len(value))] if of == "char" else [m.span() for m in re.finditer(r"\S+", value)]
+    )
+    last = max(0, len(ends) - size)  # where the piece begins that ends with the string
+    starts = range(0, last + step, step) if ends else ()
+    return [value[ends[start][0] : ends[min(start + size, len(ends)) - 1][1]] for start in starts]
 
 
 def _join_type(*text: ColumnType, separator: str = " ") -> ColumnType:
