@@ -237,7 +237,7 @@ def several(folder: Path) -> mt.Graph:
         "python:helpers.engine_functions:Wide", "wide", inputs={"x": "float64[2]", "text": "string"}, replicas=2, concurrent=1,
         outputs={"sum": "float64", "said": "string", "flags": "bool[2]"}, batch=mt.Batching(max_rows=3),
     )  # fmt: skip
-    padded = fake(Affine, "padded", "float32[?]", scale=2.0, settings={"batch": mt.Batching(pad=0)})
+    padded = fake(Affine, "padded", "float32[?]", scale=2.0, settings={"batch": mt.Batching(pad=0, max_cost=6)})
     sized = affine("sized", 2.0, settings={"batch": mt.Batching(rows=4)})
     m = mt.model(wide, x, text, name="m")
     return mt.Graph(

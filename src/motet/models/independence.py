@@ -7,12 +7,14 @@ import math
 import random
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from motet.batch import Array
+from motet.errors import MissingExtraError, ModelLoadError
 from motet.models.handler import LoadedModel
+from motet.tracebacks import ends_program
 from motet.types import ColumnType, Signature
 
 __all__ = ["RowByRow", "one_row_a_call_if_needed"]
@@ -65,7 +67,7 @@ def one_row_a_call_if_needed(model: LoadedModel, signature: Signature, where: st
 
 
 class RowByRow:
-    """A model whose every row is a call of its own.
+    """A model whose every row is a call of its own. A row that raises fails alone, where others are answered.
 
     Args:
         model: the model.
@@ -84,8 +86,22 @@ class RowByRow:
             {name: np.repeat(column[row : row + 1], self._rows, axis=0) for name, column in columns.items()}
             for row in range(count)
         )
-        answers = [{name: answer[:1] for name, answer in self._model(call).items()} for call in calls]
-        return {name: _joined([answer[name] for answer in answers]) for name in answers[0]}
+        answers = [self._row(call) for call in calls]
+        good = [answer for answer in answers if not isinstance(answer, BaseException)]
+        if not good and answers:
+            raise cast(BaseException, answers[0])
+        if len(good) == len(answers):
+            return {name: _joined([answer[name] for answer in good]) for name in good[0]}
+        return {name: [e if isinstance(e, BaseException) else e[name][0] for e in answers] for name in good[0]}
+
+    def _row(self, call: Mapping[str, Array]) -> Mapping[str, Any] | BaseException:
+        """The answer of a row, or what it raised."""
+        try:
+            return {name: answer[:1] for name, answer in self._model(call).items()}
+        except BaseException as error:  # (frameworks may raise anything)
+            if ends_program(error) or isinstance(error, (ModelLoadError, MissingExtraError)):
+                raise
+            return error
 
     def close(self) -> None:
         """Give the model's memory back."""
@@ -122,7 +138,10 @@ def _tried(
     model: Callable[[dict[str, Array]], Mapping[str, Any]], columns: dict[str, Array]
 ) -> Mapping[str, Any] | None:
     try:
-        return {name: np.asarray(answer) for name, answer in model(columns).items()}
+        found = model(columns)
+        if any(isinstance(row, BaseException) for answer in found.values() for row in answer):
+            return None
+        return {name: np.asarray(answer) for name, answer in found.items()}
     except Exception:  # noqa: BLE001 (that it fails is the finding)
         return None
 

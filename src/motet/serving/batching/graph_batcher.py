@@ -367,7 +367,9 @@ class GraphBatcher:
         if self._instead is not None and isinstance(error, ModelUnavailableError):
             self._hand_on(requests, self._instead)
             return
-        of_none = ModelLoadError if self.executor.paid else ModelUnavailableError  # no request is the cause
+        of_none = (
+            ModelLoadError if any(each.paid for each in self._models) else ModelUnavailableError
+        )  # no request is the cause
         if len(requests) > 1 and not isinstance(error, (RequestError, of_none)):
             for request in requests:
                 if not self.responder.useless(request, self._loop.time()):
