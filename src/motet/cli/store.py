@@ -147,7 +147,8 @@ def import_versions(registry: str, names: tuple[str, ...], dry_run: bool, url: s
     """Publish the versions of a registry of MLflow with their aliases, stages, metrics and tags.
 
     REGISTRY is the folder of a file store (mlruns), or sqlite:///FILE.db; MLflow need not be installed. Models of onnx, sklearn,
-    xgboost, lightgbm and pytorch are imported, others are named, with exit code 1. What was imported before is found again.
+    xgboost, lightgbm, catboost, pytorch, keras, tensorflow and sentence_transformers are imported, others are named, with
+    exit code 1. What was imported before is found again.
     """
     from dataclasses import asdict
 

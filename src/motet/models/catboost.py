@@ -63,8 +63,10 @@ class CatBoostHandler(Handler):
 
 def _read(source: ModelSource) -> Any:
     catboost = framework("catboost", "catboost", "catboost", source)
-    model, form = catboost.CatBoost(), "json" if source.location.lower().endswith(".json") else "cbm"
+    model = catboost.CatBoost()
     try:
+        with open(source.location, "rb") as file:
+            form = "json" if file.read(1) == b"{" else "cbm"
         model.load_model(source.location, format=form)
     except (catboost.CatBoostError, OSError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -46,6 +46,7 @@ _CLASSES = {
     "litert": "motet.models.litert:LiteRTHandler",
     "huggingface": "motet.models.huggingface.handler:HuggingFaceHandler",
     "openvino": "motet.models.openvino:OpenVINOHandler",
+    "mlflow": "motet.models.mlflow:MlflowHandler",
     "python": "motet.models.python:PythonHandler",
     "beam": "motet.models.beam:BeamHandler",
     "lancedb": "motet.models.search:LanceHandler",

@@ -13,24 +13,20 @@ from __future__ import annotations
 
 import re
 import tempfile
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-import yaml
-
 from motet.errors import InputError, MotetError, StoreError, UnknownNameError
+from motet.models.mlflow_folder import MlflowFolder
 from motet.store.mlflow_registry import SCHEME, RegisteredVersion, Registry, open_registry
 from motet.store.store import Store
 from motet.store.version import ALIAS, NAME
 
 __all__ = ["ImportedVersion", "import_registry"]
 
-_PICKLES = (".pkl", ".pickle", ".joblib")
 _DELETED = "Deleted_Internal"
 """The stage of versions that were deleted, which every registry goes on to keep."""
 
@@ -110,7 +106,7 @@ def _import(
     if each.status not in ("READY", ""):
         raise InputError(f"it is {each.status} in the registry")
     with ExitStack() as stack:
-        model = _Model(_local(each.source, registry, stack))
+        model = MlflowFolder(_local(each.source, registry, stack))
         files, handler = model.files()
         given = tuple(alias for alias in aliases if ALIAS.fullmatch(alias))
         note = "needs the code that was logged with it on PYTHONPATH" if model.needs_code else ""
@@ -127,95 +123,6 @@ def _import(
     for alias in (*forward, *given):
         store.promote(name, published.number, alias)
     return ImportedVersion(each.name, each.number, str(published), given, note=note)
-
-
-class _Model:
-    """A model's folder, with its `MLmodel`."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        try:
-            found = yaml.safe_load((folder / "MLmodel").read_text(encoding="utf-8"))
-            self._flavors = {str(name): dict(said or {}) for name, said in dict(found["flavors"]).items()}
-        except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
-            raise InputError(f"its MLmodel cannot be read: {error}") from error
-
-    @property
-    def needs_code(self) -> bool:
-        """Whether code was logged with it."""
-        return any(each.get("code") for each in self._flavors.values())
-
-    def files(self) -> tuple[dict[str, Path], str]:
-        """The files of the model, its own first, and the handler that loads it.
-
-        Raises:
-            InputError: naming the flavour that Motet does not read.
-        """
-        for flavor, find in (
-            ("onnx", self._onnx), ("sklearn", self._sklearn), ("xgboost", self._xgboost), ("lightgbm", self._lightgbm),
-            ("pytorch", self._pytorch),
-        ):  # fmt: skip
-            if flavor in self._flavors:
-                path, handler = find(self._flavors[flavor])
-                if not path.is_file() or not path.resolve().is_relative_to(self._folder.resolve()):
-                    raise InputError(f"the {flavor} model has no file {path.name}")
-                beside = [other for other in path.parent.iterdir() if other.is_file()] if flavor == "onnx" else []
-                others = [
-                    other
-                    for other in beside
-                    if other.suffix in (".data", ".weight", ".bin") or "external" in other.name
-                ]
-                return {each.name: each for each in (path, *others)}, handler
-        known = "onnx, sklearn, xgboost, lightgbm and pytorch"
-        own = [name for name in self._flavors if name != "python_function"] or list(self._flavors)
-        raise InputError(
-            f"its flavour is {', '.join(own) or 'not said'}; those that are read are {known}; log the model that is in it as one of "
-            "these, or serve it by MLflow and name its endpoint as a remote model"
-        )
-
-    def _onnx(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
-        path = self._folder / str(flavor.get("data", "model.onnx"))
-        return (path / "model.onnx" if path.is_dir() else path), "onnx"
-
-    def _sklearn(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
-        return self._pickled("sklearn", flavor, str(flavor.get("pickled_model", "model.pkl")))
-
-    def _xgboost(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
-        path = self._folder / str(flavor.get("data", "model.xgb"))
-        return self._pickled("xgboost", flavor, path.name) if path.suffix in _PICKLES else (path, "xgboost")
-
-    def _lightgbm(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
-        path = self._folder / str(flavor.get("data", "model.lgb"))
-        return (path, "lightgbm") if path.suffix == ".lgb" else self._pickled("lightgbm", flavor, path.name)
-
-    def _pytorch(self, flavor: Mapping[str, Any]) -> tuple[Path, str]:
-        folder = self._folder / str(flavor.get("model_data", "data"))
-        exported = sorted(folder.glob("*.pt2"))
-        path = exported[0] if exported else folder / "model.pth"
-        if not exported and path.is_file() and not _is_torchscript(path):
-            raise InputError(
-                "the pytorch model is a pickled module; log it by torch.jit.script(model) or as an exported program (pt2), or "
-                "load it with MLflow and publish a file of one of these"
-            )
-        return path, "torch"
-
-    def _pickled(self, flavor: str, said: Mapping[str, Any], name: str) -> tuple[Path, str]:
-        """An estimator that was dumped as it is, whose handler is that of scikit-learn whatever made it."""
-        form = str(said.get("serialization_format", "pickle"))
-        if name.endswith(".skops"):
-            return self._folder / name, "skops"
-        if not name.endswith(_PICKLES):
-            raise InputError(
-                f"the {flavor} model is written by {form} ({name}), which is not read; log it with "
-                'serialization_format="cloudpickle", or load it with MLflow, write it by joblib.dump and publish that file'
-            )
-        return self._folder / name, "sklearn"
-
-
-def _is_torchscript(path: Path) -> bool:
-    with suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as file:
-        return any("/code/" in name for name in file.namelist())
-    return False
 
 
 def _local(source: str, registry: Registry, stack: ExitStack) -> Path:
