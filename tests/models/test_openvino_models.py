@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 import motet as mt
 from motet.errors import ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models import handler_by_name
+from motet.system.limits import num_cores
 
 random = np.random.default_rng(0)
 WEIGHTS = random.normal(size=(4, 3)).astype(np.float32)
@@ -67,6 +68,23 @@ def test_calls_at_the_same_time_and_answers_that_nobody_changes(written: str, sc
     for answer in found:
         np.testing.assert_allclose(answer, expected[: len(answer)], atol=1e-6)
         assert answer.flags.writeable
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_call_has_as_many_threads_as_it_may_and_is_bound_to_no_core(
+    written: str, source: Any, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, compiled = openvino.Core.compile_model, []
+
+    def compile_model(core: Any, *args: Any) -> Any:
+        compiled.append(own(core, *args))
+        return compiled[-1]
+
+    monkeypatch.setattr(openvino.Core, "compile_model", compile_model)
+    loaded(source(written, threads=threads))
+    streams = max(1, num_cores() // threads)
+    names = ("NUM_STREAMS", "INFERENCE_NUM_THREADS", "ENABLE_CPU_PINNING")
+    assert [compiled[0].get_property(name) for name in names] == [streams, streams * threads, False]
 
 
 def test_the_weights_travel_with_the_file(written: str, scores: str, tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def _npz(source: ModelSource) -> dict[str, Any]:
 
 
 def _safetensors(source: ModelSource) -> Any:
-    library = framework("safetensors.numpy", "safetensors", "torch", source)
+    library = framework("safetensors.numpy", "safetensors", "jax", source)
     return library.load(Path(source.location).read_bytes())
 
 

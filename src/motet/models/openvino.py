@@ -79,6 +79,7 @@ class OpenVINOHandler(Handler):
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": at_once * source.threads,
             "NUM_STREAMS": at_once,
+            "ENABLE_CPU_PINNING": False,  # several models, and processes, would be bound to the same cores
         }
         try:
             compiled = _openvino(source).Core().compile_model(model, "CPU", settings)
