@@ -78,6 +78,23 @@ def test_quantized_tensors_take_and_give_the_numbers_that_they_stand_for(
     np.testing.assert_allclose(far[0], [(each - zero) * np.float32(scale) for each in (bounds.max, bounds.min) * 2])
 
 
+@pytest.mark.parametrize(("dtype", "scale", "zero"), [("int8", 0.05, -7), ("int8", 0.1, 3), ("uint8", 1 / 128, 127)])
+def test_numbers_are_rounded_as_litert_rounds_them(
+    dtype: str, scale: float, zero: int, source: Any, tmp_path: Path
+) -> None:
+    """Its own operator QUANTIZE says what is right, also halfway between two steps and beyond the range."""
+    graph = Graph()
+    x, q = graph.tensor("x", (-1,)), graph.tensor("q", (-1,), dtype, (scale, zero))
+    graph.operator("QUANTIZE", [x], [q])
+    own = Interpreter(model_path=str(graph.write(tmp_path / "own.tflite", [x], [q], "only")))
+    halves = (np.arange(-300, 300) + 0.5).astype(np.float32) * np.float32(scale)
+    numbers = np.concatenate([random.normal(size=20_000).astype(np.float32) * 3, halves])
+    expected = own.get_signature_runner()(x=numbers)["q"]
+    raw = source(quantizing(tmp_path / "m.tflite", dtype, scale, zero), None, {"y": "float32[4]"})
+    found = loaded(raw)({"x": numbers.reshape(-1, 4)})["y"].reshape(-1)
+    np.testing.assert_allclose(found, (expected.astype(np.float32) - zero) * np.float32(scale), atol=scale / 100)
+
+
 def test_integers_are_taken_as_they_are_where_they_are_declared(source: Any, tmp_path: Path) -> None:
     path = quantizing(tmp_path / "m.tflite", "uint8", 1 / 32, 128)
     whole = random.integers(1, 255, size=(5, 4)).astype(np.uint8)
