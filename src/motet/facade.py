@@ -324,9 +324,10 @@ class Graph(data.GraphSpec):
             label: the column of the right answers: names of classes, their places, or numbers.
             options: `metric`, one or several of `accuracy`, `f1`, `auc`, `log_loss`, `rmse`, `mae` and functions of labels and
                 answers (`package.function`), the first of which members are compared by (those that fit); `of`, the output, or
-                another column, that labels are for; `by`, a column whose values are segments; `by_unit`, a column whose values
-                are drawn whole for intervals (rows are); `prices`, what a row costs by member or model (measured seconds);
-                `limit`, rows that are read (all); `reading`, how the source is read, as `motet run` has it (`format`, ...).
+                another column, that labels are for; `by`, a column of the source or the graph whose values are segments; `by_unit`,
+                a column whose values are drawn whole for intervals (rows are); `prices`, what a row costs by member or model
+                (measured seconds); `limit`, rows that are read (all); `reading`, how the source is read, as `motet run` has it
+                (`format`, ...).
 
         Returns:
             Metrics with intervals, confusions, calibration, agreement, costs and segments; `str`, `to_json()` and `html()`

@@ -149,6 +149,82 @@ def test_segments_are_the_rows_of_each_value() -> None:
     }
 
 
+def test_segments_may_be_of_a_column_of_the_graph() -> None:
+    graph = labelled.graph()
+    found = graph.evaluate(table(), label="truth", of="name", metric="accuracy", by="cascade_1.member")
+    seen = mt.Graph(
+        "seen",
+        {**graph.outputs, "who": "cascade_1.member"},
+        nodes=graph.nodes,
+        inputs=graph.inputs,
+        models=graph.models,
+    )
+    answers = seen({"x": X})
+    right = answers["name"] == NAMES[Y]
+    told = {each.value: (each.rows, each.metric.value) for each in found.segments}
+    for who in ("linear", "tree", "near"):
+        own = right[answers["who"] == who]
+        assert told[who][0] == len(own)
+        assert told[who][1] == pytest.approx(own.mean())
+
+
+def test_members_that_do_not_count_and_have_other_classes_first_are_judged_too() -> None:
+    estimators = labelled.estimators()
+    order = ["cat", "ant", "bee"]
+
+    def shuffled(x: Any) -> Any:
+        return {"probabilities": estimators["near"].predict_proba(x)[:, [2, 0, 1]]}
+
+    x = mt.input("x", "float32[4]")
+    types: dict[str, Any] = {"inputs": {"x": "float32[4]"}, "outputs": {"probabilities": "float64[3]"}}
+    tree = mt.Model(estimators["tree"], name="tree")
+    other = mt.Model("python:helpers.labelled:near", name="near", labels=order, **types)
+    node = mt.ensemble({"tree": tree, "near": other}, x, output="probabilities", weights=[1, 0])
+    graph = mt.Graph("shadowed", outputs={"scores": node.probabilities}).with_models(near=shuffled)
+    found = graph.evaluate(table(), label="truth", metric="accuracy")
+    assert measured(found, "near")["accuracy"] == pytest.approx((estimators["near"].predict(X) == NAMES[Y]).mean())
+    assert measured(found, "shadowed") == measured(found, "tree")
+
+
+def test_members_that_are_graphs_and_members_that_are_only_combined_by_functions() -> None:
+    models = [mt.Model(each, name=name) for name, each in labelled.estimators().items()]
+    x = mt.input("x", "float32[4]")
+    inner = mt.Graph("pair", outputs={"p": mt.ensemble(models[:2], x, output="probabilities").probabilities})
+    y = mt.input("x", "float32[4]")
+    outer = mt.cascade(
+        {"pair": inner, "near": mt.member(models[2], output="probabilities")}, y, confidence=0.8, output="p"
+    )
+    graph = mt.Graph("outer", outputs={"scores": outer.p})
+    found = graph.evaluate(table(), label="truth", metric="accuracy")
+    assert measured(found, "pair")["accuracy"] == pytest.approx((inner({"x": X})["p"].argmax(axis=1) == Y).mean())
+    stacked = mt.ensemble(models, x, output="probabilities", combine="helpers.labelled.first_of")
+    single = mt.Graph("stacked", outputs={"scores": stacked.probabilities})
+    said = single.evaluate({"x": X, "truth": Y}, label="truth", metric="accuracy")
+    assert said.standing("tree").metrics == {}
+    assert "so none answers alone" in str(said)
+    linear = labelled.estimators()["linear"].predict(X) == NAMES[Y]
+    assert measured(said, "stacked")["accuracy"] == pytest.approx(linear.mean())
+
+
+def test_answers_of_yes_and_no_and_one_probability_are_classes() -> None:
+    x = mt.input("x", "float32")
+    sure = mt.map("helpers.labelled.sigmoid", x)
+    graph = mt.Graph("yes", outputs={"yes": mt.map(mt.ops.scores.threshold, sure), "sure": sure})
+    rows = {"x": X[:, 0], "truth": (X[:, 0] + X[:, 1] > 0).astype(int), "part": np.where(X[:, 2] > 0, 1.0, np.nan)}
+    yes = graph.evaluate(rows, label="truth", of="yes", metric="accuracy", by="part")
+    both = graph.evaluate(rows, label="truth", of="sure", metric=["accuracy", "auc"])
+    assert measured(yes, "yes")["accuracy"] == measured(both, "yes")["accuracy"]
+    assert measured(both, "yes")["auc"] == pytest.approx(oracle.roc_auc_score(rows["truth"], X[:, 0]))
+    assert {each.value for each in yes.segments} == {"1.0", "(missing)"}
+    assert measured(graph.evaluate(rows, label="truth", of="sure"), "yes").keys() == {"rmse", "mae"}
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.planning.recording.MOST_BYTES", 1 << 14)
+    with pytest.raises(InputError, match=r"the answers to 400 rows take [0-9,]+ bytes; at most 16,384 are kept"):
+        labelled.graph().evaluate(table(), label="truth", of="name")
+
+
 def test_answers_that_are_numbers_have_errors() -> None:
     from sklearn.linear_model import LinearRegression
 
@@ -168,7 +244,7 @@ def test_answers_that_are_numbers_have_errors() -> None:
         ({}, r"the graph has several outputs \(name, place, scores\)"),
         ({"of": "nam"}, r"of: unknown output 'nam'; did you mean 'name'?"),
         ({"of": "name", "metric": "rmse"}, r"rmse takes numbers, which 'label_1' does not tell"),
-        ({"of": "name", "by": "side"}, r"a dict in memory: unknown column 'side'; known: x, truth"),
+        ({"of": "name", "by": "side"}, r"by, which is no column of a dict in memory: unknown output 'side'"),
         ({"of": "name", "prices": {"linear": 1}}, r"no price is given for 'tree'"),
         ({"of": "name", "prices": {"cnn": 1}}, r"prices: unknown member or model 'cnn'; known: linear, near, tree"),
     ],

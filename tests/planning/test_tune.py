@@ -203,8 +203,9 @@ def test_the_command_writes_the_file_with_other_settings_and_nothing_else(tmp_pa
     pq.write_table(pa.table(rows), tmp_path / "rows.parquet")
     args = ["tune", f"{tmp_path}/g.yaml", "--input", f"{tmp_path}/rows.parquet", "--label", "truth"]
     args += ["--prices", "one=1,two=2,three=3", "-o", f"{tmp_path}/t.yaml", "--at-most-cost", "2.5"]
-    done = CliRunner().invoke(cli, args)
+    done = CliRunner().invoke(cli, [*args, "--html", f"{tmp_path}/page.html"])
     assert done.exit_code == 0, done.output
+    assert "small, tuned" in (tmp_path / "page.html").read_text()
     made = (tmp_path / "t.yaml").read_text()
     kept = [line for line in text.splitlines() if not any(each in line for each in ("cascade:", "ensemble:", "- "))]
     assert set(kept) <= set(made.splitlines())

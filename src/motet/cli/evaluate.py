@@ -61,7 +61,7 @@ _LABEL_OPTIONS = (
     metavar="NAME",
     help="accuracy, f1, auc, log_loss, rmse, mae or package.function; may be repeated.  [default: those that fit]",
 )
-@click.option("--by", metavar="COLUMN", help="Also for each value of this column.")
+@click.option("--by", metavar="COLUMN", help="Also for each value of this column, of the input or of the graph.")
 @click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
 @json_option
 @click.pass_context

@@ -48,6 +48,7 @@ def _at_least(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "--at-most-cost", type=click.FloatRange(0), metavar="X", help="What a row may cost: seconds, or in prices."
 )
 @click.option("-o", "--output", metavar="TUNED.yaml", required=True, type=click.Path(), help="The graph file to write.")
+@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
 @click.option("--overwrite", is_flag=True, help="Write over a file that is there.")
 @json_option
 def command(
@@ -56,6 +57,7 @@ def command(
     label: str,
     output: str,
     overwrite: bool,
+    html: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -73,6 +75,8 @@ def command(
     source, chosen = split_options(input_, options)
     done = found.tune(source, label=label, **chosen)
     write_whole(output, _text(graph, found, done, output).encode())
+    if html is not None:
+        write_whole(html, done.html().encode())
     click.echo(done.to_json() if as_json else str(done))
 
 

@@ -145,6 +145,9 @@ def reader_of(
         names = candidates[scores].labels or tuple(map(str, range(width)))
         return AnswerReader(of, scores, "places" if by_place else "names", names, _truth(texts, names, label, of))
     known = {each for each in texts if each is not None}
+    if values.dtype.kind == "b" and known <= {"0", "1"}:
+        texts = [None if each is None else ("false", "true")[int(each)] for each in texts]
+        known = {each for each in texts if each is not None}
     if values.dtype.kind in "iu" and all(_is_whole(each) for each in known) and classes is False:
         return _numbers(of, texts, label, classes=False)
     if not known & set(said):

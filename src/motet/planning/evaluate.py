@@ -17,7 +17,7 @@ from motet.nodes.ensemble import Ensemble
 from motet.planning.classes import AnswerReader, reader_of
 from motet.planning.evaluation import Agreement, Evaluation, Segment, Standing
 from motet.planning.labelled import LabelledRows
-from motet.planning.metrics import METRICS, Metric, confusion, metric_named
+from motet.planning.metrics import METRICS, QualityMetric, confusion, metric_named
 from motet.planning.parts import column_named, replay_parts
 from motet.planning.recording import Recorder, Recording
 from motet.planning.replay import Replayed, Replayer, alone
@@ -100,10 +100,15 @@ def gather(
     checked = _with_shadows(checked, resolver)
     column = column_named(checked, _output(checked, of, label), "of")
     candidates = _candidates(checked, column)
-    parts = replay_parts(checked, [column, *(name for name in candidates if name != column)])
-    names = [label, *(name for name in (by, by_unit) if name is not None)]
+    names = [label] if by_unit is None else [label, by_unit]
     asked = [metric_named(each) for each in ([metric] if isinstance(metric, str) else metric or ())]
-    rows = LabelledRows.open(checked, source, names, limit, reading or {})
+    rows = LabelledRows.open(checked, source, names, [by] if by else [], limit, reading or {})
+    told = (
+        [column_named(checked, by, f"by, which is no column of {rows.description}")]
+        if by and by not in rows.columns
+        else []
+    )
+    parts = replay_parts(checked, list(dict.fromkeys([column, *candidates, *told])))
     with Recorder(checked, parts, resolver) as recorder:
         for batch, failures, count in rows.batches():
             recorder.add(batch, failures, count)
@@ -224,10 +229,11 @@ def _agreement(seen: Evidence, standings: Sequence[Standing], marked: Sequence[M
 
 def _segments(seen: Evidence, standings: Sequence[Standing], marked: Sequence[Marked], by: str) -> list[Segment]:
     assessor, metric = seen.assessor, seen.assessor.metrics[0]
-    values = seen.rows.columns[by]
+    values = _values(seen, by)
     groups: dict[str, list[int]] = {}
     for place, row in enumerate(assessor.labelled.tolist()):
-        groups.setdefault("(missing)" if values[row] is None else str(values[row]), []).append(place)
+        value = values.get(row)
+        groups.setdefault("(missing)" if value is None else str(value), []).append(place)
     first = replace(assessor, metrics=[metric])
     found = []
     for value, places in sorted(groups.items(), key=lambda each: (-len(each[1]), each[0]))[:MOST_SEGMENTS]:
@@ -237,6 +243,14 @@ def _segments(seen: Evidence, standings: Sequence[Standing], marked: Sequence[Ma
         failed = int((marked[0].places[rows] < 0).sum())
         found.append(Segment(value, len(rows), failed, metrics[metric.name], members))
     return found
+
+
+def _values(seen: Evidence, by: str) -> Mapping[int, Any]:
+    """By row the value of a column of the source, or of the graph, where it was answered."""
+    if by in seen.rows.columns:
+        return dict(enumerate(seen.rows.columns[by]))
+    column = seen.base.outputs.columns[column_named(seen.recording.checked, by, "by")]
+    return dict(zip(seen.base.outputs.ids.tolist(), column, strict=True))
 
 
 def _notes(seen: Evidence) -> Iterator[str]:
@@ -281,7 +295,7 @@ def _candidates(checked: CheckedGraph, column: str) -> dict[str, ColumnType]:
     return found
 
 
-def _metrics(asked: Sequence[Metric], reader: AnswerReader) -> list[Metric]:
+def _metrics(asked: Sequence[QualityMetric], reader: AnswerReader) -> list[QualityMetric]:
     """The metrics: those that were asked for, or those that fit."""
     if not asked:
         fitting = {"numbers": ["rmse", "mae"], "values": []}.get(reader.kind, ["accuracy", "f1"])

@@ -36,7 +36,13 @@ class LabelledRows:
 
     @classmethod
     def open(
-        cls, checked: CheckedGraph, source: Any, names: Sequence[str], limit: int | None, reading: Mapping[str, Any]
+        cls,
+        checked: CheckedGraph,
+        source: Any,
+        names: Sequence[str],
+        optional: Sequence[str],
+        limit: int | None,
+        reading: Mapping[str, Any],
     ) -> LabelledRows:
         """Open a source.
 
@@ -44,6 +50,7 @@ class LabelledRows:
             checked: the graph that its rows go through.
             source: what `motet.io.open_source` takes.
             names: the columns that are read beside those that the graph takes.
+            optional: columns that are read if the source has them.
             limit: rows that are read; None for all.
             reading: how it is read: `format`, `types`, ...
 
@@ -54,6 +61,7 @@ class LabelledRows:
         for name in names:
             if name not in opened.schema.names:
                 raise UnknownNameError("column", name, opened.schema.names, where=opened.description)
+        names = [*names, *(name for name in optional if name in opened.schema.names)]
         layout = RunLayout.of(checked, opened.schema, (), (), opened.description)
         return cls(opened.description, {name: [] for name in dict.fromkeys(names)}, opened, layout, limit)
 
@@ -79,5 +87,4 @@ class LabelledRows:
 def _plain(column: pa.Array, name: str, where: str) -> list[Any]:
     if pa.types.is_nested(column.type):
         raise InputError(f"column {name!r} is {column.type}, no single value a row", where=where)
-    values: list[Any] = column.to_pylist()
-    return values
+    return [None if each != each else each for each in column.to_pylist()]

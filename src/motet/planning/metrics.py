@@ -13,7 +13,7 @@ from motet.batch import Array, Indices
 from motet.errors import InputError
 from motet.graph.function import Function
 
-__all__ = ["METRICS", "Metric", "confusion", "metric_named"]
+__all__ = ["METRICS", "QualityMetric", "confusion", "metric_named"]
 
 SLACK = 1e-3
 """How far from 1 the scores of a row may add up to, for rounding."""
@@ -24,7 +24,7 @@ Takes = Literal["classes", "scores", "numbers", "values"]
 
 
 @dataclass(frozen=True)
-class Metric:
+class QualityMetric:
     """A metric.
 
     Attributes:
@@ -104,26 +104,26 @@ def _mae(truth: Floats, answer: Floats) -> float:
     return float(np.abs(truth - answer).mean())
 
 
-def f1_for(num_classes: int) -> Metric:
+def f1_for(num_classes: int) -> QualityMetric:
     """F1 of the second of two classes, or the mean of those of more."""
-    return METRICS["f1"] if num_classes != 2 else Metric("f1", "classes", _f1_of_two)
+    return METRICS["f1"] if num_classes != 2 else QualityMetric("f1", "classes", _f1_of_two)
 
 
 METRICS = {
     each.name: each
     for each in (
-        Metric("accuracy", "classes", _accuracy),
-        Metric("f1", "classes", _f1),
-        Metric("auc", "scores", _auc),
-        Metric("log_loss", "scores", _log_loss, lower_is_better=True),
-        Metric("rmse", "numbers", _rmse, lower_is_better=True),
-        Metric("mae", "numbers", _mae, lower_is_better=True),
+        QualityMetric("accuracy", "classes", _accuracy),
+        QualityMetric("f1", "classes", _f1),
+        QualityMetric("auc", "scores", _auc),
+        QualityMetric("log_loss", "scores", _log_loss, lower_is_better=True),
+        QualityMetric("rmse", "numbers", _rmse, lower_is_better=True),
+        QualityMetric("mae", "numbers", _mae, lower_is_better=True),
     )
 }
 """The metrics that have names."""
 
 
-def metric_named(name: str) -> Metric:
+def metric_named(name: str) -> QualityMetric:
     """A metric by its name, or a function of labels and answers (`package.function`) that returns a number; more is better,
     unless it has an attribute `lower_is_better` that is true.
 
@@ -137,7 +137,7 @@ def metric_named(name: str) -> Metric:
             f"no metric {name!r}; there are {', '.join(METRICS)}", where="metric", hint="or package.function"
         )
     function = Function(name).resolve()
-    return Metric(name, "values", _checked(function, name), bool(getattr(function, "lower_is_better", False)))
+    return QualityMetric(name, "values", _checked(function, name), bool(getattr(function, "lower_is_better", False)))
 
 
 def _checked(function: Callable[..., Any], name: str) -> Callable[[Any, Any], float]:

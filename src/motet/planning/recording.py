@@ -205,8 +205,8 @@ class Recorder:
             self._bytes += played.outputs.nbytes
             self._bytes += sum(column_bytes(c) for call in self._trace[first:] for c in call.outputs.values())
         if self._bytes > MOST_BYTES:
-            what = f"the answers to {self._num_rows:,} rows take {self._bytes >> 20:,} MiB, and there are more"
-            raise InputError(what, where="evaluate", hint="take fewer of them: limit (--limit), sample (--sample)")
+            what = f"the answers to {self._num_rows:,} rows take {self._bytes:,} bytes; at most {MOST_BYTES:,} are kept"
+            raise InputError(what, where="evaluate", hint="read fewer rows: limit (--limit)")
 
     def finish(self) -> Recording:
         """What was kept."""

@@ -13,7 +13,7 @@ from motet.batch import Array, Indices
 from motet.planning.calibration import Calibration, calibration
 from motet.planning.classes import AnswerReader, Judged
 from motet.planning.intervals import Interval, bootstrapped, percentiles, wilson
-from motet.planning.metrics import Metric, f1_for
+from motet.planning.metrics import QualityMetric, f1_for
 
 __all__ = ["Assessor", "Marked"]
 
@@ -49,7 +49,7 @@ class Assessor:
 
     reader: AnswerReader
     labels: Sequence[Any]
-    metrics: Sequence[Metric]
+    metrics: Sequence[QualityMetric]
     units: Indices | None = None
 
     @cached_property
@@ -75,7 +75,7 @@ class Assessor:
         there[there] = judged.ids[places[there]] == self.labelled[there]
         return Marked(judged, np.where(there, places, -1))
 
-    def value(self, metric: Metric, marked: Marked, rows: Indices) -> float:
+    def value(self, metric: QualityMetric, marked: Marked, rows: Indices) -> float:
         """A metric of some labelled rows; NaN where none of them was answered."""
         places = marked.places[rows]
         there = places >= 0
@@ -110,7 +110,9 @@ class Assessor:
             found.append((metrics, percentiles(values[0] - values[place * width], less)))
         return found
 
-    def _interval(self, metric: Metric, marked: Marked, rows: Indices, value: float, drawn: list[float]) -> Interval:
+    def _interval(
+        self, metric: QualityMetric, marked: Marked, rows: Indices, value: float, drawn: list[float]
+    ) -> Interval:
         if metric.name != "accuracy" or self.units is not None:
             return percentiles(value, drawn)
         count = int((marked.places[rows] >= 0).sum())
@@ -129,7 +131,7 @@ class Assessor:
         return calibration(sure, classes[places] == self._truth["classes"][there])
 
 
-def _taken(metric: Metric, judged: Judged) -> Array:
+def _taken(metric: QualityMetric, judged: Judged) -> Array:
     """What a metric is given of answers."""
     if metric.takes == "classes":
         assert judged.classes is not None

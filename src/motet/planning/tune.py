@@ -80,9 +80,8 @@ def _tuned(
     at_least: float | Literal["best"] | None,
     at_most_cost: float | None,
 ) -> Tuning:
-    kept = _tunable(seen)
+    kept, metric = _tunable(seen), seen.assessor.metrics[0]
     chosen, held = _halves(seen)
-    metric = seen.assessor.metrics[0]
     nodes: dict[str, KeptNode] = dict(seen.recording.parts.kept)
     warnings: list[str] = []
     front: list[FrontPoint] = []
@@ -94,38 +93,40 @@ def _tuned(
         nodes[name] = best.node
         front = list(_front(search, tried, held))
         warnings += _missed(search, best, goal, seen)
-    kept_before, last = seen.recording.parts.kept, kept[-1]
-    after, after_cost = SettingSearch(seen, resolver, chosen, _others(nodes, last)).marked(nodes[last])
-    search = SettingSearch(seen, resolver, chosen, _others(kept_before, last))
-    before, before_cost = search.marked(kept_before[last])
-    singles = _singles(search, kept_before[last]) if len(kept) == 1 else {}
-    marked = [after, before, *(each for each, _ in singles.values())]
-    (metrics, _), (prior, gain), *rest = replace(seen.assessor, metrics=[metric]).measure(marked, held)
-
-    def standing(name: str, place: int, found: Mapping[str, Interval], cost: float) -> TunedStanding:
-        return TunedStanding(name, found[metric.name], cost, int((marked[place].places[held] < 0).sum()))
-
-    members = [
-        standing(name, place + 2, found, cost)
-        for place, ((name, (_, cost)), (found, _)) in enumerate(zip(singles.items(), rest, strict=True))
-    ]
-    changes = {
-        name: _settings(declared.nodes[name], nodes[name]) for name in kept if nodes[name] is not kept_before[name]
-    }
+    before, after, gain, members = _reported(seen, resolver, nodes, kept, held)
+    own = seen.recording.parts.kept
+    changes = {name: _settings(declared.nodes[name], nodes[name]) for name in kept if nodes[name] is not own[name]}
     changes = {name: each for name, each in changes.items() if each}
-    worse = metric.is_better(prior[metric.name].value, metrics[metric.name].value)
-    if worse and changes:
+    if changes and metric.is_better(before.metric.value, after.metric.value):
         sure = (gain.low > 0) if metric.lower_is_better else (gain.high < 0)
         said = "surely" if sure else "perhaps by chance"
         warnings.append(f"on held-out rows {metric.name} is worse than before, {said}: by {shown_interval(gain)}")
     return Tuning(
         declared.name, seen.rows.description, label, seen.reader.of, metric.name, (len(chosen), len(held)),
-        _goal(seen, at_least, at_most_cost),
-        standing("before", 1, prior, before_cost),
-        standing("after", 0, metrics, after_cost),
-        gain, members, changes, {name: settled(declared.nodes[name], nodes[name]) for name in changes}, front, seen.priced,
-        metric.lower_is_better, warnings,
+        _goal(seen, at_least, at_most_cost), before, after, gain, members, changes,
+        {name: settled(declared.nodes[name], nodes[name]) for name in changes}, front, seen.priced, metric.lower_is_better,
+        warnings,
     )  # fmt: skip
+
+
+def _reported(
+    seen: Evidence, resolver: ModelResolver, nodes: Mapping[str, KeptNode], kept: Sequence[str], held: Indices
+) -> tuple[TunedStanding, TunedStanding, Interval, list[TunedStanding]]:
+    """The graph before and after, the gain, and, where one node is tuned, its members, on held-out rows."""
+    own, last, metric = seen.recording.parts.kept, kept[-1], seen.assessor.metrics[0]
+    search = SettingSearch(seen, resolver, held, _others(own, last))
+    found = {
+        "after": SettingSearch(seen, resolver, held, _others(nodes, last)).marked(nodes[last]),
+        "before": search.marked(own[last]),
+    }
+    singles = _singles(search, own[last]) if len(kept) == 1 else {}
+    every = [*found.items(), *singles.items()]
+    measured = replace(seen.assessor, metrics=[metric]).measure([marked for _, (marked, _) in every], held)
+    after, before, *members = [
+        TunedStanding(name, metrics[metric.name], cost, int((marked.places[held] < 0).sum()))
+        for (name, (marked, cost)), (metrics, _) in zip(every, measured, strict=True)
+    ]
+    return before, after, measured[1][1], members
 
 
 def _others(nodes: Mapping[str, KeptNode], name: str) -> dict[str, KeptNode]:

@@ -102,30 +102,41 @@ class Tuning:
         found = {name: value for name, value in vars(self).items() if name not in ("nodes", "tuned")}
         return json.dumps(plain({name: _as_dict(value) for name, value in found.items()}), indent=2)
 
+    def html(self) -> str:
+        """What was found, as a page that needs no other file."""
+        from motet.planning.tuning_page import page
+
+        return page(self)
+
     def __repr__(self) -> str:
         return f"<Tuning of {self.graph!r}: {self.metric} {shown_interval(self.after.metric)} on {self.rows[1]:,} held-out rows>"
 
     def __str__(self) -> str:
         return "\n".join(self._lines())
 
-    def _lines(self) -> list[str]:
-        lines = [
-            f"{self.graph}: {self.of} against {self.label!r}, for {self.goal}; {self.rows[0]:,} rows of {self.source} to choose by"
-        ]
-        head = [f"on {self.rows[1]:,} held-out rows", self.metric, "cost a row", "failed"]
+    def standings_table(self) -> tuple[list[str], list[list[str]]]:
+        """The table of the graph before and after, and its members: names of columns, and rows of texts."""
         rows = [
             [each.name, shown_interval(each.metric), shown_cost(each.cost, priced=self.priced), f"{each.failed:,}"]
             for each in (self.before, self.after, *self.members)
         ]
-        lines += ["", *table(head, rows), f"after less before: {shown_interval(self.gain)}"]
-        if self.after.cost:
-            lines.append(f"cost before over cost after: {self.before.cost / self.after.cost:.2f}")
-        head = ["settings from cheap to good", "cost a row", f"{self.metric}, chosen by", "held out"]
-        points = [
+        return [f"on {self.rows[1]:,} held-out rows", self.metric, "cost a row", "failed"], rows
+
+    def front_table(self) -> tuple[list[str], list[list[str]]]:
+        """The table of settings that no other one beats."""
+        rows = [
             [e.said, shown_cost(e.cost, priced=self.priced), shown_number(e.chosen_by), shown_number(e.held_out)]
             for e in self.front
         ]
-        lines += ["", *table(head, points), ""] if points else [""]
+        return ["settings from cheap to good", "cost a row", f"{self.metric}, chosen by", "held out"], rows
+
+    def _lines(self) -> list[str]:
+        said = f"{self.graph}: {self.of} against {self.label!r}, for {self.goal}; {self.rows[0]:,} rows of {self.source} to choose by"
+        lines = [said, "", *table(*self.standings_table())]
+        lines.append(f"after less before: {shown_interval(self.gain)}")
+        if self.after.cost:
+            lines.append(f"cost before over cost after: {self.before.cost / self.after.cost:.2f}")
+        lines += ["", *table(*self.front_table()), ""] if self.front else [""]
         lines += [f"{node}: {key}: {value}" for node, each in self.changes.items() for key, value in each.items()]
         lines += [] if self.changes else ["nothing is better than what it has"]
         return lines + [f"warning: {each}" for each in self.warnings]
