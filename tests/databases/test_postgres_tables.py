@@ -24,6 +24,7 @@ from motet.databases.layout import TableLayout
 from motet.databases.postgres import PostgresTable
 from motet.databases.retry import tried
 from motet.errors import InputError, RunError
+from motet.io import open_source
 
 psycopg = pytest.importorskip("psycopg")
 pgserver = pytest.importorskip("pgserver")
@@ -207,3 +208,22 @@ def test_a_broken_connection_is_made_again(server: str) -> None:
         connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()")
     assert table.layout() is None
     table.close()
+
+
+def test_rows_are_read_as_they_were_written(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = rows_of(25).append_column("when", pa.array([datetime.datetime(2024, 1, 1)] * 25, pa.timestamp("us")))
+    rows = rows.append_column("cost", pa.array([decimal.Decimal("1.50")] * 25, pa.decimal128(9, 2)))
+    rows = rows.append_column("tags", pa.array([["a", None]] * 24 + [None]))
+    storing().run(rows, f"{server}#read")
+    source = open_source(f"{server}#read")
+    assert source.schema.field("image").type == pa.list_(pa.float32(), 4)
+    assert (source.num_rows, source.schema.field("cost").type) == (25, pa.decimal128(9, 2))
+    found = [row for batch in source.batches(7) for row in batch.to_pylist()]
+    assert found == [{**row, "less": -row["price"]} for row in rows.to_pylist()]
+    query = f"{server}&query=SELECT id, price * 2 AS price FROM read WHERE id > 20&order=id"
+    report = storing().run(query, str(tmp_path / "o.parquet"))
+    assert report.answered == 4
+    assert pq.read_table(tmp_path / "o.parquet")["price"].to_pylist() == [
+        2 * row["price"] for row in rows.to_pylist()[21:]
+    ]

@@ -5,6 +5,7 @@ layout.py      which columns of rows are id, vectors and payload, and which rows
 table.py       the protocol of a table: `prepare`, `upsert`, `search`
 opening.py     which module has that of which database
 matching.py    whether rows may be written into a table that is there
+query.py       rows of tables and queries, read in an order
 copying.py     rows in PostgreSQL's binary form
 filters.py     which rows of a table a search may find
 fusion.py      what several searches have found, as one list

@@ -17,11 +17,13 @@ from urllib.parse import parse_qsl, unquote
 
 from motet.errors import InputError, UnknownNameError
 
-__all__ = ["METRICS", "SCHEMES", "TableAddress", "is_table"]
+__all__ = ["METRICS", "QUERIED", "SCHEMES", "TableAddress", "is_table"]
 
 METRICS = ("cosine", "dot", "l2")
 """How alike two vectors are: by their angle, by their product, or by their distance."""
 SCHEMES = ("lancedb", "qdrant", "qdrant+http", "qdrant+https", "qdrant+grpc", "qdrant+grpcs", "postgresql", "sqlite")
+QUERIED = ("query", "order")
+"""Options of an address that is read."""
 _SCHEME = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):", re.IGNORECASE)
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _SQL = ("postgresql", "sqlite")

@@ -23,7 +23,7 @@ from motet.databases.table import Hits, Search
 from motet.errors import InputError, MissingExtraError, RunError
 from motet.tracebacks import summary
 
-__all__ = ["PostgresTable"]
+__all__ = ["PostgresTable", "arrow_of"]
 
 T = TypeVar("T")
 _STAGE = "motet_stage"
@@ -94,7 +94,7 @@ class PostgresTable:
         found = self._asked(lambda connection: connection.execute(_COLUMNS, (self._name,)).fetchall())
         if not found:
             return None
-        kinds = {name: _arrow(kind) for name, kind, _, _ in found}
+        kinds = {name: arrow_of(kind) for name, kind, _, _ in found}
         known = {name: kind for name, kind in kinds.items() if kind is not None}
         ids = [name for name, _, _, unique in found if unique]
         if not ids:
@@ -205,10 +205,10 @@ def _quoted(name: str) -> str:
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
-def _arrow(kind: str) -> pa.DataType | None:
+def arrow_of(kind: str) -> pa.DataType | None:
     """What a type of PostgreSQL is in Arrow; None for one that is left alone."""
     if kind.endswith("[]"):
-        leaf = _arrow(kind[:-2])
+        leaf = arrow_of(kind[:-2])
         return None if leaf is None else pa.list_(leaf)
     if found := re.fullmatch(r"vector\((\d+)\)", kind):
         return pa.list_(pa.float32(), int(found[1]))

@@ -23,11 +23,11 @@ from motet.databases.table import Hits, Search
 from motet.errors import InputError, RunError
 from motet.tracebacks import summary
 
-__all__ = ["SqliteTable"]
+__all__ = ["READ", "SqliteTable"]
 
 BUSY_S = 30.0
 """How long a write waits for those of others."""
-_READ = {
+READ = {
     "BIGINT": pa.int64(), "INTEGER": pa.int64(), "INT": pa.int64(), "SMALLINT": pa.int64(), "DOUBLE": pa.float64(),
     "REAL": pa.float64(), "FLOAT": pa.float64(), "TEXT": pa.string(), "BOOLEAN": pa.bool_(), "BLOB": pa.binary(),
     "DATE": pa.date32(), "TIMESTAMP": pa.timestamp("us"), "DATETIME": pa.timestamp("us"),
@@ -72,7 +72,7 @@ class SqliteTable:
         if len(keys) != 1:
             hint = "make the column of the ids its primary key"
             raise InputError("the table has no primary key of one column", where=self._where, hint=hint)
-        kinds = {name: _READ.get(kind.upper().partition("(")[0], pa.string()) for _, name, kind, _, _, _ in found}
+        kinds = {name: READ.get(kind.upper().partition("(")[0], pa.string()) for _, name, kind, _, _, _ in found}
         return TableLayout(keys[0], {}, pa.schema(list(kinds.items())))
 
     def check(self, layout: TableLayout) -> None:

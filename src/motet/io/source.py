@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from motet.batch import Batch
+from motet.databases.address import QUERIED, TableAddress, is_table
 from motet.errors import InputError, UnknownNameError
 from motet.io.decryption import Decrypt, ParquetKeys
 from motet.io.files import FoundFile, asked
@@ -105,7 +106,8 @@ def open_source(
 
     Args:
         what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a data
-            frame (pandas, polars, DuckDB); a PyArrow dataset, table or record batch reader; a dict of arrays or a `Batch`;
+            frame (pandas, polars, DuckDB); the address of a table or a query of SQLite or PostgreSQL (sql.py); a
+            PyArrow dataset, table or record batch reader; a dict of arrays or a `Batch`;
             or an iterable of batches of any of these kinds; or a source, as it is. In a folder, names that begin with `_`
             or `.`, and files of unknown suffixes, are left out.
         format: `parquet`, `arrow`, `csv`, `jsonl` or `images`, or what an installed package adds; None goes by suffix.
@@ -189,6 +191,8 @@ def _open_paths(
     types: Mapping[str, ColumnType],
     choose: Choose | None,
 ) -> Source:
+    if any(map(is_table, paths)):
+        return _open_query(paths, options, choose)
     first = shown_path(paths[0])
     description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
     if not is_built_in(paths[0], format):
@@ -206,6 +210,18 @@ def _open_paths(
         files = list(choose(files))
     source = _of_files(files, chosen, options, types, description)
     source.left_out = "; ".join(filter(None, (left_out, _said_of_folders(files, chosen, source))))
+    return source
+
+
+def _open_query(paths: Sequence[str], options: ReadOptions, choose: Choose | None) -> Source:
+    from motet.io.sql import SqlSource  # few sources are databases
+
+    if len(paths) > 1 or choose is not None:
+        raise InputError(
+            "a table is read by itself, and has no files", where=str(TableAddress.parse(paths[0], QUERIED))
+        )
+    source = SqlSource(paths[0])
+    options.check_known_by("a database", source.description)
     return source
 
 

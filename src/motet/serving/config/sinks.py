@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
+from motet.databases.address import is_table
 from motet.errors import GraphError
 from motet.graph.fields import from_environment, show
 from motet.graph.section import Bytes, Seconds, Section, between, converter_of, matching, nullable, one_or_list
 
 __all__ = ["SINKS", "SinkConfig", "read_sinks"]
 
-Format = Literal["sql", "jsonl", "parquet"]
+Format = Literal["sql", "jsonl", "parquet", "table"]
 _SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _PARQUET = {"batch_rows": 65_536, "batch_s": 60.0, "buffer_rows": 131_072}
 """Defaults of Parquet, whose parts are large."""
@@ -29,11 +30,12 @@ class SinkConfig(Section):
 
     Attributes:
         to: a database's URL (`sqlite:///predictions.db`, `postgresql://user@host/base`), a file of JSON Lines
-            (`.jsonl`), or a folder of Parquet parts (`.parquet`); relative paths begin at the configuration's folder.
+            (`.jsonl`), a folder of Parquet parts (`.parquet`), or a table of vectors (`lancedb:store#answers`,
+            `qdrant+http://host:6333#answers`); relative paths begin at the configuration's folder.
             `env:NAME` takes what the environment variable holds, so that no password is in a file. `{graph}` in a path
             stands for the graph's name.
         name: what metrics and the spool call it; by default made of `record` and the table or the path.
-        format: `sql`, `jsonl` or `parquet`; by default told by `to`.
+        format: `sql`, `jsonl`, `parquet` or `table`; by default told by `to`.
         table: of a database; `predictions` for `join` and `member_predictions` for `stack` where nothing is said.
             `{graph}` stands for the graph's name.
         record: `join` is a record for each row when all members are done; `stack` one for each row and member.
@@ -105,7 +107,9 @@ class SinkConfig(Section):
             hint = "stack keeps the outputs of each member as they are"
             raise GraphError(f"{key!r} is for `record: join`", where=f"{where}.{key}", hint=hint)
         table = read.table or ("member_predictions" if read.record == "stack" else "predictions")
-        name = read.name or _slug(f"{read.record}-{table if form == 'sql' else PurePosixPath(to).name}")
+        name = read.name or _slug(
+            f"{read.record}-{table if form == 'sql' else PurePosixPath(to).name.rpartition('#')[2]}"
+        )
         more: dict[str, Any] = {key: size for key, size in _PARQUET.items() if form == "parquet" and key not in said}
         return replace(read, to=to, format=form, table=table, name=name, **more)
 
@@ -131,6 +135,8 @@ def read_sinks(value: object, where: str) -> tuple[SinkConfig, ...]:
 def _format(to: str, where: str) -> Format:
     if re.match(r"(sqlite|postgres(ql)?)(\+\w+)?://", to):
         return "sql"
+    if is_table(to):
+        return "table"
     form = _SUFFIXES.get(PurePosixPath(to).suffix)
     if form is None or "://" in to:
         known = f"sqlite:///..., postgresql://..., or a local path that ends in {', '.join(_SUFFIXES)}"

@@ -25,6 +25,10 @@ def open_target(config: SinkConfig, folder: Path) -> Target:
         from motet.serving.sinks.targets.parquet import ParquetTarget
 
         return ParquetTarget(config, folder)
+    if config.format == "table":
+        from motet.serving.sinks.targets.table import TableTarget
+
+        return TableTarget(config, folder)
     from motet.serving.sinks.targets.jsonl import JsonLinesTarget
 
     return JsonLinesTarget(config, folder)

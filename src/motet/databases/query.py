@@ -1,0 +1,272 @@
+"""Rows of tables and queries of SQLite and PostgreSQL, in an order that tells them apart.
+
+A value that is none of its column's type, as SQLite may hold, is why its row could not be read; no other row is harmed.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pyarrow as pa
+
+from motet.databases.address import TableAddress
+from motet.databases.postgres import arrow_of
+from motet.databases.sqlite import READ
+from motet.errors import InputError, MissingExtraError
+from motet.tracebacks import summary
+
+__all__ = ["QueryRows", "open_query"]
+
+INFERRED_ROWS = 1_000
+"""Rows of a query of SQLite that tell the types of its columns."""
+
+
+def open_query(address: TableAddress) -> QueryRows:
+    """The rows of a table, or of `query=`, by the columns of `order=`, or by the table's primary key.
+
+    Raises:
+        InputError: when there are none, or in no order.
+    """
+    return SqliteRows(address) if address.scheme == "sqlite" else PostgresRows(address)
+
+
+class QueryRows(ABC):
+    """Rows of a database in an order.
+
+    Attributes:
+        schema: names and types of the columns.
+        order: the columns that they are ordered by.
+        where: what errors call it.
+    """
+
+    def __init__(self, address: TableAddress) -> None:
+        self._address, self.where = address, str(address)
+        query = address.options.get("query", "").strip().rstrip(";")
+        if bool(query) is bool(address.table):
+            raise InputError("names a table and a query", where=self.where, hint="write #TABLE or ?query=SELECT ...")
+        table = ".".join(map(quoted, address.table.split("."))) if address.scheme != "sqlite" else quoted(address.table)
+        self._from = f"({query}) AS motet_rows" if query else table
+        with self._told(), self._connected() as connection:
+            self.schema = self._schema(connection)
+            named = [name.strip() for name in address.options.get("order", "").split(",") if name.strip()]
+            self.order = named or ([] if query else self._keys(connection))
+        if not self.order:
+            what = "has no order, by which rows could be told apart"
+            raise InputError(what, where=self.where, hint="name columns that do: ?order=id")
+        for name in self.order:
+            if name not in self.schema.names:
+                raise InputError(f"is to be ordered by {name!r}, which it has not", where=self.where)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell errors of the driver as ours."""
+        try:
+            yield
+        except self._errors() as error:
+            raise InputError(f"cannot be read: {summary(error)}", where=self.where) from error
+
+    @abstractmethod
+    def _errors(self) -> type[Exception]: ...
+
+    @abstractmethod
+    def _connected(self) -> Any: ...
+
+    @abstractmethod
+    def _schema(self, connection: Any) -> pa.Schema: ...
+
+    @abstractmethod
+    def _keys(self, connection: Any) -> list[str]: ...
+
+    @abstractmethod
+    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]: ...
+
+    def count(self) -> int:
+        """How many there are now."""
+        with self._told(), self._connected() as connection:
+            return int(connection.execute(f"SELECT count(*) FROM {self._from}").fetchone()[0])
+
+    def identity(self) -> list[str]:
+        """What tells them from others: how many there are, the first and the last."""
+        by = ", ".join(map(quoted, self.order))
+        down = ", ".join(f"{quoted(name)} DESC" for name in self.order)
+        with self._told(), self._connected() as connection:
+            ends = [
+                connection.execute(f"SELECT {by} FROM {self._from} ORDER BY {each} LIMIT 1").fetchone()
+                for each in (by, down)
+            ]
+        return [self.where, self._from, str(self.schema), str(self.order), str(self.count()), repr(ends)]
+
+    def batches(
+        self, columns: Sequence[str], skip: int, size: int
+    ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
+        """Rows in pieces of `size`, with why some of them could not be read, by their places."""
+        names = ", ".join(map(quoted, columns))
+        by = ", ".join(map(quoted, self.order))
+        text = f"SELECT {names} FROM {self._from} ORDER BY {by} LIMIT {1 << 62} OFFSET {skip}"
+        schema = pa.schema([self.schema.field(name) for name in columns])
+        with self._told(), self._connected() as connection:
+            for rows in self._rows(connection, text, size):
+                yield _batch(rows, schema)
+
+
+class SqliteRows(QueryRows):
+    """Rows of a file of SQLite."""
+
+    def _errors(self) -> type[Exception]:
+        return sqlite3.Error
+
+    def _connected(self) -> Any:
+        if not os.path.exists(self._address.place):
+            raise InputError("there is no such file", where=self.where)
+        connection = sqlite3.connect(self._address.place, timeout=30, check_same_thread=False)
+        connection.execute("BEGIN")  # what is read is of one moment
+        return closing(connection)
+
+    def _schema(self, connection: Any) -> pa.Schema:
+        declared = {}
+        if self._address.table:
+            found = connection.execute(f"PRAGMA table_info({quoted(self._address.table)})").fetchall()
+            if not found:
+                raise InputError("there is no such table", where=self.where)
+            declared = {name: kind.upper().partition("(")[0] for _, name, kind, *_ in found}
+        cursor = connection.execute(f"SELECT * FROM {self._from} LIMIT {INFERRED_ROWS}")
+        names, rows = [each[0] for each in cursor.description], cursor.fetchall()
+        seen = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        return pa.schema([(name, READ.get(declared.get(name, "")) or _shown(seen[name])) for name in names])
+
+    def _keys(self, connection: Any) -> list[str]:
+        found = connection.execute(f"PRAGMA table_info({quoted(self._address.table)})").fetchall()
+        return [name for _, name, _, _, _, _ in sorted((each for each in found if each[5]), key=lambda each: each[5])]
+
+    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+        cursor = connection.execute(text)
+        while rows := cursor.fetchmany(size):
+            yield rows
+
+
+class PostgresRows(QueryRows):
+    """Rows of a PostgreSQL."""
+
+    def _errors(self) -> type[Exception]:
+        return self._driver().Error  # type: ignore[no-any-return]
+
+    def _driver(self) -> Any:
+        try:
+            import psycopg
+        except ImportError:
+            raise MissingExtraError("psycopg", "postgres", self.where) from None
+        return psycopg
+
+    def _connected(self) -> Any:
+        connection = self._driver().connect(
+            f"postgresql:{self._address.place}", connect_timeout=10, client_encoding="utf8"
+        )
+        connection.isolation_level = self._driver().IsolationLevel.REPEATABLE_READ  # what is read is of one moment
+        return closing(connection)
+
+    def _schema(self, connection: Any) -> pa.Schema:
+        result = connection.execute(f"SELECT * FROM {self._from} LIMIT 0").pgresult
+        fields = []
+        for place in range(result.nfields):
+            asked = (result.ftype(place), result.fmod(place))
+            kind = connection.execute("SELECT format_type(%s, %s)", asked).fetchone()[0]
+            fields.append((result.fname(place).decode(), arrow_of(kind) or pa.string()))
+        return pa.schema(fields)
+
+    def _keys(self, connection: Any) -> list[str]:
+        text = (
+            "SELECT a.attname FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY(i.indkey) "
+            "WHERE i.indrelid = to_regclass(%s) AND i.indisprimary ORDER BY array_position(i.indkey, a.attnum)"
+        )
+        return [name for (name,) in connection.execute(text, (self._from,)).fetchall()]
+
+    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+        with connection.cursor(name="motet_rows") as cursor:
+            cursor.execute(text)
+            while rows := cursor.fetchmany(size):
+                yield rows
+
+
+def quoted(name: str) -> str:
+    """A name as both databases take it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _shown(values: Sequence[Any]) -> pa.DataType:
+    """The type of the first values of a column of which none is declared; of none, or several, text."""
+    kinds = {type(value) for value in values if value is not None}
+    if kinds == {int, float}:
+        return pa.float64()
+    plain = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
+    return plain.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
+
+
+def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> tuple[pa.RecordBatch, dict[int, str]]:
+    wrong: dict[int, str] = {}
+    arrays = [_array(values, field, wrong) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema), wrong
+
+
+_UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
+
+
+def _array(values: Sequence[Any], field: pa.Field, wrong: dict[int, str]) -> pa.Array:
+    """A column; where a value does not fit, null, and the reason in `wrong`."""
+    read = _reader(field.type)
+    try:
+        return pa.array([None if value is None else read(value) for value in values], field.type)
+    except _UNFIT:
+        found = [_one(value, read, field, place, wrong) for place, value in enumerate(values)]
+        return pa.array(found, field.type)
+
+
+def _one(value: Any, read: Callable[[Any], Any], field: pa.Field, place: int, wrong: dict[int, str]) -> Any:
+    try:
+        return None if value is None else pa.scalar(read(value), field.type).as_py()
+    except _UNFIT:
+        wrong.setdefault(place, f"column {field.name!r} holds {value!r:.80}, which is no {field.type}")
+        return None
+
+
+def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
+    """What makes of a value of the driver one of Arrow's type."""
+    if pa.types.is_string(kind):
+        return _text
+    if pa.types.is_boolean(kind):
+        return _truth
+    if pa.types.is_floating(kind):
+        return float
+    if pa.types.is_date(kind):
+        return lambda value: datetime.date.fromisoformat(value) if isinstance(value, str) else value
+    if pa.types.is_timestamp(kind):
+        return lambda value: datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if pa.types.is_fixed_size_list(kind):
+        return lambda value: json.loads(value) if isinstance(value, str) else value
+    if pa.types.is_integer(kind):
+        return _whole
+    return lambda value: value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bytes):
+        raise TypeError("bytes are no text")
+    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+
+
+def _truth(value: Any) -> bool:
+    if value not in (0, 1):
+        raise ValueError(value)
+    return bool(value)
+
+
+def _whole(value: Any) -> int:
+    if not isinstance(value, int):
+        raise TypeError(value)
+    return value
