@@ -18,6 +18,7 @@ import motet as mt
 from helpers.nearest import check_search, killed_and_resumed, rows_of, scores_of, searching, storing
 from motet.cli import cli
 from motet.databases.address import METRICS, TableAddress
+from motet.engines.splits.run import check_options
 from motet.errors import InputError, ModelLoadError
 
 lancedb = pytest.importorskip("lancedb")
@@ -184,12 +185,22 @@ def test_another_metric_than_that_of_the_table_is_refused(filled: tuple[Path, pa
         ({"append": True}, "append: is for files, and the output is a table"),
         ({"partition_by": ["genre"]}, "partition_by: is for files, and the output is a table"),
         ({"into": "lancedb:x#t", "only_failed": "a.parquet"}, "into: is for files, and the output is a table"),
-        ({"engine": "beam"}, "engine beam: tables of databases are written by one process"),
     ],
 )
 def test_options_of_files_are_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         storing().run(rows_of(3), f"lancedb:{tmp_path}/x#t", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_engines_of_clusters_refuse_tables() -> None:
+    with pytest.raises(InputError, match="engine ray: tables of databases are written by one process"):
+        check_options("ray", {}, "lancedb:x#t")
+
+
+def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
+    estimate = storing().run(rows_of(30), f"lancedb:{tmp_path}/x#t", dry_run=True)
+    assert estimate.rows == 30
     assert not list(tmp_path.iterdir())
 
 

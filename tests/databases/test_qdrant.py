@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import motet as mt
@@ -36,9 +36,9 @@ def points_in(folder: Path, name: str = "songs") -> dict[Any, dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, pa.Table]:
-    folder, rows = tmp_path_factory.mktemp("qdrant") / "store", rows_of(60)
+    folder, rows = tmp_path_factory.mktemp("qdrant") / "store", rows_of(25)
     for metric in METRICS:
-        assert storing().run(rows, f"qdrant:{folder}?metric={metric}#{metric}").answered == 60
+        assert storing().run(rows, f"qdrant:{folder}?metric={metric}#{metric}").answered == 25
     return folder, rows
 
 
@@ -76,6 +76,7 @@ def test_what_is_acknowledged_stays_when_a_run_is_killed(tmp_path: Path) -> None
     )  # which are normalised
 
 
+@settings(max_examples=12)  # each opens the folder, which takes its client long
 @given(st.data())
 def test_a_search_finds_what_brute_force_finds(filled: tuple[Path, pa.Table], data: st.DataObject) -> None:
     metric = data.draw(st.sampled_from(METRICS))
@@ -95,7 +96,7 @@ def test_a_search_finds_what_brute_force_finds(filled: tuple[Path, pa.Table], da
 )
 def test_conditions_are_those_of_qdrant(filled: tuple[Path, pa.Table], filter: Filter, test: Any) -> None:
     where = {filter.column: {filter.operator: filter.value}}
-    graph = searching(f"qdrant:{filled[0]}#dot", {"image": "float32[4]"}, vectors="image", where=where, k=60)
+    graph = searching(f"qdrant:{filled[0]}#dot", {"image": "float32[4]"}, vectors="image", where=where, k=25)
     got = graph({"image": np.ones((1, 4), np.float32)})
     assert sorted(got["id"][0].tolist()) == [row["id"] for row in filled[1].to_pylist() if test(row)]
 

@@ -93,7 +93,8 @@ class TableAddress:
             hint = "letters, digits, _, . and -, at most 63, a letter first"
             raise InputError(f"{self.table!r} cannot be the name of a table", where=str(self), hint=hint)
         if not self.table and "query" not in self.options:
-            raise InputError("names no table", where=str(self), hint=f"write {self}#TABLE")
+            query = ", or read what ?query=SELECT ...&order=id gives" if self.scheme in _SQL else ""
+            raise InputError("names no table", where=str(self), hint=f"write {self}#TABLE{query}")
         if self.options.get("metric", "cosine") not in METRICS:
             what = f"metric is {self.options['metric']!r}; it must be {', '.join(METRICS)}"
             raise InputError(what, where=str(self))

@@ -1,6 +1,6 @@
 """Formats that other packages add, by the entry point groups `motet.sources` and `motet.sinks`.
 
-An entry point is named for a suffix without its dot (`avro`), a URL scheme (`sqlite`) or a format's name. A source's
+An entry point is named for a suffix without its dot (`avro`), a URL scheme (`mongodb`) or a format's name. A source's
 is called as `make(what, types=...)` and gives a `Source`; a sink's as `make(path, schema)` and gives a `Writer`. They
 are looked up only for what is not built in.
 """
