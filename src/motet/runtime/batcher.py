@@ -140,14 +140,18 @@ class Batcher:
 
     def _take_alike(self, cost: CallCost) -> list[_Waiting]:
         """The oldest call, and of those behind it the ones whose rows cost about as much."""
-        useful = [each for each in self._waiting if not each.answer.cancelled()]
-        near = [each for each in useful[:MOST_ALIKE] if each.kind == useful[0].kind]
+        looked = [self._waiting.popleft() for _ in range(min(MOST_ALIKE, len(self._waiting)))]
+        useful = [each for each in looked if not each.answer.cancelled()]
+        near = [each for each in useful if each.kind == useful[0].kind]
         chosen = cost.alike([each.cost for each in near], [each.rows for each in near], self._max_rows) if near else []
         taken = [each for each, takes in zip(near, chosen, strict=True) if takes]
-        going = {id(each) for each in taken}
-        self._waiting = deque(each for each in useful if id(each) not in going)
-        self._rows = sum(each.rows for each in self._waiting)
-        self._total_cost = sum(each.rows * each.cost for each in self._waiting)
+        going = {id(each) for each in looked if each.answer.cancelled()} | set(map(id, taken))
+        self._waiting.extendleft(each for each in reversed(looked) if id(each) not in going)
+        gone = [each for each in looked if id(each) in going]
+        self._rows -= sum(each.rows for each in gone)
+        self._total_cost -= sum(each.rows * each.cost for each in gone)
+        if not self._waiting:
+            self._total_cost = 0.0  # sums of fractions drift
         return taken
 
     def _take(self) -> list[_Waiting]:
