@@ -242,6 +242,20 @@ def test_a_key_of_a_model_is_refused_or_a_variable(project: Any, tmp_path: Path)
     )
 
 
+def test_the_key_of_a_language_model_is_a_variable(project: Any, tmp_path: Path) -> None:
+    text = SERVED.partition("inputs:")[0] + (
+        "inputs: {text: string}\n"
+        "models: {far: {uri: 'openai+https://far/v1#small', with: {key_env: FAR_KEY}}}\n"
+        "nodes: {y: {model: far, inputs: [text]}}\noutputs: {y: y}\n"
+    )
+    (project / "kept.yaml").write_text(text)
+    exported(project, tmp_path / "out")
+    pod = of_kind(tmp_path / "out" / "deployment" / "kept.yaml", "Deployment")["spec"]["template"]["spec"]
+    wanted = {"name": "FAR_KEY", "valueFrom": {"secretKeyRef": {"name": "kept-env", "key": "FAR_KEY"}}}
+    assert wanted in pod["containers"][0]["env"]
+    assert "openai" in (tmp_path / "out" / "image" / "install" / "requirements.txt").read_text()
+
+
 def test_a_certificate_of_a_model_whose_key_gets_into_no_image_is_refused(project: Any, tmp_path: Path) -> None:
     text = SERVED.partition("nodes:")[0] + (
         "models: {far: {uri: 'oip+https://far:8000/m', inputs: {x: 'float32[2]'}, outputs: {y: 'float32[2]'}, with: WITH}}\n"

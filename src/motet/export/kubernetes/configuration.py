@@ -160,8 +160,9 @@ def _writable(path: str) -> str:
 
 
 def variables(value: object) -> set[str]:
-    """The environment variables that values name: `env:NAME`."""
-    return {text[4:] for _, text in _texts(value) if re.fullmatch(r"env:[A-Za-z_]\w*", text)}
+    """The environment variables that values name: `env:NAME`, and those of language models, `key_env: NAME`."""
+    named = (f"env:{text}" if path[-1] == "key_env" else text for path, text in _texts(value) if path)
+    return {text[4:] for text in named if re.fullmatch(r"env:[A-Za-z_]\w*", text)}
 
 
 def refuse_passwords(value: object, where: str) -> None:

@@ -63,6 +63,8 @@ _EXTRAS = {
     "litert": "litert",
     "openvino": "openvino",
     "beam": "beam",
+    "openai+http": "openai",
+    "openai+https": "openai",
 }
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 
