@@ -116,6 +116,17 @@ def test_completions_are_one_or_many(client):
     assert client.completions.create(model="talk", prompt=["a", "b"]).usage.total_tokens == 18
 
 
+def test_clients_that_stream_get_the_answer_as_one_event(client):
+    asked = {"stream": True, "stream_options": {"include_usage": True}}
+    events = list(client.chat.completions.create(model="talk", messages=[user("hi")], **asked))
+    text = "".join(each.choices[0].delta.content or "" for each in events if each.choices)
+    assert (text, events[1].choices[0].finish_reason, events[-1].usage.total_tokens) == ("hi (1, calm)", "stop", 9)
+    words = list(client.completions.create(model="shout", prompt="a", stream=True))
+    assert [each.choices[0].text for each in words] == ["A"]
+    with pytest.raises(openai.UnprocessableEntityError, match="13 is unlucky"):
+        client.completions.create(model="shout", prompt="13", stream=True)
+
+
 @pytest.mark.parametrize("coding", ["float", "base64"])
 def test_embeddings_come_as_numbers_and_as_base64(client, coding):
     got = client.embeddings.create(model="measure", input=["banana", "x"], encoding_format=coding)
@@ -158,7 +169,7 @@ def test_what_is_wrong_with_a_request_is_said(client, served):
         ("chat/completions", {"model": "shout", "messages": [{"role": "user"}]}, 400, "message 0 is not an object with a role"),
         ("chat/completions", {"model": "shout", "messages": [{"role": "system", "content": "x"}]}, 400, "no message of the role 'user'"),
         ("chat/completions", {"model": "shout", "messages": [user([{"type": "image_url"}])]}, 400, "must be text"),
-        ("chat/completions", {"model": "shout", "messages": [user("a")], "stream": True}, 400, "'stream' is not offered here"),
+        ("embeddings", {"model": "measure", "input": "a", "stream": True}, 400, "'stream' is not offered here"),
         ("chat/completions", {"model": "shout", "messages": [user("a")], "n": 2}, 400, "'n' is not offered here"),
         ("chat/completions", {"model": "double", "messages": [user("a")]}, 400, "double takes no text alone: it takes x: float64"),
         ("chat/completions", {"model": "measure", "messages": [user("a")]}, 400, "does not answer with a string: it gives vector: float32[3]"),

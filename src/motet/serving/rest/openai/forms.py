@@ -23,7 +23,7 @@ from motet.serving.rest.openai.shapes import MESSAGES, Shape, embedding_shape, t
 __all__ = ["CHAT", "COMPLETION", "EMBEDDING", "LanguageForm"]
 
 Body = Mapping[str, Any]
-_UNHEARD = ("stream", "n", "tools", "functions", "response_format", "logprobs", "best_of", "echo", "suffix")
+_UNHEARD = ("n", "tools", "functions", "response_format", "logprobs", "best_of", "echo", "suffix")
 """What would change an answer's form, or make several of it, which no graph is asked for."""
 
 
@@ -65,12 +65,22 @@ class LanguageForm(ABC):
     def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
         """The object that answers."""
 
+    def chunks(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        """The same as parts of a stream: the whole answer, and its end.
+
+        Raises:
+            InputError: when there are no such streams.
+        """
+        raise InputError("'stream' is not offered here", hint="leave it out")
+
     def rows(self, body: Body, served: RepositoryEntry) -> list[dict[str, Any]]:
         """The rows of a request. Parameters that the graph has inputs for are given to them; the other ones mean nothing here.
 
         Raises:
             InputError: when something is asked for that is not offered, or the graph is none of texts.
         """
+        if body.get("stream"):
+            self.chunks({"choices": []})
         for name in _UNHEARD:
             if _is_unheard(name, body.get(name)):
                 raise InputError(f"{name!r} is not offered here", hint="leave it out")
@@ -113,6 +123,15 @@ class _Chat(LanguageForm):
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
         return {**self.head(self.name, "chatcmpl", served), "choices": [choice], **_usage(reply)}
 
+    def chunks(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        said = [
+            {"index": 0, "delta": {"role": "assistant", "content": each["message"]["content"]}, "finish_reason": None}
+            for each in answer["choices"]
+        ]
+        head = {name: each for name, each in answer.items() if name != "usage"} | {"object": "chat.completion.chunk"}
+        end = {"index": 0, "delta": {}, "finish_reason": "stop"}
+        return [{**head, "choices": said}, {**head, "choices": [end]}]
+
 
 class _Completion(LanguageForm):
     path, name = "/v1/completions", "text_completion"
@@ -130,6 +149,9 @@ class _Completion(LanguageForm):
             for place, text in enumerate(_texts(reply, self.shape(served).output))
         ]
         return {**self.head(self.name, "cmpl", served), "choices": choices, **_usage(reply)}
+
+    def chunks(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
+        return [{name: each for name, each in answer.items() if name != "usage"}]
 
 
 class _Embedding(LanguageForm):

@@ -103,4 +103,14 @@ class _Ask(PredictWhole):
         assert reply is not None  # no form has no rows
         if reply.failures:
             raise failed_rows(reply, rows.total)
-        return json_response(self.form.answer(reply, served, given.body))
+        answer = self.form.answer(reply, served, given.body)
+        return _streamed(self.form, answer, given.body) if given.body.get("stream") else json_response(answer)
+
+
+def _streamed(form: LanguageForm, answer: dict[str, Any], body: Mapping[str, Any]) -> Response:
+    """An answer as server-sent events, for clients that always stream: graphs answer whole, so that its text is one event."""
+    chunks, options = form.chunks(answer), body.get("stream_options")
+    if isinstance(options, Mapping) and options.get("include_usage") and "usage" in answer:
+        chunks.append({**chunks[-1], "choices": [], "usage": answer["usage"]})
+    events = [b"data: " + msgspec.json.encode(each) + b"\n\n" for each in chunks]
+    return Response(b"".join([*events, b"data: [DONE]\n\n"]), media_type="text/event-stream")
