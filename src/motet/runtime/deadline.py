@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from motet.errors import DeadlineError, InputError
-from motet.system.patience import WAITED_FOR, Waiting, check_waited_for
+from motet.system.patience import WAITED_FOR, WaitedFor, check_waited_for
 from motet.threads import ThreadPool, beside, do
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class _Call:
         outer: the call that it is a part of, and halts with.
     """
 
-    def __init__(self, timeout: float | None, outer: Waiting | None = None) -> None:
+    def __init__(self, timeout: float | None, outer: WaitedFor | None = None) -> None:
         self.timeout, self.dropped, self._outer = timeout, False, outer
         self._until = math.inf if timeout is None else time.monotonic() + timeout
 

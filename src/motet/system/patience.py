@@ -6,10 +6,10 @@ import math
 from contextvars import ContextVar
 from typing import Protocol
 
-__all__ = ["WAITED_FOR", "Waiting", "check_waited_for", "left_s"]
+__all__ = ["WAITED_FOR", "WaitedFor", "check_waited_for", "left_s"]
 
 
-class Waiting(Protocol):
+class WaitedFor(Protocol):
     """Whoever waits for a call."""
 
     @property
@@ -22,7 +22,7 @@ class Waiting(Protocol):
         ...
 
 
-WAITED_FOR: ContextVar[Waiting | None] = ContextVar("motet_waited_for", default=None)
+WAITED_FOR: ContextVar[WaitedFor | None] = ContextVar("motet_waited_for", default=None)
 """Who waits for what runs in this context; None where that is for as long as it takes."""
 
 

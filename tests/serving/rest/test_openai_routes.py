@@ -8,6 +8,7 @@ import openai
 import pytest
 
 import motet as mt
+from helpers.openai_server import OpenAIServer, Say, error
 from motet.errors import OverloadedError, TooManyRequestsError, UnauthorizedError
 from motet.serving.batching.request import Identity
 from motet.serving.config.server import ServeConfig
@@ -146,7 +147,7 @@ def test_what_is_served_is_listed(client):
 
 
 @pytest.mark.parametrize(
-    ("key", "model", "error", "code", "message"),
+    ("key", "model", "kind", "code", "message"),
     [
         ("bad", "shout", openai.AuthenticationError, "invalid_api_key", "a credential is missing"),
         ("good", "nothing", openai.NotFoundError, "model_not_found", "'nothing'"),
@@ -154,8 +155,8 @@ def test_what_is_served_is_listed(client):
         ("full", "shout", openai.InternalServerError, None, "too much at once"),
     ],
 )
-def test_who_may_not_ask_is_told_as_openai_tells_it(client, key, model, error, code, message):
-    with pytest.raises(error, match=message) as raised:
+def test_who_may_not_ask_is_told_as_openai_tells_it(client, key, model, kind, code, message):
+    with pytest.raises(kind, match=message) as raised:
         client.with_options(api_key=key).chat.completions.create(model=model, messages=[user("a")])
     assert raised.value.code == code
     wanted = {"many": "13", "full": "1"}.get(key)
@@ -183,9 +184,9 @@ def test_what_is_wrong_with_a_request_is_said(client, served):
         ("embeddings", {"model": "measure", "input": "a", "dimensions": 2}, 400, "'dimensions' must be 3 or left out; got 2"),
     ):  # fmt: skip
         answer = served.post(f"/v1/{path}", json=body, headers=headers)
-        error = answer.json()["error"]
-        assert (answer.status_code, message in error["message"]) == (status, True), (body, error)
-        assert error["type"] == "invalid_request_error"
+        told = answer.json()["error"]
+        assert (answer.status_code, message in told["message"]) == (status, True), (body, told)
+        assert told["type"] == "invalid_request_error"
     assert served.post("/v1/embeddings", content=b"{", headers=headers).status_code == 400
     with pytest.raises(openai.UnprocessableEntityError, match="13 is unlucky"):
         client.completions.create(model="shout", prompt="13")
@@ -208,6 +209,24 @@ def test_what_is_not_loaded_is_503(live):
         with pytest.raises(openai.InternalServerError, match="late") as raised:
             client.completions.create(model="late", prompt="a")
         assert (raised.value.status_code, raised.value.type) == (503, "server_error")
+
+
+def test_what_an_endpoint_refuses_for_now_is_refused_for_now(live):
+    endpoint = OpenAIServer()
+    endpoint.then("busy", *[Say(429, error("slow down"))] * 9)
+    model = mt.Model(endpoint.uri(), "far", options={"retries": 0})
+    served = live.serve(mt.Graph("relay", outputs={"y": mt.model(model, mt.input("text", "string"))}))
+    with openai.OpenAI(base_url=f"{served.address}/v1", api_key="x", max_retries=0) as client:
+        assert client.completions.create(model="relay", prompt="a").choices[0].text == "you said a"
+        with pytest.raises(openai.InternalServerError, match="its server answered 429") as raised:
+            client.completions.create(model="relay", prompt=["a", "busy", "c"])
+        assert (raised.value.status_code, raised.value.response.headers["retry-after"]) == (503, "1")
+        with pytest.raises(openai.InternalServerError, match="its server answered 429") as raised:
+            client.completions.create(model="relay", prompt="busy")
+        assert raised.value.status_code == 503
+    assert served.post("/predict/relay", json={"text": "busy"}).status_code == 503
+    assert served.get("/v2/models/relay/ready").status_code == 200
+    endpoint.close()
 
 
 def test_a_graph_calls_another_one_through_it(served, monkeypatch):

@@ -15,6 +15,8 @@ from motet.serving.wire.envelope import read_json, whole
 from motet.serving.wire.long import LONG_TEXT_BYTES
 
 __all__ = [
+    "BY_ERROR",
+    "BusyRowsError",
     "FailedRowsError",
     "LateRowsError",
     "NotOfferedError",
@@ -46,6 +48,21 @@ class NotOfferedError(MotetError):
     status = 501
 
 
+class BusyRowsError(FailedRowsError):
+    """Rows of a request that failed since a model could not be called for them now."""
+
+    status = 503
+    retryable = True
+    retry_after_s = 1.0
+
+
+BY_ERROR: Mapping[str, type[FailedRowsError]] = {
+    "DeadlineError": LateRowsError,
+    "ModelUnavailableError": BusyRowsError,
+}
+"""What becomes of a request all of whose failed rows failed by this error."""
+
+
 def no_shared_memory() -> NotOfferedError:
     """What callers are told who register regions of shared memory, or ask for them."""
     return NotOfferedError("shared memory is not offered", hint="send and ask for the elements")
@@ -53,9 +70,10 @@ def no_shared_memory() -> NotOfferedError:
 
 def failed_rows(reply: Reply, rows: int) -> MotetError:
     """What a request is answered of which rows failed: which ones, and why."""
-    late = all(failure.error == "DeadlineError" for failure in reply.failures)
+    errors = {failure.error for failure in reply.failures}
+    kind = BY_ERROR.get(errors.pop(), FailedRowsError) if len(errors) == 1 else FailedRowsError
     reasons = (without_folders(str(failure)) for failure in reply.failures)
-    return (LateRowsError if late else FailedRowsError)(rows_failed(reasons, len(reply.failures), rows))
+    return kind(rows_failed(reasons, len(reply.failures), rows))
 
 
 def without_folders(why: str) -> str:

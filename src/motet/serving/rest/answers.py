@@ -8,7 +8,7 @@ from typing import Any
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
 from motet.runtime.rows import JsonRows, rows_of
-from motet.serving.batching.parameters import LateRowsError, without_folders
+from motet.serving.batching.parameters import BY_ERROR, without_folders
 from motet.serving.batching.request import Reply
 from motet.serving.rest.explain import explained
 
@@ -38,7 +38,7 @@ def answer_of(
         single: whether one row was asked for, not a list.
 
     Raises:
-        RowFailedError, LateRowsError: when the only row failed.
+        RowFailedError, LateRowsError, BusyRowsError: when the only row failed.
     """
     answers: list[dict[str, Any]] = [{} for _ in range(rows.total)]
     for place, message in rows.bad.items():
@@ -46,7 +46,7 @@ def answer_of(
     if reply is not None:
         for failure in reply.failures:
             if single:
-                raise (LateRowsError if failure.error == "DeadlineError" else RowFailedError)(why(failure))
+                raise BY_ERROR.get(failure.error, RowFailedError)(why(failure))
             answers[rows.places[failure.row]] = {"error": why(failure)}
         kept = range(len(rows.places)) if reply.kept is None else reply.kept.tolist()
         unwritten: dict[int, str] = {}
