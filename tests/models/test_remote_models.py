@@ -14,6 +14,7 @@ import motet as mt
 from helpers.oip_server import BREAK, DTYPES, HANG, OipServer, Say, Served
 from helpers.tfserving_server import EXAMPLES, TfServing
 from motet.errors import (
+    DeadlineError,
     GraphError,
     ModelFailedError,
     ModelLoadError,
@@ -639,3 +640,11 @@ def test_answers_come_in_columns_or_rows(answer, outputs, wanted):
 def test_answers_that_make_no_sense_end_it(answer, message):
     with Canned(answer) as server, pytest.raises(ModelFailedError, match=message):
         load(server.uri, inputs={"x": "float32"}, outputs={"y": "float32[1]"})({"x": X[:1, 0]})
+
+
+def test_an_impatient_caller_does_not_make_a_server_unavailable(server):
+    graph = graph_of(uri_of(server, "sum"), options={"timeout_s": 30})
+    server.then(HANG)
+    with pytest.raises(DeadlineError, match=r"not answered within 0.2 s"):
+        graph({"x": X}, timeout=0.2)
+    assert graph({"x": X})["y"].tolist() == [1, 5, 9]

@@ -41,6 +41,8 @@ DOWN_S = 1.0
 """How long calls fail at once after a server could not be reached."""
 LOG_S = 1.0
 """How long further failures of a model's server are not logged after one was."""
+PAST_S = 0.01
+"""How much longer a call may take than its caller waits, so that it is surely too late then."""
 SHORTEST_SECRET = 4
 """Shorter values of headers may be words that anybody says."""
 _LOG = logging.getLogger("motet.models")
@@ -229,7 +231,7 @@ class RemoteCaller:
         remote = self.remote
         asking = ask(
             make,
-            timeout_s=min(remote.timeout_s, left_s()),
+            timeout_s=min(remote.timeout_s, left_s() + PAST_S),
             retries=remote.retries,
             first_wait_s=remote.first_wait_s,
             clock=self._clock,
@@ -240,6 +242,8 @@ class RemoteCaller:
                 step = asking.send(got)
             except StopIteration as done:
                 result: RemoteAnswer | LostCall = done.value
+                if isinstance(result, LostCall):
+                    check_waited_for()  # where that is too late, the server is not to blame
                 return result
             if isinstance(step, Wait):
                 self._sleep(step.seconds)

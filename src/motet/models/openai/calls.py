@@ -21,6 +21,7 @@ from motet.models.handler import TokenUsage
 from motet.models.openai.usage import Price
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, error_of
 from motet.oip.rest import decode_json
+from motet.system.patience import check_waited_for
 from motet.threads import side_by_side
 
 __all__ = ["EndpointCalls"]
@@ -57,12 +58,14 @@ class EndpointCalls:
         Once the endpoint has no such model, or refuses the credential, the parts that were not asked are left out.
 
         Raises:
+            DeadlineError: when nobody waits for them any more.
             ModelLoadError: when no part is at fault, and none was answered: the server cannot be reached, refuses all of them,
                 or has no such model.
         """
         refused: list[ModelLoadError] = []
 
         def one(part: S) -> T | Exception:
+            check_waited_for()
             if refused:
                 return refused[0]
             try:
@@ -74,6 +77,7 @@ class EndpointCalls:
                 return error
 
         found = side_by_side(one, parts, self._at_once, self._at_once)
+        check_waited_for()
         if found and all(isinstance(each, ModelLoadError) for each in found):
             raise found[0]  # type: ignore[misc]
         return found
