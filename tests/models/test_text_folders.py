@@ -286,6 +286,10 @@ def test_code_of_a_folder_is_never_run_and_what_is_not_known_is_named(encoder: P
     with pytest.raises(ModelLoadError, match=r"cannot be read: modules\.json: Expecting"):
         signed(tmp_path / "m")
     config = json.loads((encoder / "config.json").read_text())
+    shutil.copytree(encoder, tmp_path / "odd")
+    (tmp_path / "odd" / "config.json").write_text(json.dumps({**config, "id2label": {"one": "a"}}))
+    with pytest.raises(ModelLoadError, match="what its files say cannot be read: invalid literal for int"):
+        signed(tmp_path / "odd")
     own = tmp_path / "own"
     shutil.copytree(encoder, own)
     (own / "code.py").write_text("raise SystemExit('it ran')")

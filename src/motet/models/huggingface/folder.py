@@ -165,10 +165,12 @@ def read_folder(source: ModelSource) -> TextFolder:
         network = os.path.join(path, inner) if inner else path
         read = [_json(os.path.join(network, name)) for name in ("config.json", "tokenizer_config.json")]
         sentence = _json(os.path.join(path, "config_sentence_transformers.json"))
+        folder = TextFolder(path, names, read[0], read[1], modules, sentence, inner)
+        _ = folder.labels  # may be no classes
     except (OSError, ValueError, TypeError, KeyError) as error:
         what = f"what its files say cannot be read: {error}"
         raise load_error(source, what, "copy the folder again, or write it by model.save_pretrained(folder)") from error
-    return TextFolder(path, names, read[0], read[1], modules, sentence, inner)
+    return folder
 
 
 def _names(path: str) -> list[str]:

@@ -244,7 +244,7 @@ def load_transformer(kind: str, folder: TextFolder, weights: str, source: ModelS
     for name in ("providers", "graph_optimization"):
         if name in source.options:
             raise load_error(
-                source, f"{name} is of ONNX exports; {weights} is none", f"leave it out, or say file: {name}"
+                source, f"{name} is of ONNX exports; {weights} is none", "leave it out, or name an export as the file"
             )
     if dtype not in _DTYPES:
         raise UnknownNameError("dtype", str(dtype), _DTYPES, where=place(source))

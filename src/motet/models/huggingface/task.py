@@ -79,7 +79,7 @@ def is_pair(task: str, folder: TextFolder, source: ModelSource) -> bool:
     """Whether rows are two texts.
 
     Raises:
-        ModelLoadError: when it is neither said nor denied.
+        ModelLoadError: when what is said of it is neither true nor false.
     """
     said = source.options.get("pair")
     if said is not None and not isinstance(said, bool):
