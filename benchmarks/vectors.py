@@ -30,7 +30,7 @@ from motet.engines.local.table_output import TableDestination, TableOutput
 __all__ = ["main"]
 
 SIZE, BATCH = 384, 8_192
-FEWER = 50
+FEWER = 200
 """How many times fewer rows the local mode of Qdrant gets."""
 Write = Callable[[Sequence[pa.RecordBatch], str], None]
 
@@ -159,7 +159,7 @@ def compare(store: str, rows: int, rounds: int) -> dict[str, Any]:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Compare, and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--rows", type=int, default=60_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--stores", default=",".join(THEIRS))
     parser.add_argument("--json", type=Path)
