@@ -219,7 +219,10 @@ def test_infinite_distances_come_last_and_never_the_vector_itself() -> None:
     assert linalg.nearest_neighbours([x], k=3).indices[0].tolist() == [[3, 1, 2], [0, 2, 3], [0, 1, 3], [0, 1, 2]]
 
 
-@pytest.mark.parametrize(("shape", "dtype"), [((40, 5), np.float64), ((5, 40), np.float64), ((30, 30), np.float32)])
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((40, 5), np.float64), ((5, 40), np.float64), ((30, 30), np.float32), ((2300, 64), np.float64)],
+)
 def test_principal_components_are_scikit_learns(shape: tuple[int, int], dtype: Any) -> None:
     vectors = (rng.standard_normal(shape) * np.linspace(3, 0.5, shape[1]) + 7).astype(dtype)
     found = linalg.pca([vectors, vectors[::-1].copy()], components=4)

@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
+
 
 class Metric(NamedTuple):
     """What is done with pairs of vectors.
 
     Attributes:
         base: what is worked for all pairs: `squared`, `product`, `sum` or `most`.
-        finish: what the answer is of it: `finish(xp, values, settings)`, with numpy or JAX's numpy; None for `base` itself.
+        finish: what the answer is of it: `finish(xp, values, settings)`, with numpy, which may fill the values' own memory, or
+            JAX's numpy; None for `base` itself.
         unit: whether vectors are brought to length 1 first.
         settings: the names of what else it takes.
     """
@@ -27,8 +30,19 @@ class Metric(NamedTuple):
     settings: tuple[str, ...] = ()
 
 
+def _root(xp: Any, found: Any, by: Mapping[str, float]) -> Any:
+    return np.sqrt(found, out=found) if xp is np else xp.sqrt(found)
+
+
+def _decay(xp: Any, found: Any, by: Mapping[str, float]) -> Any:
+    if xp is not np:
+        return xp.exp(found * -by["gamma"])
+    found *= -by["gamma"]
+    return np.exp(found, out=found)
+
+
 DISTANCES = {
-    "euclidean": Metric("squared", lambda xp, found, _: xp.sqrt(found)),
+    "euclidean": Metric("squared", _root),
     "sqeuclidean": Metric("squared"),
     "cosine": Metric("squared", lambda xp, found, _: found * 0.5, unit=True),
     "manhattan": Metric("sum"),
@@ -46,6 +60,6 @@ KERNELS = {
         "product", lambda xp, found, by: xp.tanh(found * by["gamma"] + by["coef0"]), settings=("gamma", "coef0")
     ),
     "cosine": Metric("product", unit=True),
-    "rbf": Metric("squared", lambda xp, found, by: xp.exp(found * -by["gamma"]), settings=("gamma",)),
-    "laplacian": Metric("sum", lambda xp, found, by: xp.exp(found * -by["gamma"]), settings=("gamma",)),
+    "rbf": Metric("squared", _decay, settings=("gamma",)),
+    "laplacian": Metric("sum", _decay, settings=("gamma",)),
 }

@@ -55,13 +55,24 @@ def squared(x: Array, y: Array, at: int | None, is_unit: bool) -> tuple[Array, A
     diagonal = None if at is None else np.einsum("gnn->gn", found[:, :, at : at + x.shape[1]])
     if diagonal is not None:
         diagonal[...] = np.inf
-    most = np.fmax.reduce(of_y, axis=-1)[..., None]
-    near = np.fmin.reduce(found, axis=-1) <= (of_x + most) * x.dtype.type(NEAR)
+    near = _near(found, of_x, of_y)
     if is_unit:
         _apart(found, of_x, of_y)
     if diagonal is not None:
         diagonal[...] = of_x * 0  # NaN where a vector is not finite
     return found, near
+
+
+def _near(found: Array, of_x: Array, of_y: Array) -> Array:
+    """Which vectors have another near them, shape `[g, n]`; matrices none of whose vectors have are told at once."""
+    part = found.dtype.type(NEAR)
+    most = np.fmax.reduce(of_y, axis=-1)
+    least = np.fmin.reduce(found.reshape(len(found), -1), axis=1)
+    near = np.zeros(of_x.shape, bool)
+    some = np.flatnonzero(least <= (np.fmax.reduce(of_x, axis=-1) + most) * part)
+    if len(some):
+        near[some] = np.fmin.reduce(found[some], axis=-1) <= (of_x[some] + most[some, None]) * part
+    return near
 
 
 def _apart(found: Array, of_x: Array, of_y: Array) -> None:

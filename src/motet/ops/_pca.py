@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from motet.batch import Array
+from motet.ops._compiled import compiled_eigenvectors, is_worth_pca
 
 
 def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, list[Array]]:
@@ -23,17 +24,26 @@ def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, l
     means = np.stack([matrix.mean(axis=0, dtype=np.float64) for matrix in matrices]).astype(dtype)
     centred = [matrix - mean for matrix, mean in zip(matrices, means, strict=True)]
     components, variances = np.zeros((len(matrices), k, d), dtype), np.zeros((len(matrices), k), dtype)
-    by_size: dict[int, list[int]] = {}
+    by_size: dict[tuple[int, bool], list[int]] = {}
     for place, matrix in enumerate(centred):
-        by_size.setdefault(min(len(matrix), d), []).append(place)
-    for size, places in by_size.items():
-        products = np.stack([m.T @ m if size == d else m @ m.T for m in map(centred.__getitem__, places)])
-        values, vectors = np.linalg.eigh(products)
+        by_size.setdefault((min(len(matrix), d), is_worth_pca(len(matrix), d)), []).append(place)
+    for (size, is_compiled), places in by_size.items():
+        values, vectors = _eigenvectors([centred[place] for place in places], size, is_compiled)
         for place, value, vector in zip(places, values[:, : -k - 1 : -1], vectors[:, :, : -k - 1 : -1], strict=True):
             found = vector.T if size == d else (centred[place].T @ vector).T
             variances[place] = np.maximum(value, 0) / (len(centred[place]) - 1)
             components[place] = _directions(found, value, size, is_scaled=size != d)
     return means, components, variances, [m @ c.T for m, c in zip(centred, components, strict=True)]
+
+
+def _eigenvectors(matrices: Sequence[Array], size: int, is_compiled: bool) -> tuple[Array, Array]:
+    """Of the smaller products of centred matrices, `[size, size]`: values `[g, size]`, rising, and vectors `[g, size, size]`."""
+    d = matrices[0].shape[1]
+    if is_compiled:
+        found = [compiled_eigenvectors(matrix) for matrix in matrices]
+        return np.stack([values for values, _ in found]), np.stack([vectors for _, vectors in found])
+    values, vectors = np.linalg.eigh(np.stack([m.T @ m if size == d else m @ m.T for m in matrices]))
+    return np.asarray(values), np.asarray(vectors)
 
 
 def _directions(found: Array, values: Array, size: int, is_scaled: bool) -> Array:
