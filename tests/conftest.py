@@ -83,7 +83,8 @@ def _own_sockets() -> Iterator[Any]:
 @pytest.fixture(scope="module", autouse=True)
 def _frozen_garbage() -> None:
     """What modules before have left stays, and is not looked through again by each collection: that takes seconds in a long run."""
-    gc.collect()
+    with warnings.catch_warnings(action="ignore"):  # of what others have left open
+        gc.collect()
     gc.freeze()
 
 
