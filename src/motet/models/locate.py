@@ -80,7 +80,8 @@ def locate(
     """
     handler, location = find_handler(uri)
     if not handler.has_file:
-        return LocatedModel(handler, location)
+        absolute = getattr(handler, "absolute", None)
+        return LocatedModel(handler, location if absolute is None or not base else absolute(location, str(base)))
     path = local_path(
         location,
         base=base,

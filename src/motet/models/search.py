@@ -4,7 +4,7 @@
 It takes a vector for each column of vectors that is searched, under that column's name, and gives for each row the ids of the
 nearest rows of the table (`id`), how near they are (`score`: the cosine, the product or the negative distance, by the metric of
 the table), and their values in the columns asked for; the nearest first, fewer where the table or the filter has no more. A path is
-from the current folder. Options:
+relative to the graph file. Options:
 
     k           how many are given at most; 10 by default
     vectors     the columns of vectors that are searched, a name or a list; all of the table by default. What several find is
@@ -22,6 +22,7 @@ A table is looked at when the graph is checked: it must be there. What is writte
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -102,13 +103,24 @@ class SearchHandler(Handler):
             raise ModelLoadError(error.what, where=place(source), hint=error.hint) from error
 
 
-class LanceHandler(SearchHandler):
+class _FolderHandler(SearchHandler):
+    """Searches tables in folders, whose paths are relative to the graph file."""
+
+    @staticmethod
+    def absolute(location: str, base: str) -> str:
+        """The path of a table as it is found from anywhere."""
+        if location.startswith("/") or "://" in location:
+            return location
+        return f"{base.rstrip('/')}/{location}" if "://" in base else os.path.join(os.path.abspath(base), location)
+
+
+class LanceHandler(_FolderHandler):
     """Searches tables of LanceDB."""
 
     name: ClassVar[str] = "lancedb"
 
 
-class QdrantHandler(SearchHandler):
+class QdrantHandler(_FolderHandler):
     """Searches collections of Qdrant in a folder."""
 
     name: ClassVar[str] = "qdrant"
