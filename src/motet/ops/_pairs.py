@@ -13,7 +13,7 @@ from motet.ops import _compiled
 from motet.ops._arrays import Rows
 from motet.ops._metrics import Metric
 from motet.ops._near import squared, squared_again, unit
-from motet.ops._stacks import Matrices, Results, Stack, matrices, stacks
+from motet.ops._stacks import Matrices, Results, StackedRows, matrices, stacks
 
 BACKENDS = ("auto", "numpy", "jax")
 _BLOCK = 1 << 17
@@ -66,14 +66,14 @@ def dtype_of(given: tuple[Matrices, ...]) -> np.dtype[Any]:
     return np.dtype(np.float32)
 
 
-def stack_pairs(metric: Metric, stack: Stack, settings: Mapping[str, Any], backend: str) -> Array:
+def stack_pairs(metric: Metric, stack: StackedRows, settings: Mapping[str, Any], backend: str) -> Array:
     """All pairs of a stack, shape `[g, n, m]`; what is said of padding means nothing."""
     blocks = list(stack_blocks(metric, stack, settings, backend, _BLOCK))
     return blocks[0][1] if len(blocks) == 1 else np.concatenate([block for _, block in blocks], axis=1)
 
 
 def stack_blocks(
-    metric: Metric, stack: Stack, settings: Mapping[str, Any], backend: str, most: int
+    metric: Metric, stack: StackedRows, settings: Mapping[str, Any], backend: str, most: int
 ) -> Iterator[tuple[int, Array]]:
     """All pairs of a stack, by blocks of the first matrices' vectors.
 

@@ -25,7 +25,7 @@ Matrices = Array | Sequence[Array]
 """Matrices, one a row: an array `[rows, n, d]`, or arrays `[n, d]`."""
 
 
-class Stack(NamedTuple):
+class StackedRows(NamedTuple):
     """Some rows, their matrices one behind the other.
 
     Attributes:
@@ -90,7 +90,7 @@ def _no_matrix(function: str, shape: Sequence[int]) -> InputError:
     )
 
 
-def stacks(*columns: Matrices) -> Iterator[Stack]:
+def stacks(*columns: Matrices) -> Iterator[StackedRows]:
     """Every row that has vectors in all columns, once; those that have none are left out."""
     if all(isinstance(column, np.ndarray) for column in columns):
         yield from _whole(columns)
@@ -105,14 +105,14 @@ def stacks(*columns: Matrices) -> Iterator[Stack]:
         for first in range(0, len(rows), step):
             chosen = rows[first : first + step]
             given = [[column[row] for row in chosen] for column in columns]
-            yield Stack(
+            yield StackedRows(
                 np.array(chosen),
                 tuple(padded(each, size, width) for each, size in zip(given, sizes, strict=True)),
                 tuple(np.array([len(matrix) for matrix in each]) for each in given),
             )
 
 
-def _whole(columns: Sequence[Any]) -> Iterator[Stack]:
+def _whole(columns: Sequence[Any]) -> Iterator[StackedRows]:
     rows, sizes, width = len(columns[0]), [column.shape[1] for column in columns], columns[0].shape[2]
     if not all(sizes):
         return
@@ -120,7 +120,7 @@ def _whole(columns: Sequence[Any]) -> Iterator[Stack]:
     for first in range(0, rows, step):
         chosen = np.arange(first, min(first + step, rows))
         arrays = tuple(column[first : first + step] for column in columns)
-        yield Stack(chosen, arrays, tuple(np.full(len(chosen), size) for size in sizes))
+        yield StackedRows(chosen, arrays, tuple(np.full(len(chosen), size) for size in sizes))
 
 
 def _step(sizes: Sequence[int], width: int) -> int:
