@@ -261,6 +261,8 @@ def test_rows_go_apart_by_key_and_together_again() -> None:
     assert np.array_equal(keyed.together(parted), vectors)
     kernels = keyed.together(linalg.pairwise_kernels(parted))
     np.testing.assert_allclose(np.asarray(kernels[2]), sk.rbf_kernel(vectors[[2]], vectors[[0, 2, 4]])[0], rtol=1e-5)
+    with pytest.raises(InputError, match=r"Keyed\.apart: there are 6 values for 5 rows"):
+        keyed.apart(np.zeros((6, 2)))
     with pytest.raises(InputError, match=r"Keyed\.together: there are 1 values for 5 rows"):
         keyed.together([np.ones(1)])  # type: ignore[arg-type]
     assert len(linalg.Keyed(np.array([], dtype=object)).apart(np.empty((0, 2)))) == 0

@@ -128,6 +128,18 @@ def test_lists_of_a_row_are_as_long_as_its_scores() -> None:
         ranking.rank(lists([[1], [1, 2]]), lists([[1], [1]]))
 
 
+def test_ids_of_any_lists_are_held_whole() -> None:
+    short, long = [np.array(["a"]), np.array([])], [np.array(["bcdef"]), np.array(["g"])]
+    assert [row.tolist() for row in ranking.fuse(short, long).ids] == [["a", "bcdef"], ["g"]]
+    small, large = [np.array([1], np.int8)], [np.array([3000, 1], np.int64)]
+    assert ranking.fuse(small, large).ids[0].tolist() == [1, 3000]
+
+
+def test_a_candidate_without_a_score_is_left_out() -> None:
+    for scores in (np.array([0.5, np.nan, 1.0]), np.array([0.5, None, 1.0], object)):
+        assert ranking.rank([scores], [np.array(["a", "b", "c"])])["candidates"][0].tolist() == ["c", "a"]
+
+
 def test_retrieved_twice_and_fused_in_a_graph() -> None:
     by_words, by_meaning = mt.input("words", "string[?]"), mt.input("meaning", "string[?]")
     fused = mt.map(ranking.fuse, by_words, by_meaning, k=2)

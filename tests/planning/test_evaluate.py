@@ -12,7 +12,7 @@ import sklearn.metrics as oracle
 from click.testing import CliRunner
 
 import motet as mt
-from helpers import labelled
+from helpers import charged, labelled
 from helpers.labelled import NAMES
 from motet.cli import cli
 from motet.errors import InputError, UnknownNameError
@@ -236,6 +236,16 @@ def test_answers_that_are_numbers_have_errors() -> None:
     assert measured(found, "numbers")["rmse"] == pytest.approx(oracle.root_mean_squared_error(Y, said))
     assert measured(found, "s1")["rmse"] < measured(found, "s2")["rmse"]
     assert found.confusion == []
+
+
+def test_paid_members_are_asked_for_each_row_once() -> None:
+    kinds: Any = {"inputs": {"x": "float32"}, "outputs": {"y": "float32"}}
+    members = [mt.Model("python:helpers.charged:doubled", name, paid=True, **kinds) for name in "ab"]
+    graph = mt.Graph("g", outputs={"y": mt.ensemble(members, mt.input("x", "float32"))})
+    x = np.arange(40, dtype=np.float32)
+    charged.bills.clear()
+    assert measured(graph.evaluate({"x": x, "truth": x * 2}, label="truth"), "g") == {"rmse": 0, "mae": 0}
+    assert charged.asked() == sorted([*x, *x])
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,15 @@ def test_tuning_what_has_nothing_to_choose_is_refused() -> None:
     graph = labelled.graph()
     with pytest.raises(InputError, match=r"at_least and at_most_cost were both given"):
         graph.tune(TABLE, label="truth", of="name", at_least=0.5, at_most_cost=1)
+    for goal, message in (
+        ({"at_least": "Best"}, "at_least must be a number or 'best'; got 'Best'"),
+        ({"at_least": float("nan")}, "at_least must be a number or 'best'; got nan"),
+        ({"at_most_cost": -1}, "at_most_cost must be a number from 0; got -1"),
+        ({"prices": {"linear": -1, "tree": 1, "near": 1}}, "the price of 'linear' must be a number from 0; got -1"),
+        ({"limit": 0}, "limit must be at least 1; got 0"),
+    ):
+        with pytest.raises(InputError, match=message):
+            labelled.graph().tune(TABLE, label="truth", of="name", **goal)
     with pytest.raises(InputError, match=r"30 labelled rows are too few: 15 to choose by, 15 to report on"):
         graph.tune({"x": X[:30], "truth": NAMES[Y[:30]]}, label="truth", of="name")
     scored = mt.model(mt.Model(labelled.estimators()["tree"], name="tree"), mt.input("x", "float32[4]"))

@@ -117,6 +117,8 @@ def test_an_input_says_what_rows_cost():
     found = play(graph, {"text": ["a", "b"], "tokens": [1, -1]})
     assert found[1].message == "batch.cost is -1.0; it must be a number from 0"
     assert found[0] == {"y": "a"}
+    alone = play(graph, {"text": ["b"], "tokens": [-1]})
+    assert alone[0].message == found[1].message
 
 
 def test_a_row_whose_cost_nobody_knows_fails_alone():
@@ -126,6 +128,8 @@ def test_a_row_whose_cost_nobody_knows_fails_alone():
         3, ("ValueError", "helpers.measured.picky"), 1, 5,
     ]  # fmt: skip
     assert found[1].message.startswith("nobody knows what that costs")
+    (alone,) = play(graph, {"x": ["odd"]})
+    assert alone.message == found[1].message
 
 
 def test_a_graph_file_says_it(tmp_path):

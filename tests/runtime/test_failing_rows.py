@@ -91,6 +91,7 @@ def test_what_is_returned():
         [0, 0, 1],
     ]
     assert mt.failing(["a", "b"], {}) == ["a", "b"]
+    assert mt.failing([], []) == []
     frame = mt.failing(pd.DataFrame({"a": [1, 2], "b": ["x", "y"]}), [False, True], "gone")
     assert {name: [str(each) for each in column] for name, column in frame.items()} == {
         "a": ["1", "gone"],

@@ -59,7 +59,7 @@ def _with(column: Any, failed: Any, reason: Reason) -> list[Any]:
 def _by_row(failed: Any, reason: Reason, rows: int) -> Mapping[int, Reason]:
     if not isinstance(failed, Mapping):
         mask = np.asarray(failed)
-        if mask.shape != (rows,) or mask.dtype.kind != "b":
+        if mask.shape != (rows,) or (mask.dtype.kind != "b" and rows):
             raise InputError(
                 f"failing was given {mask.dtype} {list(mask.shape)} for {rows} rows",
                 hint="give a true or false for each row, or a mapping from the places of rows to reasons",

@@ -441,6 +441,8 @@ class Keyed:
         Args:
             column: one value or array a row, all of one shape, shape `[rows, ...]`.
         """
+        if len(column) != len(self._order):
+            raise InputError(f"there are {len(column)} values for {len(self._order)} rows", where="Keyed.apart")
         values = np.asarray(column)[self._order]
         return Ragged.from_rows(np.split(values, self._ends[:-1]) if len(self._ends) else [], values.dtype, values.ndim)
 

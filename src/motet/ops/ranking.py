@@ -245,8 +245,8 @@ def _ranked(
 
 def _order(scores: Array) -> Indices:
     """The places of scores, best first, without those that are NaN."""
-    order = np.argsort(-scores.astype(np.float64), kind="stable")
-    return order[: len(scores) - int(np.isnan(scores).sum())] if scores.dtype.kind == "f" else order
+    values = scores.astype(np.float64)
+    return np.argsort(-values, kind="stable")[: len(scores) - int(np.isnan(values).sum())]
 
 
 def _best_first_type(
@@ -406,6 +406,7 @@ def _fused(
                 found[value] = found.get(value, 0.0) + weight * score
         best = sorted(found, key=lambda value: -found[value])[:k]
         totals.append(np.array([found[value] for value in best], np.float64))
-        dtype = np.asarray(each[0]).dtype
-        ids.append(objects(best) if dtype.kind == "O" else np.array(best, dtype))
+        kinds = {array.dtype for array in map(np.asarray, each) if len(array)} or {np.asarray(each[0]).dtype}
+        texts = any(kind.kind in "OUS" for kind in kinds)
+        ids.append(objects(best) if texts else np.array(best, np.result_type(*kinds)))
     return Fused(Ragged.from_rows(ids, None if ids else np.float64), Ragged.from_rows(totals, np.float64, 1))

@@ -365,6 +365,8 @@ def _costs(
             price = prices.get(member, prices.get(said.uses))
             if price is None:
                 raise InputError(f"no price is given for {member!r}", where="prices", hint=f"--prices {member}=1")
+            if not 0 <= price < float("inf"):
+                raise InputError(f"the price of {member!r} must be a number from 0; got {price}", where="prices")
             found[node][member] = float(price)
     rows = max(1, recording.num_rows)
     fixed = 0.0 if prices is not None else (recording.seconds_before + base.seconds_after) / rows

@@ -25,7 +25,7 @@ class Standing:
         answered: labelled rows that it answered; metrics are of them.
         failed: labelled rows that it did not answer.
         metrics: by name; empty for a member that cannot answer alone.
-        difference: the graph's first metric less this one's, on the same rows.
+        difference: the graph's first metric less this one's, each of the rows that it answered, in the same draws.
         calibration: how far its confidence can be trusted; None where that is not known.
         cost: of a row: seconds, or what prices say; None where it was not measured.
         asked: the share of rows that the graph asks it for.

@@ -55,8 +55,11 @@ class LabelledRows:
             reading: how it is read: `format`, `types`, ...
 
         Raises:
+            InputError: when the limit is below 1.
             UnknownNameError: when it has no such column.
         """
+        if limit is not None and limit < 1:
+            raise InputError(f"limit must be at least 1; got {limit}", where="limit")
         opened = open_source(source, wanted=checked.graph.stored_types, **reading)
         for name in names:
             if name not in opened.schema.names:

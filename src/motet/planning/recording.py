@@ -29,7 +29,7 @@ __all__ = ["MemberAnswers", "PlayedNode", "Recorder", "Recording"]
 MOST_BYTES = 2 << 30
 """The most that is kept of answers."""
 WARM_ROWS = 32
-"""Rows that are played before times are taken: the first call of a model is not like the others."""
+"""Rows that are played before times are taken, where no call costs money: the first call of a model is not like the others."""
 
 
 @dataclass(frozen=True)
@@ -192,7 +192,7 @@ class Recorder:
         Raises:
             InputError: when more would be kept than fits.
         """
-        if not self._num_rows and len(batch):
+        if not self._num_rows and len(batch) and not self._executor.paid:
             with self._executor.warming():
                 drive(self._executor.play(batch.take(np.arange(min(len(batch), WARM_ROWS))), []))
         self._num_rows += rows

@@ -65,6 +65,10 @@ def tune(
     """
     if at_least is not None and at_most_cost is not None:
         raise InputError("at_least and at_most_cost were both given", where="tune", hint="give one of them")
+    if at_least not in (None, "best") and not (isinstance(at_least, (int, float)) and np.isfinite(at_least)):
+        raise InputError(f"at_least must be a number or 'best'; got {at_least!r}", where="at_least")
+    if at_most_cost is not None and not 0 <= at_most_cost < float("inf"):
+        raise InputError(f"at_most_cost must be a number from 0; got {at_most_cost!r}", where="at_most_cost")
     seen = gather(checked, resolver, source, label, **options)
     try:
         return _tuned(seen, declared, resolver, label, at_least, at_most_cost)

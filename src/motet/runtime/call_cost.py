@@ -96,6 +96,7 @@ class CallCost:
     Attributes:
         most_cost: the most that a call may cost; infinite where the graph sets no bound.
         is_quick: whether no function of a user is asked what rows cost.
+        may_be_unknown: whether there may be rows of which it cannot be told, which fail.
     """
 
     def __init__(self, model: Model, signature: Signature, *, padded: bool) -> None:
@@ -104,6 +105,7 @@ class CallCost:
         self._column = cost if isinstance(cost, str) and cost in signature.inputs else None
         self._runner, self._given = None, list[str]()
         self.most_cost, self.is_quick = model.batch.max_cost or float("inf"), not isinstance(cost, Function)
+        self.may_be_unknown = self._column is not None or not self.is_quick
         if isinstance(cost, Function):
             self._runner = FunctionRunner(cost, _NUMBER)
             self._given = _parameters(cost, signature, f"model {model.name!r}: batch.cost")

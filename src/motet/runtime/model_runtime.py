@@ -246,7 +246,7 @@ class ModelRuntime:
             good = {name: take_rows(column, kept) for name, column in columns.items()}
             return merge([(kept, self._model(good, len(kept), replica))], rows, faults)
         self._check(columns)
-        if self.cost is not None and rows > 1:
+        if self.cost is not None and (rows > 1 or self.cost.may_be_unknown):
             return self._costed(columns, rows, replica)
         return self._together(columns, rows, replica)
 
