@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 import motet as mt
 from helpers.nearest import check_search, killed_and_resumed, rows_of, scores_of, searching, storing
 from motet.cli import cli
-from motet.databases.address import METRICS, TableAddress
+from motet.databases import retry
+from motet.databases.address import METRICS, QUERIED, TableAddress
 from motet.engines.splits.run import check_options
 from motet.errors import InputError, ModelLoadError
 
@@ -193,6 +195,44 @@ def test_options_of_files_are_refused(tmp_path: Path, options: dict[str, Any], m
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("name", ["a.b", "b`b", "_distance", "query_index"])
+def test_names_that_it_has_for_itself_are_refused(tmp_path: Path, name: str) -> None:
+    rows = rows_of(2).append_column(name, pa.array([1, 2]))
+    with pytest.raises(InputError, match=f"LanceDB cannot have a column called '{name}'"):
+        storing().run(rows, f"lancedb:{tmp_path}/x#t")
+
+
+def test_a_table_that_is_gone_is_not_gone_on_with(tmp_path: Path) -> None:
+    rows, address = rows_of(50), f"lancedb:{tmp_path}/x#t"
+
+    def stop(rows: int, total: int | None, failed: int) -> None:
+        if rows >= 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        storing().run(rows, address, batch_rows=10, workers=1, progress=stop)
+    shutil.rmtree(tmp_path / "x")
+    for _ in range(2):
+        with pytest.raises(mt.RunError, match=r"x#t: the table is not there any more[^\n]*\n  hint: begin anew"):
+            storing().run(rows, address, batch_rows=10, workers=1, resume=True)
+    storing().run(rows, address, batch_rows=10, overwrite=True)
+    assert rows_in(tmp_path / "x", "t") == written(rows)
+
+
+def test_what_has_no_value_is_no_other_value(tmp_path: Path) -> None:
+    rows = rows_of(3).append_column("flag", pa.array([True, None, False])).append_column("n", pa.array([1.5, None, 2]))
+    storing().run(rows, f"lancedb:{tmp_path}/x#t")
+
+    def found(column: str) -> Any:
+        graph = searching(f"lancedb:{tmp_path}/x#t", {"image": "float32[4]"}, vectors="image", columns=[column])
+        got = graph({"image": np.ones((1, 4), np.float32)})
+        return dict(zip(got["id"][0].tolist(), got[column][0].tolist(), strict=True))
+
+    with pytest.raises(mt.RowErrors, match="column 'flag' has no value in a row that was found, and bool has none"):
+        found("flag")
+    assert np.isnan(found("n")[1])
+
+
 def test_engines_of_clusters_refuse_tables() -> None:
     with pytest.raises(InputError, match="engine ray: tables of databases are written by one process"):
         check_options("ray", {}, "lancedb:x#t")
@@ -233,6 +273,33 @@ def test_a_password_is_in_no_name() -> None:
         "//ann:secret@host:5432/base?sslmode=require",
     )
     assert "secret" not in address.beside + repr(address)
+
+
+@pytest.mark.parametrize("password", ["se@cret", "se/cret", "se%zcret"])
+def test_a_password_that_was_to_be_encoded_is_in_no_name(password: str) -> None:
+    address = TableAddress.parse(f"postgresql://ann:{password}@host:5432/base#t")
+    assert "cret" not in f"{address} {address.beside} {address!r}"
+
+
+def test_a_model_does_not_tell_its_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_PAUSE_S", 0.0)
+    for address in ("qdrant+http://127.0.0.1:1?api_key=geheim#t", "postgresql://ann:geheim@127.0.0.1:1/base#t"):
+        with pytest.raises(Exception, match="127") as raised:
+            searching(address, {"v": "float32[4]"})
+        assert "geheim" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted"),
+    [
+        ("query=SELECT a+b, '100%25' FROM t&order=id", "SELECT a+b, '100%25' FROM t"),
+        ("query=SELECT%20a%2Bb&order=id", "SELECT a+b"),
+        ("query=SELECT+a%2Bb+FROM+t+WHERE+a+%26+1&order=id", "SELECT a+b FROM t WHERE a & 1"),
+    ],
+)
+def test_a_query_is_as_it_is_written_or_encoded(query: str, wanted: str) -> None:
+    address = TableAddress.parse(f"sqlite:///a.db?{query}", QUERIED)
+    assert address.options == {"query": wanted, "order": "id"}
 
 
 @pytest.mark.parametrize(

@@ -188,6 +188,32 @@ def test_tables_that_do_not_fit_are_refused(server: str, made: str, message: str
         storing().run(rows_of(2).select(["id", "price"]), f"{server}#unfit")
 
 
+def test_names_with_a_percent_stay_what_they_are(server: str) -> None:
+    rows = (
+        rows_of(3).append_column("100%", pa.array([1, 2, 3])).append_column("tiny", pa.array([0.1] * 3, pa.float32()))
+    )
+    for _ in range(2):
+        storing().run(rows, f"{server}#percent")
+    assert [row["100%"] for row in open_source(f"{server}#percent").batches(9).__next__().to_pylist()] == [1, 2, 3]
+    where = {"100%": [1, 2.6], "tiny": 0.1}
+    graph = searching(f"{server}#percent", {"image": "float32[4]"}, vectors="image", where=where)
+    assert graph({"image": np.ones((1, 4), np.float32)})["id"][0].tolist() == [0]
+
+
+def test_an_address_that_the_driver_cannot_read_is_not_told() -> None:
+    address = "postgresql://ann:gehe%im@host/base#t"
+    for act in (open_source, lambda each: storing().run(rows_of(2), each)):
+        with pytest.raises(InputError, match="is no address that PostgreSQL's driver can read") as raised:
+            act(address)
+        assert "gehe" not in str(raised.value)
+
+
+def test_a_report_is_without_the_password(server: str) -> None:
+    address = server.replace("postgres:@", "postgres:geheim@") + "#reported"
+    assert "geheim" in address
+    assert "geheim" not in storing().run(rows_of(2), address).to_json()
+
+
 def test_a_server_that_is_not_there_is_asked_so_often(tmp_path: Path) -> None:
     pauses: list[float] = []
     calls = []

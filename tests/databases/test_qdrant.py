@@ -18,7 +18,8 @@ from helpers.nearest import check_search, killed_and_resumed, rows_of, searching
 from motet.databases import retry
 from motet.databases.address import METRICS, TableAddress
 from motet.databases.filters import Filter
-from motet.databases.qdrant import NAMESPACE, QdrantTable, point_id
+from motet.databases.layout import TableLayout
+from motet.databases.qdrant import NAMESPACE, QdrantTable, _as_stored, point_id
 from motet.errors import InputError
 
 qdrant_client = pytest.importorskip("qdrant_client")
@@ -99,6 +100,22 @@ def test_conditions_are_those_of_qdrant(filled: tuple[Path, pa.Table], filter: F
     graph = searching(f"qdrant:{filled[0]}#dot", {"image": "float32[4]"}, vectors="image", where=where, k=25)
     got = graph({"image": np.ones((1, 4), np.float32)})
     assert sorted(got["id"][0].tolist()) == [row["id"] for row in filled[1].to_pylist() if test(row)]
+
+
+def test_a_whole_number_is_a_float_where_the_column_is() -> None:
+    schema = pa.schema({"price": pa.float32(), "n": pa.int64()})
+    there = TableLayout("id", {}, schema)
+    stored = [
+        _as_stored(Filter(name, operator, value), there).value
+        for name, operator, value in (("price", "==", 3), ("price", "in", [3, 0.1]), ("n", "==", 3))
+    ]
+    assert [repr(each) for each in stored] == ["3.0", repr([3.0, float(np.float32(0.1))]), "3"]
+
+
+def test_names_that_would_be_paths_are_refused(tmp_path: Path) -> None:
+    rows = rows_of(2).append_column("a.b", pa.array([1, 2]))
+    with pytest.raises(InputError, match=r"Qdrant would take the column 'a\.b' for a path"):
+        storing().run(rows, f"qdrant:{tmp_path}/store#songs")
 
 
 def test_what_it_cannot_hold_is_said_before_a_row_is_played(tmp_path: Path) -> None:

@@ -67,11 +67,30 @@ def test_a_row_whose_value_is_of_another_type_fails_alone(tmp_path: Path) -> Non
     ]
 
 
+def test_numbers_are_no_days_and_times(tmp_path: Path) -> None:
+    """SQLite may hold seconds or days there, and nothing says since when."""
+    rows = [(1, "2024-05-01", "2024-05-01 10:00:00"), (2, 19844, None), (3, None, 1714557600)]
+    address = f"{made(tmp_path, 'id integer primary key, d date, e timestamp', rows)}#t"
+    graph = mt.Graph("g", {"twice": mt.map(doubled, mt.input("id", "int64"))})
+    report = graph.run(address, str(tmp_path / "o.parquet"))
+    assert (report.answered, report.failed) == (1, 2)
+    assert pq.read_table(report.failed_output)["message"].to_pylist() == [
+        "column 'd' holds 19844, which is no date32[day]",
+        "column 'e' holds 1714557600, which is no timestamp[us]",
+    ]
+
+
 def test_a_query_is_read_in_its_order(tmp_path: Path) -> None:
     place = made(tmp_path, "k text, n integer", [("b", 1), ("a", 2), ("c", 3), ("d", None)])
     query = "?query=SELECT k, n * 10 AS n FROM t WHERE n IS NOT NULL&order=k"
     assert read(place + query) == [{"k": "a", "n": 20}, {"k": "b", "n": 10}, {"k": "c", "n": 30}]
     assert read(place + query, skip=1, columns=["n"]) == [{"n": 10}, {"n": 30}]
+
+
+def test_a_query_with_spaces_is_as_it_stands(tmp_path: Path) -> None:
+    place = made(tmp_path, "k integer, n integer, s text", [(1, 2, "xaby"), (3, 4, "x%aby")])
+    query = "?query=SELECT k, k+n AS n FROM t WHERE s LIKE '%ab%'&order=k"
+    assert read(place + query) == [{"k": 1, "n": 3}, {"k": 3, "n": 7}]
 
 
 @given(st.lists(st.tuples(st.none() | st.integers(-(2**63), 2**63 - 1), st.none() | st.text(st.characters(exclude_categories=["Cs"]))), max_size=9), st.integers(1, 5), st.integers(0, 9))  # fmt: skip

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import unquote, unquote_plus
 
 from motet.errors import InputError, UnknownNameError
 
@@ -27,6 +27,8 @@ QUERIED = ("query", "order")
 _SCHEME = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):", re.IGNORECASE)
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
 _SQL = ("postgresql", "sqlite")
+_USER = re.compile(r"^//.*@")
+"""Whoever asks a server, and the password, also one that was to be encoded."""
 
 
 def is_table(what: Any) -> bool:
@@ -74,7 +76,7 @@ class TableAddress:
         scheme = match[1].lower()
         rest, _, table = _known(text)[match.end() :].partition("#")
         place, _, query = rest.partition("?")
-        given = dict(parse_qsl(query, keep_blank_values=True))
+        given = _options(query)
         table = unquote(table) or (given.pop("table", "") if scheme in _SQL else "")
         others = [name for name in given if name not in known]
         made = cls(scheme, place, table, {name: given[name] for name in given if name in known})
@@ -100,7 +102,7 @@ class TableAddress:
             raise InputError(what, where=str(self))
 
     def __str__(self) -> str:
-        shown = re.sub(r"//[^/@]*@", "//...@", self.place.partition("?")[0])
+        shown = _USER.sub("//...@", self.place.partition("?")[0])
         return f"{self.scheme}:{shown}" + (f"#{self.table}" if self.table else "")
 
     @property
@@ -113,7 +115,7 @@ class TableAddress:
         """The path beside which files of a run over the table stand: of a server's, in the current folder."""
         if self.is_local:
             return f"{os.path.abspath(self.place.rstrip('/'))}.{self.table}"
-        plain = re.sub(r"//[^/@]*@", "", self.place.partition("?")[0])
+        plain = _USER.sub("", self.place.partition("?")[0])
         return os.path.abspath(re.sub(r"[^A-Za-z0-9_.]+", "-", f"{self.scheme}-{plain}-{self.table}"))
 
     @property
@@ -130,6 +132,15 @@ class TableAddress:
         if found is None:
             raise InputError(f"the environment variable {given[4:]!r} is not set", where=str(self))
         return found
+
+
+def _options(query: str) -> dict[str, str]:
+    """Options by name. A query of SQL with spaces is as it stands; all else is decoded, `+` only in a query without them."""
+    found: dict[str, str] = {}
+    for name, _, value in (each.partition("=") for each in query.split("&") if each):
+        is_plain = name == "query" and any(map(str.isspace, value))
+        found[unquote(name)] = value if is_plain else unquote_plus(value) if name == "query" else unquote(value)
+    return found
 
 
 def _placed(scheme: str, place: str, where: str) -> str:

@@ -29,6 +29,10 @@ __all__ = ["LanceTable"]
 METRIC, ID = b"motet.metric", b"motet.id"
 OPTIMIZED_AFTER = 32
 """Writes after which small pieces are put together when the table is closed."""
+_OWN = ("_distance", "_rowid", "_rowaddr", "query_index")
+"""What LanceDB calls columns that it adds to those of a table."""
+_TAKEN = frozenset(".`")
+"""Signs that a name of a column cannot have."""
 _SIMPLE = (
     pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_string, pa.types.is_large_string,
     pa.types.is_binary, pa.types.is_timestamp, pa.types.is_date, pa.types.is_decimal,
@@ -91,6 +95,10 @@ class LanceTable:
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
         layout.check_held(_holds, self.database, self._where)
+        for name in layout.schema.names:
+            if name in _OWN or not _TAKEN.isdisjoint(name):
+                hint = f"rename it, or leave it out: --drop {name} where it is the source's"
+                raise InputError(f"LanceDB cannot have a column called {name!r}", where=self._where, hint=hint)
         there = self.layout()
         if there is not None:
             check_matches(there, layout, self._where)
@@ -128,14 +136,15 @@ class LanceTable:
         one, there = searches[0], self.layout()
         assert there is not None
         metric = there.metric or self._address.options.get("metric", "cosine")
-        query = self._table.search([each.query for each in searches], vector_column_name=one.vector)
+        queries = [each.query for each in searches] if len(searches) > 1 else one.query
+        query = self._table.search(queries, vector_column_name=one.vector)
         query = query.distance_type(metric).limit(one.k).select([there.id, *one.columns, "_distance"])
         if where := " AND ".join(_condition(each, there.schema, self._where) for each in one.filters):
             query = query.where(where, prefilter=True)
         if one.exact:
             query = query.bypass_vector_index()
         table = query.to_arrow()
-        places = table["query_index"].to_numpy() if "query_index" in table.column_names else np.zeros(len(table), int)
+        places = table["query_index"].to_numpy() if len(searches) > 1 else np.zeros(len(table), int)
         return [_hits(table.filter(pa.array(places == place)), there.id, one, metric) for place in range(len(searches))]
 
     def close(self) -> None:

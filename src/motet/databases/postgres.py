@@ -23,7 +23,7 @@ from motet.databases.table import Hits, Search
 from motet.errors import InputError, MissingExtraError, RunError
 from motet.tracebacks import summary
 
-__all__ = ["PostgresTable", "arrow_of"]
+__all__ = ["CONNECT_S", "ENCODED", "NO_ADDRESS", "PostgresTable", "arrow_of"]
 
 T = TypeVar("T")
 _STAGE = "motet_stage"
@@ -41,6 +41,8 @@ SELECT a.attname, format_type(a.atttypid, a.atttypmod), coalesce(obj_description
                AND i.indnkeyatts = 1 AND i.indkey[0] = a.attnum)
 FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"""
 CONNECT_S = 10
+NO_ADDRESS = "is no address that PostgreSQL's driver can read"
+ENCODED = "in a user and a password signs such as @, / and % are written %40, %2F and %25"
 
 
 class PostgresTable:
@@ -87,11 +89,17 @@ class PostgresTable:
 
     def _connected(self) -> Any:
         url = f"postgresql:{self._address.place}"
-        return self._psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S, client_encoding="utf8")
+        try:
+            return self._psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_S, client_encoding="utf8")
+        except self._psycopg.ProgrammingError:  # which says parts of the address, also the password
+            raise InputError(NO_ADDRESS, where=self._where, hint=ENCODED) from None
 
     def layout(self) -> TableLayout | None:
         """See `Table`."""
-        found = self._asked(lambda connection: connection.execute(_COLUMNS, (self._name,)).fetchall())
+        try:
+            found = self._asked(lambda connection: connection.execute(_COLUMNS, (self._name,)).fetchall())
+        except self._psycopg.Error as error:
+            raise InputError(f"cannot be read: {summary(error)}", where=self._where) from error
         if not found:
             return None
         kinds = {name: arrow_of(kind) for name, kind, _, _ in found}
@@ -177,14 +185,17 @@ class PostgresTable:
 
     def _hits(self, connection: Any, there: TableLayout, search: Search) -> Hits:
         metric = there.metric or self._address.options.get("metric", "cosine")
-        far = f"{_quoted(search.vector)} {_OPERATORS[metric]} %s::vector"
+        vector, columns, table = (
+            each.replace("%", "%%")  # a statement that is given values
+            for each in (_quoted(search.vector), ", ".join(map(_quoted, [there.id, *search.columns])), self._name)
+        )
+        far = f"{vector} {_OPERATORS[metric]} %s::vector"
         given: list[Any] = ["[" + ",".join(map(repr, search.query.tolist())) + "]"]
-        conditions = [f"{_quoted(search.vector)} IS NOT NULL"]
+        conditions = [f"{vector} IS NOT NULL"]
         for each in search.filters:
             conditions.append(_condition(each, there.schema.field(each.column).type))
-            given.append(each.value)
-        columns = ", ".join(map(_quoted, [there.id, *search.columns]))
-        text = f"SELECT {far} AS motet_far, {columns} FROM {self._name} WHERE {' AND '.join(conditions)} ORDER BY 1 LIMIT %s"
+            given.append(_alike(each.value))
+        text = f"SELECT {far} AS motet_far, {columns} FROM {table} WHERE {' AND '.join(conditions)} ORDER BY 1 LIMIT %s"
         rows = connection.execute(text, [*given, search.k]).fetchall()
         scores = [1 - row[0] if metric == "cosine" else -row[0] for row in rows]
         payload = {name: [row[place] for row in rows] for place, name in enumerate(search.columns, 2)}
@@ -202,7 +213,7 @@ class PostgresTable:
 
 
 def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+    return '"' + name.replace('"', '""') + '"'
 
 
 def arrow_of(kind: str) -> pa.DataType | None:
@@ -249,10 +260,19 @@ def _unstaged(name: str, kind: pa.DataType) -> str:
     return f"{quoted}::{sql}" if sql.startswith("numeric") else quoted
 
 
+def _alike(value: Any) -> Any:
+    """A value as the driver takes it: numbers of a list that has floats as floats."""
+    if isinstance(value, list) and any(isinstance(each, float) for each in value):
+        return [float(each) if isinstance(each, int) else each for each in value]
+    return value
+
+
 def _condition(filter: Filter, kind: pa.DataType) -> str:
-    sql = _sql(kind)
+    name, sql = _quoted(filter.column).replace("%", "%%"), _sql(kind)
     if filter.operator == "in":
-        return f"{_quoted(filter.column)} = ANY(%s::{sql}[])"
+        is_part = pa.types.is_integer(kind) and any(isinstance(each, float) for each in filter.value)
+        return f"{name} = ANY(%s::{'double precision' if is_part else sql}[])"  # which would be rounded
     operator = "=" if filter.operator == "==" else filter.operator
-    cast = f"::{sql}" if isinstance(filter.value, str) else ""
-    return f"{_quoted(filter.column)} {operator} %s{cast}"
+    is_real = sql == "real" and not isinstance(filter.value, bool)  # else 0.1 would be no 0.1 of float32
+    cast = f"::{sql}" if isinstance(filter.value, str) or is_real else ""
+    return f"{name} {operator} %s{cast}"

@@ -13,8 +13,10 @@ import threading
 import uuid
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from motet.databases.address import TableAddress
@@ -35,6 +37,8 @@ COLUMNS, ID = "motet.columns", "motet.id"
 POINTS = 1_000
 """Points of a request."""
 TIMEOUT_S = 30
+_PATH = frozenset('.[]"')
+"""Signs by which a key of a payload is a path into it."""
 _METRICS = {"cosine": "Cosine", "dot": "Dot", "l2": "Euclid"}
 _KINDS = {str(kind): kind for kind in (pa.int8(), pa.int16(), pa.int32(), pa.int64(), pa.uint8(), pa.uint16(), pa.uint32(),
           pa.float16(), pa.float32(), pa.float64(), pa.string(), pa.large_string(), pa.bool_(), pa.date32())}  # fmt: skip
@@ -126,7 +130,7 @@ class QdrantTable:
 
     def _shown(self) -> dict[str, str]:
         points, _ = self._asked("scroll", self._name, limit=100)
-        found: dict[str, str] = {"id": "int64"}
+        found = {"id": "string" if any(isinstance(point.id, str) for point in points) else "int64"}
         for point in points:
             for name, value in (point.payload or {}).items():
                 kind = {bool: "bool", int: "int64", float: "double", str: "string"}.get(type(value))
@@ -137,6 +141,10 @@ class QdrantTable:
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
         layout.check_held(_holds, self.database, self._where)
+        for name in (layout.id, *layout.payload):
+            if not _PATH.isdisjoint(name):
+                hint = f"rename it, or leave it out: --drop {name} where it is the source's"
+                raise InputError(f"Qdrant would take the column {name!r} for a path", where=self._where, hint=hint)
         there = self.layout()
         if there is not None:
             check_matches(there, layout, self._where)
@@ -187,7 +195,7 @@ class QdrantTable:
 
     def _request(self, there: TableLayout, search: Search) -> Any:
         models = self._models
-        must = [self._condition(each) for each in search.filters]
+        must = [self._condition(_as_stored(each, there)) for each in search.filters]
         exact = search.exact and self._address.scheme != "qdrant"  # which is exact anyway, and says so
         return models.QueryRequest(
             query=search.query.tolist(), using=search.vector, limit=search.k,
@@ -216,6 +224,21 @@ class QdrantTable:
             found, self._open = self._open, None
         if found is not None:
             found.close()
+
+
+def _as_stored(filter: Filter, there: TableLayout) -> Filter:
+    """A condition whose whole numbers are floats where the column's are: to a server 3 and 3.0 are not equal."""
+    kind = there.schema.field(filter.column).type
+    if not pa.types.is_floating(kind):
+        return filter
+    given = filter.value if isinstance(filter.value, list) else [filter.value]
+    stored = [_float(each, kind) for each in given]
+    return replace(filter, value=stored if isinstance(filter.value, list) else stored[0])
+
+
+def _float(value: Any, kind: pa.DataType) -> Any:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return float(np.dtype(kind.to_pandas_dtype()).type(value)) if is_number else value
 
 
 def _hits(points: Sequence[Any], there: TableLayout, search: Search) -> Hits:

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet.databases.address import TableAddress
-from motet.databases.postgres import arrow_of
+from motet.databases.postgres import CONNECT_S, ENCODED, NO_ADDRESS, arrow_of
 from motet.databases.sqlite import READ
 from motet.errors import InputError, MissingExtraError
 from motet.tracebacks import summary
@@ -165,9 +165,11 @@ class PostgresRows(QueryRows):
         return psycopg
 
     def _connected(self) -> Any:
-        connection = self._driver().connect(
-            f"postgresql:{self._address.place}", connect_timeout=10, client_encoding="utf8"
-        )
+        url = f"postgresql:{self._address.place}"
+        try:
+            connection = self._driver().connect(url, connect_timeout=CONNECT_S, client_encoding="utf8")
+        except self._driver().ProgrammingError:  # which says parts of the address, also the password
+            raise InputError(NO_ADDRESS, where=self.where, hint=ENCODED) from None
         connection.isolation_level = self._driver().IsolationLevel.REPEATABLE_READ  # what is read is of one moment
         return closing(connection)
 
@@ -244,9 +246,9 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_floating(kind):
         return float
     if pa.types.is_date(kind):
-        return lambda value: datetime.date.fromisoformat(value) if isinstance(value, str) else value
+        return _day
     if pa.types.is_timestamp(kind):
-        return lambda value: datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+        return _moment
     if pa.types.is_fixed_size_list(kind):
         return lambda value: json.loads(value) if isinstance(value, str) else value
     if pa.types.is_integer(kind):
@@ -264,6 +266,20 @@ def _truth(value: Any) -> bool:
     if value not in (0, 1):
         raise ValueError(value)
     return bool(value)
+
+
+def _day(value: Any) -> datetime.date:
+    found = datetime.date.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(found, datetime.date):  # a number, which may be of days, seconds or anything
+        raise TypeError(value)
+    return found
+
+
+def _moment(value: Any) -> datetime.datetime:
+    found = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
+    if not isinstance(found, datetime.datetime):
+        raise TypeError(value)
+    return found
 
 
 def _whole(value: Any) -> int:

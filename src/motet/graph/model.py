@@ -220,11 +220,12 @@ class Model:
 
     @property
     def stem(self) -> str:
-        """The default name: the file's name, the name in a store, or the last part of an import path."""
+        """The default name: the file's name, the name in a store, or the last part of an import path; nothing that is secret."""
         if self.uri.startswith("store:"):
             stem = re.sub(r"[^A-Za-z0-9_-]", "_", self.uri.removeprefix("store:").rpartition("#")[2].partition("@")[0])
             return stem if NAME.fullmatch(stem) else f"model_{stem}"
-        last = PurePosixPath(self.uri.rpartition(":")[2]).name
+        open_part = re.sub(r"//[^/\s]*@", "//", re.sub(r"\?[^#]*", "", self.uri))
+        last = PurePosixPath(open_part.rpartition(":")[2]).name
         stem = last.split(".")[0] if "/" in self.uri or "." in last else last
         stem = re.sub(r"[^A-Za-z0-9_-]", "_", stem)
         return stem if NAME.fullmatch(stem) else f"model_{stem}".rstrip("_")

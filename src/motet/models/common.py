@@ -14,6 +14,7 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import GraphError, MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models.handler import ModelSource
+from motet.system.secrets import without_passwords
 from motet.threads import new_rlock
 from motet.tracebacks import said
 from motet.types import ColumnType, Signature
@@ -46,7 +47,8 @@ ADDRESS_OPTIONS = ("timeout_s", "retries", "api_key", "headers", *FILE_OPTIONS)
 
 def place(source: ModelSource) -> str:
     """Where an error about this model was found: its name and its location."""
-    return source.location if source.name == source.location else f"model {source.name!r} ({source.location})"
+    shown = without_passwords(source.location)
+    return shown if source.name == source.location else f"model {source.name!r} ({shown})"
 
 
 def load_error(source: ModelSource, what: str, hint: str = "") -> ModelLoadError:

@@ -216,25 +216,27 @@ class SearchModel:
                     values.append(wrong[row])
                     continue
                 each = hits[row]
-                values.append(
-                    _array({"id": each.ids, "score": each.scores}.get(name) or each.payload.get(name, []), kind)
-                )
+                given = each.ids if name == "id" else each.scores if name == "score" else each.payload[name]
+                values.append(self._array(name, given, kind))
             answers[name] = values
         return answers
+
+    def _array(self, name: str, values: Sequence[Any], kind: ColumnType) -> Array | InputError:
+        """Values of the rows found, or why there are none: one has no value, which the type has no sign for."""
+        if kind.is_object:
+            made = np.empty(len(values), object)
+            made[:] = values
+            return made
+        if kind.numpy_dtype.kind == "f":
+            values = [np.nan if value is None else value for value in values]
+        elif any(value is None for value in values):
+            what = f"column {name!r} has no value in a row that was found, and {kind.dtype} has none for that"
+            return InputError(what, where=self._where, hint="leave it out of columns, or write it with a value")
+        return np.asarray(values, kind.numpy_dtype)
 
     def close(self) -> None:
         """Close the table."""
         self._table.close()
-
-
-def _array(values: Sequence[Any], kind: ColumnType) -> Array:
-    if kind.is_object:
-        made = np.empty(len(values), object)
-        made[:] = values
-        return made
-    if kind.dtype in ("float32", "float64"):
-        values = [np.nan if value is None else value for value in values]
-    return np.asarray(values, kind.numpy_dtype)
 
 
 def _fused(found: Sequence[Hits], plan: _Plan) -> Hits:

@@ -13,8 +13,8 @@ __all__ = ["SECRET_NAMES", "header_value", "is_secret", "without_passwords", "wi
 SECRET_NAMES = "(?:api[-_]?key|password|authorization)"
 """How keys end whose values are secret, in whatever case."""
 _SECRET_KEY = re.compile(rf"(?:.*[-_. ])?{SECRET_NAMES}", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?<=://)([^/\s@:]*):[^\s/]*@")
-_QUERY_PASSWORD = re.compile(r"(://[^\s'\"]*?[?&]password=)[^\s&'\"]+")
+_PASSWORD = re.compile(r"(?<=//)([^/\s@:]*):[^\s/]*@")
+_QUERY_PASSWORD = re.compile(r"(//[^\s'\"]*?[?&](?:password|api_key)=)(?!env:)[^\s&'\"]+")
 _NOT_SENT = re.compile(r"[^\t -~]")
 
 

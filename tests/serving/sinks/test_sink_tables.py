@@ -53,6 +53,15 @@ def test_records_that_it_cannot_take_are_refused(tmp_path: Path) -> None:
     target.close()
 
 
+def test_zeros_are_refused_by_the_metric_of_the_table(tmp_path: Path) -> None:
+    first, again = (open_target(config(f"lancedb:store{each}#t"), tmp_path) for each in ("?metric=l2", ""))
+    first.write([records(("a", [1, 2], 1))], "batch")
+    again.write([records(("b", [0, 0], 1))], "batch")
+    first.close()
+    again.close()
+    assert lancedb.connect(tmp_path / "store").open_table("t").count_rows() == 2
+
+
 @mt.returns("float32[2]")
 def turned(x: np.ndarray) -> np.ndarray:
     return np.stack([np.cos(x), np.sin(x)], axis=1).astype(np.float32)

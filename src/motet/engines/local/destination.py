@@ -59,6 +59,11 @@ class Destination:
         return not self.is_stream and self.place.names_folder
 
     @property
+    def shown(self) -> str:
+        """What reports and messages call it."""
+        return self.path
+
+    @property
     def failed(self) -> str | None:
         """Where failures go unless something else is said; None for nowhere."""
         return None if self.is_stream else f"{self.path.rstrip('/')}.failed.parquet"

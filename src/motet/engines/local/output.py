@@ -76,6 +76,13 @@ class Output(ABC):
     def flush(self) -> None:
         """Of an output that keeps: have all that was written stay, whatever happens."""
 
+    def check_there(self) -> None:
+        """Of an output that keeps: see that it still is where an earlier part of the run has written to.
+
+        Raises:
+            ResumeError: when it is not.
+        """
+
     def resume(self, rows: int) -> None:
         """Of an output that keeps: count rows that an earlier part of the run has written."""
 

@@ -166,7 +166,7 @@ class PreparedRun:
     ) -> None:
         self.started = time.perf_counter()
         self.checked, self.source, self.options, self.appending = checked, source, options, appending
-        self.destination, self.output = destination, destination.path
+        self.destination, self.output = destination, destination.shown
         self.layout = RunLayout.of(
             checked,
             source.schema,

@@ -68,6 +68,8 @@ class ResultWriter:
         self._output = open_output(run, journal, beginning, self.counts)
         self._failures: FailureFile | None = None
         self._output.check(run.layout.known())
+        if self._output.keeps and any(piece.rows > piece.failed for piece in beginning.pieces()):
+            self._output.check_there()
         self._pending = Pending()
 
     def open(self) -> None:

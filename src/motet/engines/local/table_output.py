@@ -20,7 +20,7 @@ from motet.databases.table import Table
 from motet.engines.local.destination import Destination
 from motet.engines.local.output import Output
 from motet.engines.local.work import WorkFolder, work_folder
-from motet.errors import InputError
+from motet.errors import InputError, ResumeError
 from motet.io.cutter import Cutter
 from motet.io.jsontext import plain_batch, plain_schema
 from motet.io.places import Place, place_of
@@ -62,6 +62,11 @@ class TableDestination(Destination):
 
     is_stream = False
     is_folder = False
+
+    @property
+    def shown(self) -> str:
+        """See `Destination`: without what is secret."""
+        return str(self.address)
 
     @property
     def failed(self) -> str | None:
@@ -129,6 +134,12 @@ class TableOutput(Output):
             self._check(schema)
         finally:
             self._table.close()
+
+    def check_there(self) -> None:
+        """See `Output`."""
+        if self._table.layout() is None:
+            what = "the table is not there any more, into which an earlier part of the run has written"
+            raise ResumeError(what, where=str(self._destination.address), hint="begin anew with --overwrite")
 
     def _check(self, schema: pa.Schema) -> None:
         address = self._destination.address
