@@ -180,8 +180,12 @@ def test_what_is_declared_is_written_as_it_is_read(graph: mt.Graph, tmp_path: Pa
 
 
 def test_what_does_not_fit_is_refused() -> None:
-    with pytest.raises(GraphError, match=r"node 'best': require: require must be at least 0, .* got -1"):
-        in_python(-1)
+    for require in (-1, 1.5, True):
+        with pytest.raises(GraphError, match=rf"node 'best': require: require must be a whole number .* got {require}"):
+            in_python(require)  # type: ignore[arg-type]
+    query = mt.input("query", "string")
+    with pytest.raises(GraphError, match=r"together_inputs must be a list of columns; got <query>"):
+        mt.shard(ranker(), query, apart=len, together=len, together_inputs=query)  # type: ignore[arg-type]
     numbers = mt.input("numbers", "float64[?]")
     whole = mt.Model("python:math:floor", inputs={"x": "float64"}, outputs={"y": "int64"})
     joined = mt.shard(whole, numbers, apart=mt.ops.ranking.split, together=mt.ops.ranking.join, require=1, name="n")

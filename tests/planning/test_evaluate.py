@@ -149,6 +149,13 @@ def test_segments_are_the_rows_of_each_value() -> None:
     }
 
 
+def test_of_many_values_the_most_frequent_are_shown_and_it_is_said() -> None:
+    of = np.array([f"user {max(0, row - 340)}" for row in range(400)], object)
+    found = labelled.graph().evaluate(table(user=of), label="truth", of="name", metric="accuracy", by="user")
+    assert (len(found.segments), found.segments[0].value, found.segments[0].rows) == (50, "user 0", 341)
+    assert "of the 60 values of 'user' the 50 most frequent are shown" in str(found)
+
+
 def test_segments_may_be_of_a_column_of_the_graph() -> None:
     graph = labelled.graph()
     found = graph.evaluate(table(), label="truth", of="name", metric="accuracy", by="cascade_1.member")

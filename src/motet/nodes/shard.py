@@ -208,8 +208,8 @@ def _spread(value: str | None, where: str) -> str | None:
 
 
 def _require(value: int | None, where: str) -> int | None:
-    if value is not None and value < 0:
-        raise GraphError(f"require must be at least 0, the number of pieces; got {value}", where=where)
+    if value is not None and (type(value) is not int or value < 0):
+        raise GraphError(f"require must be a whole number of at least 0, that of pieces; got {value!r}", where=where)
     return value
 
 
@@ -300,6 +300,9 @@ def shard(
         The node; its columns are its attributes.
     """
     functions = Function.of(apart), Function.of(together)
+    if not isinstance(together_inputs, (list, tuple)):
+        what = f"together_inputs must be a list of columns; got {together_inputs!r}"
+        raise GraphError(what, where="shard()", hint="write together_inputs=[column]")
 
     def make(name: str, names: PartNames) -> Shard:
         where = f"node {name!r}"

@@ -174,6 +174,10 @@ def _evaluation(seen: Evidence, checked: CheckedGraph, label: str, options: Mapp
         for place, (standing, each, (metrics, less)) in enumerate(zip(standings, marked, measured, strict=True))
     ]  # fmt: skip
     reader, by = seen.reader, options.get("by")
+    segments, num_values = _segments(seen, done, marked, by) if by else ([], 0)
+    notes = [*_notes(seen)]
+    if num_values > len(segments):
+        notes.append(f"of the {num_values:,} values of {by!r} the {len(segments)} most frequent are shown")
     failed = Counter(
         f"{each.node}{f' in {each.model}' if each.model else ''}: {each.error}: {each.message[:200]}"
         for each in (*seen.recording.failures, *seen.base.failures)
@@ -182,7 +186,7 @@ def _evaluation(seen: Evidence, checked: CheckedGraph, label: str, options: Mapp
         checked.graph.name, seen.rows.description, label, reader.of, seen.recording.num_rows,
         seen.recording.num_rows - total, dict(failed.most_common(20)), (*done, *silent), reader.names,
         _confusion(seen, marked[0]), list(_agreement(seen, done[1:], marked[1:])), by,
-        _segments(seen, done, marked, by) if by else (), seen.priced, options.get("by_unit"), tuple(_notes(seen)),
+        segments, seen.priced, options.get("by_unit"), tuple(notes),
     )  # fmt: skip
 
 
@@ -227,7 +231,10 @@ def _agreement(seen: Evidence, standings: Sequence[Standing], marked: Sequence[M
         yield Agreement(one.name, other.name, float((said == also).mean()), float(wrong.mean()))
 
 
-def _segments(seen: Evidence, standings: Sequence[Standing], marked: Sequence[Marked], by: str) -> list[Segment]:
+def _segments(
+    seen: Evidence, standings: Sequence[Standing], marked: Sequence[Marked], by: str
+) -> tuple[list[Segment], int]:
+    """The most frequent values of a column, and how many there are."""
     assessor, metric = seen.assessor, seen.assessor.metrics[0]
     values = _values(seen, by)
     groups: dict[str, list[int]] = {}
@@ -235,14 +242,14 @@ def _segments(seen: Evidence, standings: Sequence[Standing], marked: Sequence[Ma
         value = values.get(row)
         groups.setdefault("(missing)" if value is None else str(value), []).append(place)
     first = replace(assessor, metrics=[metric])
-    found = []
+    found = list[Segment]()
     for value, places in sorted(groups.items(), key=lambda each: (-len(each[1]), each[0]))[:MOST_SEGMENTS]:
         rows: Indices = np.array(places)
         (metrics, _), *_ = first.measure(marked[:1], rows)
         members = {s.name: first.value(metric, m, rows) for s, m in zip(standings[1:], marked[1:], strict=True)}
         failed = int((marked[0].places[rows] < 0).sum())
         found.append(Segment(value, len(rows), failed, metrics[metric.name], members))
-    return found
+    return found, len(groups)
 
 
 def _values(seen: Evidence, by: str) -> Mapping[int, Any]:
