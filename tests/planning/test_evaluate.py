@@ -68,6 +68,18 @@ def test_labels_may_be_places_of_classes_and_answers_names() -> None:
     assert measured(by_name, "animals") == measured(by_place, "animals")
 
 
+def test_labels_of_which_some_are_names_are_no_places() -> None:
+    kinds: Any = {"inputs": {"x": "float32[3]"}, "outputs": {"p": "float32[3]"}}
+    model = mt.Model("python:helpers.labelled:near", name="m", labels=["1", "2", "3"], **kinds)
+    answers = mt.model(model, mt.input("x", "float32[3]"))
+    graph = mt.Graph("digits", outputs={"p": answers}).with_models(m=lambda x: {"p": x})
+    eye = np.eye(3, dtype=np.float32)
+    found = graph.evaluate({"x": eye, "truth": [1, 2, 3]}, label="truth", metric="accuracy")
+    assert measured(found, "digits")["accuracy"] == 1
+    with pytest.raises(InputError, match=r"labels that are no classes: '0'; the classes of 'model_1.p' are '1'"):
+        graph.evaluate({"x": eye, "truth": [0, 1, 2]}, label="truth", metric="accuracy")
+
+
 def test_agreement_and_differences_are_of_the_same_rows() -> None:
     found = labelled.graph("ensemble").evaluate(table(), label="truth", of="name", metric="accuracy")
     said = {name: each.predict_proba(X).argmax(axis=1) for name, each in labelled.estimators().items()}

@@ -182,7 +182,8 @@ def _truth(texts: Sequence[str | None], names: Sequence[str], label: str, of: st
     index = {name: place for place, name in enumerate(names)}
     known = {each for each in texts if each is not None}
     strange = sorted(known - set(index))
-    if strange and all(map(_is_whole, known)) and all(0 <= int(each) < len(names) for each in known):
+    places = all(map(_is_whole, known)) and all(0 <= int(each) < len(names) for each in known)
+    if places and known.isdisjoint(index):
         return np.array([-1 if each is None else int(each) for each in texts], dtype=np.int64)
     if strange:
         what = f"column {label!r} has labels that are no classes: {_listed(strange)}; the classes of {of!r} are {_listed(names)}"
