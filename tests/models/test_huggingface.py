@@ -197,7 +197,13 @@ def encoder_decoder() -> Any:
 
 @pytest.mark.parametrize(
     ("make", "generate"),
-    [(decoder, {}), (encoder_decoder, {"max_new_tokens": 4}), (decoder, {"max_new_tokens": 3, "num_beams": 2})],
+    [
+        (decoder, {}),
+        (encoder_decoder, {"max_new_tokens": 4}),
+        (decoder, {"max_new_tokens": 3, "num_beams": 2}),
+        (decoder, {"max_length": 30}),  # of the text and the answer: padding is not counted
+        (encoder_decoder, {"encoder_repetition_penalty": 3.0, "max_new_tokens": 6}),  # nor looked at
+    ],
 )
 def test_written_texts_are_those_that_each_row_has_alone(
     make: Callable[[], Any], generate: dict[str, Any], tmp_path: Path
@@ -207,11 +213,30 @@ def test_written_texts_are_those_that_each_row_has_alone(
     assert str(signed(folder)) == "(text: string) -> (text: string)"
     given, own = [text for text in texts.TEXTS if text][:-1], texts.tokenizer()
     found = loaded(folder, generate=generate)(texts.rows(given))["text"].tolist()
+    most: dict[str, Any] = {} if "max_length" in generate else {"max_new_tokens": 20}
     for text, row in zip(given, found, strict=True):
         tokens = own(text, return_tensors="pt", return_token_type_ids=False)
-        written = model.generate(**tokens, do_sample=False, pad_token_id=0, **{"max_new_tokens": 20, **generate})[0]
+        written = model.generate(**tokens, do_sample=False, pad_token_id=0, **{**most, **generate})[0]
         first = 0 if model.config.is_encoder_decoder else tokens["input_ids"].shape[1]
         assert row == own.decode(written[first:], skip_special_tokens=True)
+
+
+def test_a_text_ends_where_it_ended_whatever_fills_it_up(tmp_path: Path) -> None:
+    model, text = encoder_decoder(), "the lazy dog"
+    folder = texts.save(model, tmp_path / "m")
+    for end in range(5, len(texts.tokenizer()), 20):  # no special token; some rows end with it early
+        model.generation_config.update(eos_token_id=end, pad_token_id=20, max_new_tokens=8)
+        model.generation_config.save_pretrained(folder)
+        writer = loaded(folder)
+        many = writer(texts.rows([text, *texts.TEXTS[2:5]]))["text"].tolist()
+        assert many[0] == writer(texts.rows([text]))["text"][0]
+
+
+def test_half_a_character_fails_its_row_alone(folders: dict[str, Path]) -> None:
+    found = loaded(folders["onnx"])(texts.rows(["loud", "\ud800", "good film"]))
+    for name in ("probabilities", "label"):
+        assert [isinstance(each, InputError) for each in found[name]] == [False, True, False]
+    assert "the text has half of a character (a surrogate)" in str(found["label"][1])
 
 
 @pytest.mark.parametrize(

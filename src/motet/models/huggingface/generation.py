@@ -30,6 +30,10 @@ _REFUSED = {
     "output_logits": "a row's answer is a text",
 }
 _SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+_SEES_PADDING = {"encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0}
+_SEES_PADDING_BEFORE = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
+"""What looks at the tokens that a row was given, padding among them, and with which value it does not: of all models, and of those
+whose answer goes on with the text."""
 _NEW_TOKENS = 20
 """How many tokens are written where nobody says it, as transformers has it."""
 
@@ -71,6 +75,7 @@ class GenerationModel:
         causal: whether it goes on with the text, which is not given again.
         source: for threads.
         call_tokens: the most tokens of the texts of a call, padding counted.
+        generation: how it writes, see `generation_of`.
     """
 
     fresh_outputs = True
@@ -84,9 +89,11 @@ class GenerationModel:
         causal: bool,
         source: ModelSource,
         call_tokens: int,
+        generation: Any,
     ) -> None:
         self._torch, self._model, self._tokens, self._decode = torch, model, tokens, decode
         self._causal, self._threads, self._call_tokens = causal, source.threads, call_tokens
+        self._ends, self._alike = _ends(generation), _sees_padding(generation, causal)
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. A text that the model cannot take fails alone.
@@ -96,7 +103,7 @@ class GenerationModel:
         """
         found = self._tokens.encode(columns["text"].tolist(), None)
         good = [row for row, each in enumerate(found) if not isinstance(each, Exception)]
-        for chosen in cut_by_length([len(found[row]) for row in good], self._call_tokens):
+        for chosen in cut_by_length([len(found[row]) for row in good], self._call_tokens, alike=self._alike):
             rows = [good[place] for place in chosen]
             for row, text in zip(rows, self._written(self._tokens.padded([found[row] for row in rows])), strict=True):
                 found[row] = text
@@ -114,11 +121,33 @@ class GenerationModel:
         except Exception as error:
             raise_memory_error(error, OUT_OF_MEMORY)
             raise
-        first = rows.ids.shape[1] if self._causal else 0
-        return [self._decode(tokens[first:], skip_special_tokens=True) for tokens in written.tolist()]
+        first = rows.ids.shape[1] if self._causal else 1  # what a decoder begins with
+        return [
+            self._decode(_until_end(tokens[first:], self._ends), skip_special_tokens=True)
+            for tokens in written.tolist()
+        ]
 
     def close(self) -> None:
         """Let go of the model."""
         on_cpu, self._model = self._model.device.type == "cpu", None
         if not on_cpu:
             self._torch.cuda.empty_cache()
+
+
+def _ends(generation: Any) -> frozenset[int]:
+    """The tokens that end a text."""
+    said = generation.eos_token_id
+    return frozenset(said if isinstance(said, list | tuple) else () if said is None else (said,))
+
+
+def _until_end(tokens: list[int], ends: frozenset[int]) -> list[int]:
+    """A text without what fills it up to the longest beside it."""
+    last = next((place for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tokens[: last + 1]
+
+
+def _sees_padding(generation: Any, causal: bool) -> bool:
+    """Whether a row's answer would depend on how much it is filled up."""
+    without = {**_SEES_PADDING, **(_SEES_PADDING_BEFORE if causal else {})}
+    counts_all = causal and generation.max_new_tokens is None  # max_length is of the text and the answer
+    return counts_all or any(getattr(generation, name, None) not in (None, off) for name, off in without.items())

@@ -194,4 +194,4 @@ def _writer(folder: TextFolder, weights: str, source: ModelSource) -> Generation
         cut_left=own.truncation_side == "left",
         pad_left=causal,
     )
-    return GenerationModel(torch, model, tokens, own.decode, causal, source, _call_tokens(source))
+    return GenerationModel(torch, model, tokens, own.decode, causal, source, _call_tokens(source), generation)

@@ -18,13 +18,16 @@ _FREE = 32
 """Tokens of padding that cost less than a call of their own."""
 
 
-def cut_by_length(lengths: Sequence[int], most: int = CALL_TOKENS, rows: int | None = None) -> list[Indices]:
+def cut_by_length(
+    lengths: Sequence[int], most: int = CALL_TOKENS, rows: int | None = None, *, alike: bool = False
+) -> list[Indices]:
     """The places of rows for each call, the longest first.
 
     Args:
         lengths: how many tokens each row has.
         most: tokens of a call, padding counted; a row that is longer is a call of its own.
         rows: the most rows of a call, None for any number.
+        alike: whether the rows of a call must have one length, so that there is no padding.
     """
     if not len(lengths):
         return []
@@ -34,7 +37,8 @@ def cut_by_length(lengths: Sequence[int], most: int = CALL_TOKENS, rows: int | N
         length, count = int(lengths[row]), place - first
         padded = longest * (count + 1)
         waste = padded - real - length
-        if count and (padded > most or waste > max(_FREE, _WASTE * (real + length)) or count == rows):
+        allowed = 0 if alike else max(_FREE, _WASTE * (real + length))
+        if count and (padded > most or waste > allowed or count == rows):
             calls.append(order[first:place])
             first, real, count = place, 0, 0
         if not count:

@@ -47,7 +47,7 @@ def task_of(folder: TextFolder, source: ModelSource) -> str:
         UnknownNameError: when there is no such task, or it has no such option.
     """
     named = source.options.get("task")
-    if named is not None and named not in TASKS:
+    if named is not None and str(named) not in TASKS:
         raise UnknownNameError("task", str(named), tuple(TASKS), where=place(source))
     found = str(named) if named is not None else _told(folder)
     if not found:

@@ -78,10 +78,19 @@ class TextTokens:
             texts: the rows.
             pairs: the second text of each row, None where rows are one text.
         """
-        encode, prompt = self._tokenizer.encode, self._prompt
+        prompt = self._prompt
         if pairs is None:
-            return [self._checked(encode(prompt + text)) for text in texts]
-        return [self._checked(encode(prompt + text, pair)) for text, pair in zip(texts, pairs, strict=True)]
+            return [self._encoded(prompt + text) for text in texts]
+        return [self._encoded(prompt + text, pair) for text, pair in zip(texts, pairs, strict=True)]
+
+    def _encoded(self, *texts: str) -> Any:
+        try:
+            return self._checked(self._tokenizer.encode(*texts))
+        except TypeError:
+            if all(text.isascii() or _is_whole(text) for text in texts):
+                raise
+            hint = "decode it as UTF-8 with errors='replace'"
+            return InputError("the text has half of a character (a surrogate)", where=self._where, hint=hint)
 
     def _checked(self, encoding: Any) -> Any:
         tokens = len(encoding)
@@ -109,6 +118,14 @@ class TextTokens:
             return 0
         encoding = self._tokenizer.encode(self._prompt)
         return len(encoding) - int(encoding.special_tokens_mask[-1])
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_tokenizer(folder: TextFolder, source: ModelSource) -> Any:
