@@ -36,7 +36,10 @@ def schema_outputs(schema: object, where: str) -> dict[str, ColumnType]:
     for name in properties:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise GraphError(f"the property {name!r} cannot be the name of a column", where=where, hint="rename it")
-    required = schema.get("required", ())
+    required = schema.get("required", [])
+    if not isinstance(required, list | tuple):
+        hint = "write required: [NAME, ...]"
+        raise GraphError(f"required is a list of properties; got {required!r}", where=where, hint=hint)
     return {name: _kind(each) if name in required else ANY for name, each in properties.items()}
 
 
@@ -44,8 +47,9 @@ def _kind(said: Any) -> ColumnType:
     if not isinstance(said, Mapping):
         return ANY
     kind, items = said.get("type"), said.get("items")
-    if kind == "array" and isinstance(items, Mapping) and items.get("type") in _IN_LISTS:
-        return ColumnType.parse(_IN_LISTS[items["type"]])
+    inside = items.get("type") if kind == "array" and isinstance(items, Mapping) else None
+    if isinstance(inside, str) and inside in _IN_LISTS:
+        return ColumnType.parse(_IN_LISTS[inside])
     return ColumnType(_SIMPLE[kind]) if isinstance(kind, str) and kind in _SIMPLE else ANY
 
 

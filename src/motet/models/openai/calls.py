@@ -98,7 +98,8 @@ class EndpointCalls:
         except InputError as error:
             raise AnswerError(error.what, where=self._where) from error
         if not isinstance(answer, dict):
-            raise AnswerError(f"the answer is no object of JSON; it is {str(answer)[:80]!r}", where=self._where)
+            told = self._caller.told(str(answer))[:80]
+            raise AnswerError(f"the answer is no object of JSON; it is {told!r}", where=self._where)
         if answer.get("error"):
             raise RequestError(
                 self._caller.told(f"its server answered an error: {error_of(answer)}"), where=self._where

@@ -85,7 +85,7 @@ class EndpointOptions:
     @classmethod
     def _read(cls, source: ModelSource, options: Mapping[str, Any]) -> EndpointOptions:
         mode = options.get("mode", "chat")
-        if mode not in MODES:
+        if not isinstance(mode, str) or mode not in MODES:
             raise GraphError(f"unknown mode {mode!r}; {known_names(str(mode), tuple(MODES))}")
         _check_mode(mode, options)
         body = options.get("body", {})

@@ -63,7 +63,15 @@ class Prompt:
         Raises:
             InputError: when a value of it is missing, or has no text.
         """
-        return "".join(literal + (_told(row[name], name) if name else "") for literal, name in self.parts)
+        found = "".join(literal + (_told(row[name], name) if name else "") for literal, name in self.parts)
+        try:
+            found.encode()
+        except UnicodeEncodeError as error:  # which would fail the texts that are sent with it, too
+            half = found[error.start]
+            names = [name for name in self.names if isinstance(row[name], str) and half in row[name]]
+            what = f"input {names[0]!r}" if names else "the prompt"
+            raise InputError(f"{what} has half of a character (the surrogate {half!r})") from error
+        return found
 
 
 def _told(value: Any, name: str) -> str:
