@@ -43,4 +43,9 @@ def centred(parameters: Any, x: Any) -> Any:
     return x - x.mean(axis=0)
 
 
+def gap(parameters: Any, left: Any, scale: Any = 10.0, *, right: Any) -> Any:
+    """Columns on both sides of what has a default."""
+    return left * scale - right + 0 * parameters["b"][0]
+
+
 number = 3

@@ -109,6 +109,16 @@ def test_columns_and_answers_by_name_and_by_place(files: Any, given: Any) -> Non
     np.testing.assert_allclose(found["more"], numbers["left"] + numbers["right"], rtol=1e-6)
 
 
+def test_columns_that_are_called_as_parameters_go_by_name(files: Any, given: Any) -> None:
+    """What stands between them keeps its default."""
+    found = loaded(given(files["npz"], "gap", dict.fromkeys(("right", "left"), "float32")))
+    columns = {"left": np.array([1, 2], np.float32), "right": np.array([3, 4], np.float32)}
+    assert found(columns)["output"].tolist() == [7.0, 16.0]
+    what = "of the declared inputs left is a parameter of the function by name, and other is not"
+    with pytest.raises(ModelLoadError, match=f"{what}\n  hint: name them after its parameters: left, scale, right"):
+        loaded(given(files["npz"], "gap", dict.fromkeys(("left", "other"), "float32")))
+
+
 def test_numbers_of_64_bits_stay_whole_where_columns_have_them(tmp_path: Path, given: Any) -> None:
     np.savez(tmp_path / "w.npz", w=np.full((1, 1), 1 / 3))
     wide = given(tmp_path / "w.npz", "two", dict.fromkeys(("left", "right"), "float64"))

@@ -10,7 +10,8 @@ axis of each array is the row; export it as a symbol, so that any number of rows
 Inputs are the program's keywords, the entries of its only dict, or its arguments in the order of the declared inputs;
 outputs are a dict by name, or values in the order of the declared ones.
 
-A pure function gets its parameters from a file, and the columns after them, `function(parameters, x)`. Declare its inputs:
+A pure function gets its parameters from a file, and the columns after them, `function(parameters, x)`: by name where the inputs are
+called as its parameters are, else in the order of their declaration. Declare its inputs:
 
     uri: jax:weights.safetensors          # or .npz, or .msgpack of Flax
     with: {function: package.module:name}

@@ -49,14 +49,16 @@ class JaxFunction:
 
     def __init__(self, jax: Any, parameters: Any, source: ModelSource) -> None:
         function = _function(source)
+        self.inputs, named = _inputs(function, source)
 
         def call(
             parameters: Any, *columns: Any
         ) -> Any:  # a function of its own, for JAX keeps what it compiled by the function
+            if named:
+                return function(parameters, **dict(zip(self.inputs, columns, strict=True)))
             return function(parameters, *columns)
 
         self.call, self.parameters = call, parameters
-        self.inputs = _inputs(function, source)
         given = {name: source.inputs[name] for name in self.inputs}
         kinds = [*given.values(), *source.outputs.values()]
         self.has_64_bits = any(kind.numpy_dtype.itemsize == 8 for kind in kinds)
@@ -119,8 +121,8 @@ def _function(source: ModelSource) -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _inputs(function: Callable[..., Any], source: ModelSource) -> list[str]:
-    """The declared inputs: in the order of the function's parameters where these are their names."""
+def _inputs(function: Callable[..., Any], source: ModelSource) -> tuple[list[str], bool]:
+    """The declared inputs, and whether they are the names of the function's parameters; then in the order of these."""
     hint = "declare the model's inputs, name: type, such as x: float32[4]"
     if not source.inputs:
         raise load_error(source, "a function does not say which columns it takes", hint)
@@ -129,10 +131,17 @@ def _inputs(function: Callable[..., Any], source: ModelSource) -> list[str]:
             what = f"input {name!r} is declared as {kind}, which JAX has no array of"
             raise load_error(source, what, hint if kind.is_object else "say how long each axis is")
     try:
-        own = list(inspect.signature(function).parameters)[1:]
+        own = dict(list(inspect.signature(function).parameters.items())[1:])
     except (TypeError, ValueError):
-        own = []
-    return [name for name in own if name in source.inputs] if {*source.inputs} <= {*own} else list(source.inputs)
+        own = {}
+    own = {name: each for name, each in own.items() if each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)}
+    same = [name for name in own if name in source.inputs]
+    if same and len(same) < len(source.inputs):
+        others = ", ".join(name for name in source.inputs if name not in own)
+        what = f"of the declared inputs {', '.join(same)} is a parameter of the function by name, and {others} is not"
+        raise load_error(source, what, f"name them after its parameters: {', '.join(own)}; or none of them")
+    names = same or list(source.inputs)
+    return names, bool(same) and not any(own[name].kind is inspect.Parameter.POSITIONAL_ONLY for name in same)
 
 
 def read_parameters(source: ModelSource) -> Any:
