@@ -33,7 +33,17 @@ pgserver = pytest.importorskip("pgserver")
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of a server of its own, ended with the module."""
-    with tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder, warnings.catch_warnings(action="ignore"):
+    control = pgserver.postgres_server.pg_ctl
+
+    def patient(*arguments: Any, **named: Any) -> Any:
+        return control(*arguments, **{**named, "timeout": 120})  # ten seconds are few on a machine with much to do
+
+    with (
+        tempfile.TemporaryDirectory(prefix="pg-", dir="/tmp") as folder,
+        warnings.catch_warnings(action="ignore"),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(pgserver.postgres_server, "pg_ctl", patient)
         found = pgserver.get_server(f"{folder}/data")
         yield found.get_uri()
         found.cleanup()

@@ -93,6 +93,17 @@ def test_a_query_with_spaces_is_as_it_stands(tmp_path: Path) -> None:
     assert read(place + query) == [{"k": 1, "n": 3}, {"k": 3, "n": 7}]
 
 
+def test_rows_that_are_the_same_by_the_order_are_not_parted(tmp_path: Path) -> None:
+    place = made(tmp_path, "g text, n integer", [("a", 1), ("b", 2), ("b", 3), (None, 4), (None, 5)])
+    query = f"{place}?query=SELECT * FROM t&order="
+    assert [row["g"] for row in read(f"{query}g", skip=3)] == ["b", "b"]
+    with pytest.raises(InputError, match="rows 0 and 1 are the same by g, so nothing says which of them comes first"):
+        read(f"{query}g", skip=1)
+    with pytest.raises(InputError, match="rows 3 and 4 are the same by g"):
+        read(f"{query}g", skip=4)
+    assert [row["n"] for row in read(f"{query}g,n", skip=1)] == [5, 1, 2, 3]
+
+
 @given(st.lists(st.tuples(st.none() | st.integers(-(2**63), 2**63 - 1), st.none() | st.text(st.characters(exclude_categories=["Cs"]))), max_size=9), st.integers(1, 5), st.integers(0, 9))  # fmt: skip
 def test_all_rows_come_once(
     tmp_path_factory: pytest.TempPathFactory, values: list[tuple[Any, Any]], size: int, skip: int

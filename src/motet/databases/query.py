@@ -106,14 +106,27 @@ class QueryRows(ABC):
     def batches(
         self, columns: Sequence[str], skip: int, size: int
     ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
-        """Rows in pieces of `size`, with why some of them could not be read, by their places."""
+        """Rows in pieces of `size`, with why some of them could not be read, by their places.
+
+        Raises:
+            InputError: when the rows before and behind `skip` are the same by the order, so that either may come first.
+        """
         names = ", ".join(map(quoted, columns))
         by = ", ".join(map(quoted, self.order))
         text = f"SELECT {names} FROM {self._from} ORDER BY {by} LIMIT {1 << 62} OFFSET {skip}"
         schema = pa.schema([self.schema.field(name) for name in columns])
         with self._told(), self._connected() as connection:
+            if skip:
+                self._check_apart(connection, by, skip)
             for rows in self._rows(connection, text, size):
                 yield _batch(rows, schema)
+
+    def _check_apart(self, connection: Any, by: str, skip: int) -> None:
+        text = f"SELECT {by} FROM {self._from} ORDER BY {by} LIMIT 2 OFFSET {skip - 1}"
+        ends = connection.execute(text).fetchall()
+        if len(ends) == 2 and ends[0] == ends[1]:
+            what = f"rows {skip - 1:,} and {skip:,} are the same by {', '.join(self.order)}, so nothing says which of them comes first"
+            raise InputError(what, where=self.where, hint="name columns that tell rows apart: ?order=day,id")
 
 
 class SqliteRows(QueryRows):
