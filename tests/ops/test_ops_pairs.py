@@ -1,6 +1,8 @@
 """Distances, kernels, neighbours and principal components of the vectors of a row, beside scikit-learn and float64."""
 
 import os
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -375,6 +377,33 @@ def test_numpy_answers_where_there_is_no_jax(monkeypatch: pytest.MonkeyPatch) ->
     )
     with pytest.raises(ValueError, match="has backend: jax, which is not installed; install it, or say auto"):
         linalg.pairwise_distances(x, backend="jax")
+
+
+FORKS = """
+import os
+import jax
+import numpy as np
+from motet.ops import linalg
+x = np.arange(900, dtype=np.float32).reshape(1, 300, 3)
+told = linalg.pairwise_distances(x, metric="manhattan")
+if os.fork() == 0:
+    np.testing.assert_allclose(linalg.pairwise_distances(x, metric="manhattan"), told, rtol=1e-5)
+    try:
+        linalg.pairwise_distances(x, backend="jax")
+    except ValueError as error:
+        print(error, flush=True)
+    os._exit(0)
+print(os.wait()[1])
+"""
+
+
+@pytest.mark.skipif(not _compiled.installed(), reason="no JAX")
+def test_a_process_that_is_forked_from_one_that_has_jax_answers_without_it() -> None:
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", FORKS], capture_output=True, text=True, timeout=240)
+    assert done.stdout.splitlines() == [
+        "pairwise_distances has backend: jax, in a process forked from one that had imported it; say auto",
+        "0",
+    ], done.stderr
 
 
 def test_a_graph_finds_what_is_said_twice_of_a_product(tmp_path: Any) -> None:

@@ -6,6 +6,8 @@ newest `MOST_PROGRAMS` are kept. No setting of JAX is changed: float64 is allowe
 
 from __future__ import annotations
 
+import os
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -32,6 +34,23 @@ FROM_PAIRS = 1 << 16
 def installed() -> bool:
     """Whether there is JAX."""
     return find_spec("jax") is not None and find_spec("jaxlib") is not None
+
+
+_without_threads: set[int] = set()
+"""This process, where it was forked from one that had JAX: its threads are not here, and a program would wait for them for ever."""
+
+
+def _forked() -> None:
+    if "jax" in sys.modules:
+        _without_threads.add(os.getpid())
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
+def works() -> bool:
+    """Whether programs can be compiled and run in this process."""
+    return installed() and not _without_threads
 
 
 def is_worth_it(metric: Metric, n: int, m: int, d: int) -> bool:
@@ -148,7 +167,7 @@ def _squared(xp: Any, products: Any, x: Any, y: Any, same: bool, unit: bool) -> 
 
 def is_worth_pca(n: int, d: int) -> bool:
     """Whether the components of so many vectors are found faster by a compiled program; of values that are no more than these."""
-    return d <= n and n * d * d >= FROM_PRODUCTS and installed()
+    return d <= n and n * d * d >= FROM_PRODUCTS and works()
 
 
 FROM_PRODUCTS = 1 << 23

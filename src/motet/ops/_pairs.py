@@ -26,7 +26,11 @@ def checked_backend(function: str, backend: str) -> str:
     """`auto`, `numpy` or `jax`, if that is installed."""
     if backend not in BACKENDS:
         raise ValueError(f"{function} knows no backend {backend!r}; known: {', '.join(BACKENDS)}")
-    if backend == "jax" and not _compiled.installed():
+    if backend == "jax" and not _compiled.works():
+        if _compiled.installed():
+            raise ValueError(
+                f"{function} has backend: jax, in a process forked from one that had imported it; say auto"
+            )
         raise ValueError(f"{function} has backend: jax, which is not installed; install it, or say auto")
     return backend
 
@@ -91,9 +95,7 @@ def stack_blocks(
     same = len(stack.arrays) == 1
     (_, n, d), m = x.shape, y.shape[1]
     by = {name: 1 / d if value is None else value for name, value in settings.items()}
-    compiled = backend == "jax" or (
-        backend == "auto" and _compiled.installed() and _compiled.is_worth_it(metric, n, m, d)
-    )
+    compiled = backend == "jax" or (backend == "auto" and _compiled.works() and _compiled.is_worth_it(metric, n, m, d))
     if compiled and n * m <= _MOST_COMPILED:
         yield 0, _compiled_with_near(metric, x, y, same, by)
         return
