@@ -61,6 +61,17 @@ def test_both_kinds_of_files_answer_as_onnx_runtime(scores: str, written: str, s
         model.close()
 
 
+def test_whole_numbers_beyond_32_bits_fail_their_rows(save_onnx: Any) -> None:
+    kind = TensorProto.INT64
+    path = save_onnx([helper.make_node("Identity", ["x"], ["y"])], [("x", kind, ["n"])], [("y", kind, ["n"])], {})
+    given = [1, 2**40 + 1, -(2**31), 2**31 - 1, -(2**31) - 1]
+    with mt.Graph("g", {"y": mt.model(mt.Model(f"openvino:{path}", "m"), mt.input("x", "int64"))}) as graph:
+        answer, failures = graph({"x": np.array(given)}, failures="return")
+    assert answer["y"].tolist() == [1, -(2**31), 2**31 - 1]
+    assert [each.row for each in failures] == [1, 4]
+    assert "input 'x' is 1099511627777, and OpenVINO computes whole numbers in 32 bits" in failures[0].message
+
+
 def test_calls_at_the_same_time_and_answers_that_nobody_changes(written: str, scores: str, source: Any) -> None:
     model, expected = loaded(source(written, threads=2)), right(scores, X)
     with ThreadPoolExecutor(4) as pool:

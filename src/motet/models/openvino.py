@@ -6,6 +6,8 @@ model calls them. Options:
     precision   f32 (the default, whose answers are those of ONNX Runtime but for rounding), bf16, f16, or auto for what OpenVINO
                 thinks best for the processor; bf16 and f16 keep two to three digits of what is computed on the way
 
+OpenVINO computes whole numbers in 32 bits, and float64 as float32: a row with a whole number beyond them fails.
+
 As many calls at a time are computed as there are cores for their threads; others wait.
 """
 
@@ -16,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from motet.batch import Array
-from motet.errors import UnknownNameError
+from motet.errors import InputError, UnknownNameError
 from motet.models.common import (
     check_cpu,
     check_options,
@@ -41,6 +43,7 @@ __all__ = ["OpenVINOHandler", "OpenVINOModel"]
 _OUT_OF_MEMORY = ("bad_alloc", "out of memory", "Cannot allocate", "could not allocate")
 _PRECISIONS = {"f32": "f32", "bf16": "bf16", "f16": "f16", "auto": "undefined"}
 _OPTIONS = ("precision",)
+_WIDE = ("int64", "uint64", "uint32")
 
 
 class OpenVINOHandler(Handler):
@@ -113,8 +116,11 @@ class OpenVINOModel:
 
         Raises:
             MemoryError: when the batch is too large for the memory.
+            InputError: when a whole number has more than 32 bits.
         """
         assert self._requests is not None, "a model that is closed is not called"
+        for name in self._inputs:
+            _check_whole(name, columns[name])
         try:
             with self._requests.one() as request:
                 answers = request.infer([columns[name] for name in self._inputs], share_outputs=False)
@@ -126,6 +132,16 @@ class OpenVINOModel:
     def close(self) -> None:
         """Let go of the compiled model."""
         self._requests = None
+
+
+def _check_whole(name: str, column: Array) -> None:
+    if column.dtype.name not in _WIDE or not column.size:
+        return
+    least, most = int(column.min()), int(column.max())
+    if least < -(1 << 31) or most >= 1 << 31:
+        found = least if least < -(1 << 31) else most
+        what = f"input {name!r} is {found}, and OpenVINO computes whole numbers in 32 bits"
+        raise InputError(what, hint="play the model by ONNX Runtime")
 
 
 def _openvino(source: ModelSource) -> Any:
@@ -167,7 +183,7 @@ def _reason(error: Exception) -> str:
 def _precision(source: ModelSource) -> str:
     check_options(source, _OPTIONS)
     chosen = source.options.get("precision", "f32")
-    if chosen not in _PRECISIONS:
+    if not isinstance(chosen, str) or chosen not in _PRECISIONS:
         raise UnknownNameError("precision", str(chosen), tuple(_PRECISIONS), where=place(source))
     return _PRECISIONS[chosen]
 
