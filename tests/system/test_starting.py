@@ -53,6 +53,7 @@ def test_a_command_looks_for_garbage_but_not_in_what_it_has_imported(command: li
 
 @pytest.mark.parametrize("enabled", [True, False])
 def test_a_command_within_a_program_leaves_garbage_to_it(command: list[str], enabled: bool) -> None:
+    gc.unfreeze()  # what is frozen here already may go meanwhile
     frozen = gc.get_freeze_count()
     (gc.enable if enabled else gc.disable)()
     try:

@@ -189,7 +189,8 @@ class Shard(Node):
         spread = _spread(fields.get("spread"), fields.place("spread"))
         return cls(
             name, inputs, of_kind(value, str, fields.place("shard")), functions["apart"], functions["together"], spread,
-            tuple(fields.get("together_inputs") or ()), _require(fields.get("require"), fields.place("require")),
+            tuple(of_kind(each, str, fields.place("together_inputs")) for each in fields.get("together_inputs") or ()),
+            _require(fields.get("require"), fields.place("require")),
         )  # fmt: skip
 
     def write(self) -> dict[str, Any]:
