@@ -147,6 +147,8 @@ def test_engines_are_found_by_name_and_know_their_options() -> None:
         find_engine("sparc")
     with pytest.raises(InputError, match="engine local: takes no options of its own here; got --fast"):
         find_engine("local", ["--fast"])
+    with pytest.raises(InputError, match="engine: is no engine: None"):
+        find_engine(None)
     made = documented_engine()
     assert made(["--processes", "3", "--split-bytes", "2KiB"]).split_bytes == 2048
     with pytest.raises(InputError, match="engine pool: unrecognized arguments: --fast\n  hint: known: .*--processes"):

@@ -52,13 +52,16 @@ def find_engine(engine: str | Engine, arguments: Sequence[str] = ()) -> Engine:
 
     Raises:
         UnknownNameError: when there is none of this name.
-        InputError: when it does not know an option.
+        InputError: when it does not know an option, or what is given is no engine.
         MissingExtraError: when what it needs is not installed.
     """
     if arguments and (engine == "local" or not isinstance(engine, str)):
         name = engine if isinstance(engine, str) else type(engine).__name__
         raise InputError(f"takes no options of its own here; got {' '.join(arguments)}", where=f"engine {name}")
     if not isinstance(engine, str):
+        if not callable(getattr(engine, "run", None)):
+            hint = f"write {', '.join(ENGINES)}, or an object with `run`"
+            raise InputError(f"is no engine: {engine!r}", where="engine", hint=hint)
         return engine
     if engine in ENGINES:
         module, _, attribute = ENGINES[engine].partition(":")
