@@ -22,6 +22,7 @@ from typing import Any
 import httpx
 import yaml
 
+from ..processes import children, is_replica
 from ..until import until
 
 ROOT = Path(__file__).parents[3]
@@ -101,22 +102,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def children(pid: int) -> list[int]:
-    """The processes that any thread of a process has started."""
-    found = []
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):
-            found += [int(each) for each in thread.read_text().split()]
-    return found
-
-
-def is_replica(pid: int) -> bool:
-    try:
-        return b"motet-replica" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 class Redis:

@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from helpers.live_server import Live
+from helpers.processes import below
 from helpers.until import until
 
 KILLS = 12
@@ -210,15 +211,6 @@ def running(pid):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except OSError:
         return False
-
-
-def below(pid):
-    """All processes that a process and those below it have started."""
-    found = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in map(int, (task / "children").read_text().split()):
-            found += [child, *below(child)]
-    return found
 
 
 @pytest.mark.parametrize("options", [(), ("--processes", "2")])

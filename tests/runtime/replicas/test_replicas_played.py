@@ -1,11 +1,11 @@
 """Models played through their replicas: in bulk while processes are killed, by key, behind addresses."""
 
+import contextlib
 import os
 import random
 import signal
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 
 import motet as mt
 from helpers.live_server import Live
+from helpers.processes import children, is_replica
 from motet.errors import GraphError, ModelUnavailableError
 from motet.testing.fakes import Affine, fake
 
@@ -39,11 +40,8 @@ def closing():
 
 
 def replica_pids():
-    """The processes that any thread of this one has started."""
-    found = set()
-    for path in Path("/proc/self/task").glob("*/children"):
-        found |= {int(pid) for pid in path.read_text().split()}
-    return {pid for pid in found if b"motet.runtime.replicas" in Path(f"/proc/{pid}/cmdline").read_bytes()}
+    """The processes with models that any thread of this one has started."""
+    return {pid for pid in children("self") if is_replica(pid)}
 
 
 def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
@@ -58,8 +56,9 @@ def test_twenty_kills_during_a_bulk_run_change_no_bit_of_its_output(tmp_path):
             now = time.monotonic()
             alive = {pid: seen.setdefault(pid, now) for pid in replica_pids() - set(killed)}
             if grown := sorted(pid for pid, since in alive.items() if now - since > 0.5):
-                killed.append(chance.choice(grown))
-                os.kill(killed[-1], signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                    os.kill(chosen := chance.choice(grown), signal.SIGKILL)
+                    killed.append(chosen)
             over.wait(0.05)
 
     def said(rows, total, failed):

@@ -7,11 +7,11 @@ import os
 import re
 import signal
 import threading
-from pathlib import Path
 
 import httpx
 import pytest
 
+from helpers.processes import children, is_replica
 from serving.process.serve_process import body, serving, slow_graph, written
 
 MODEL = """
@@ -73,9 +73,7 @@ def counted(server):
 
 
 def replicas(server):
-    threads = Path(f"/proc/{server.process.pid}/task").glob("*/children")  # each has those that it has started
-    children = [int(each) for thread in threads for each in thread.read_text().split()]
-    return [each for each in children if b"motet-replica" in Path(f"/proc/{each}/cmdline").read_bytes()]
+    return [each for each in children(server.process.pid) if is_replica(each)]
 
 
 @pytest.mark.parametrize("how", ["killed while idle", "stopped while idle", "rows that kill it"])

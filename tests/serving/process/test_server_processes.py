@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -66,8 +66,9 @@ def owner(live, connection):
     (inode,) = [line[9] for line in ends if line[3] == ESTABLISHED]  # not one that had these ports before
     for pid in children(live):
         for fd in Path(f"/proc/{pid}/fd").iterdir():
-            if os.readlink(fd) == f"socket:[{inode}]":
-                return pid
+            with suppress(FileNotFoundError):  # it was closed meanwhile
+                if os.readlink(fd) == f"socket:[{inode}]":
+                    return pid
     return None
 
 
