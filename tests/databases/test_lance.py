@@ -345,3 +345,18 @@ def test_the_command_writes_a_table(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     assert "8 rows" in result.output
     assert len(rows_in(tmp_path / "store")) == 8
+
+
+def test_a_table_is_found_beside_the_graph_file_wherever_that_is_saved(
+    filled: tuple[Path, pa.Table], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(filled[0].parent)
+    query = {"image": np.ones((1, 4), np.float32)}
+    graph = searching("lancedb:store#l2", {"image": "float32[4]"}, vectors="image", k=3)
+    wanted = graph(query)["id"][0].tolist()
+    graph.save("search.yaml")
+    (tmp_path / "deep").mkdir()
+    monkeypatch.chdir(tmp_path)
+    mt.load(filled[0].parent / "search.yaml").save(tmp_path / "deep" / "search.yaml")
+    for path in (filled[0].parent / "search.yaml", Path("deep/search.yaml")):
+        assert mt.load(path)(query)["id"][0].tolist() == wanted

@@ -21,7 +21,8 @@ from motet.databases.filters import Filter
 from motet.databases.layout import TableLayout, vector_length
 from motet.databases.matching import check_matches
 from motet.databases.table import Hits, Search
-from motet.errors import InputError, MissingExtraError, RunError
+from motet.errors import InputError, RunError
+from motet.system.extras import imported
 from motet.tracebacks import summary
 
 __all__ = ["LanceTable"]
@@ -46,11 +47,8 @@ class LanceTable:
     keeps_text: ClassVar[bool] = True
 
     def __init__(self, address: TableAddress) -> None:
-        try:
-            import lancedb
-        except ImportError:
-            raise MissingExtraError("lancedb", "lancedb", str(address)) from None
-        self._lancedb, self._address, self._where = lancedb, address, str(address)
+        self._lancedb: Any = imported("lancedb", "lancedb", "lancedb", str(address))
+        self._address, self._where = address, str(address)
         self._lock, self._writes = threading.Lock(), 0
         self._layout: TableLayout | None = None
 

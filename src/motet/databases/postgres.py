@@ -18,9 +18,11 @@ from motet.databases.copying import COPIED, copied
 from motet.databases.filters import Filter
 from motet.databases.layout import TableLayout
 from motet.databases.matching import check_matches
+from motet.databases.names import quoted
 from motet.databases.retry import tried
 from motet.databases.table import Hits, Search
-from motet.errors import InputError, MissingExtraError, RunError
+from motet.errors import InputError, RunError
+from motet.system.extras import imported
 from motet.tracebacks import summary
 
 __all__ = ["CONNECT_S", "ENCODED", "NO_ADDRESS", "PostgresTable", "arrow_of"]
@@ -52,11 +54,8 @@ class PostgresTable:
     keeps_text: ClassVar[bool] = False
 
     def __init__(self, address: TableAddress) -> None:
-        try:
-            import psycopg
-        except ImportError:
-            raise MissingExtraError("psycopg", "pgvector", str(address)) from None
-        self._psycopg, self._address, self._where = psycopg, address, str(address)
+        self._psycopg: Any = imported("psycopg", "psycopg", "pgvector", str(address))
+        self._address, self._where = address, str(address)
         self._lock = threading.RLock()
         self._open: Any = None
         self._layout: TableLayout | None = None
@@ -65,7 +64,7 @@ class PostgresTable:
     @property
     def _name(self) -> str:
         """The table, quoted."""
-        return ".".join(map(_quoted, self._address.table.split(".")))
+        return ".".join(map(quoted, self._address.table.split(".")))
 
     def _asked(self, call: Callable[[Any], T]) -> T:
         """What a function gives for a connection; called again with a new one where that broke.
@@ -125,12 +124,12 @@ class PostgresTable:
         """See `Table`."""
         self.check(layout)
         columns = {name: _sql(layout.schema.field(name).type) for name in layout.schema.names}
-        made = ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
+        made = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
 
         def make(connection: Any) -> None:
             if layout.vectors:
                 connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
-            connection.execute(f"CREATE TABLE {self._name} ({made}, PRIMARY KEY ({_quoted(layout.id)}))")
+            connection.execute(f"CREATE TABLE {self._name} ({made}, PRIMARY KEY ({quoted(layout.id)}))")
             connection.execute(f"COMMENT ON TABLE {self._name} IS 'motet: metric={layout.metric or 'cosine'}'")
 
         def make_whole(connection: Any) -> None:
@@ -157,10 +156,10 @@ class PostgresTable:
         layout = self._layout
         assert layout is not None
         kinds = {name: layout.schema.field(name).type for name in layout.schema.names}
-        staged = ", ".join(f"{_quoted(name)} {_staged(kind)}" for name, kind in kinds.items())
-        names = ", ".join(map(_quoted, kinds))
+        staged = ", ".join(f"{quoted(name)} {_staged(kind)}" for name, kind in kinds.items())
+        names = ", ".join(map(quoted, kinds))
         values = ", ".join(_unstaged(name, kind) for name, kind in kinds.items())
-        others = [_quoted(name) for name in kinds if name != layout.id]
+        others = [quoted(name) for name in kinds if name != layout.id]
         act = "UPDATE SET " + ", ".join(f"{name} = EXCLUDED.{name}" for name in others) if others else "NOTHING"
         with connection.transaction():
             connection.execute(f"CREATE TEMP TABLE IF NOT EXISTS {_STAGE} ({staged}) ON COMMIT DELETE ROWS")
@@ -168,7 +167,7 @@ class PostgresTable:
                 copy.write(data)
             connection.execute(
                 f"INSERT INTO {self._name} ({names}) SELECT {values} FROM {_STAGE} "
-                f"ON CONFLICT ({_quoted(layout.id)}) DO {act}"
+                f"ON CONFLICT ({quoted(layout.id)}) DO {act}"
             )
 
     def search(self, searches: Sequence[Search]) -> list[Hits]:
@@ -187,7 +186,7 @@ class PostgresTable:
         metric = there.metric or self._address.options.get("metric", "cosine")
         vector, columns, table = (
             each.replace("%", "%%")  # a statement that is given values
-            for each in (_quoted(search.vector), ", ".join(map(_quoted, [there.id, *search.columns])), self._name)
+            for each in (quoted(search.vector), ", ".join(map(quoted, [there.id, *search.columns])), self._name)
         )
         far = f"{vector} {_OPERATORS[metric]} %s::vector"
         given: list[Any] = ["[" + ",".join(map(repr, search.query.tolist())) + "]"]
@@ -210,10 +209,6 @@ class PostgresTable:
         """See `Table`."""
         with self._lock:
             self._let_go()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def arrow_of(kind: str) -> pa.DataType | None:
@@ -253,11 +248,11 @@ def _staged(kind: pa.DataType) -> str:
 
 
 def _unstaged(name: str, kind: pa.DataType) -> str:
-    sql, quoted = _sql(kind) or "text", _quoted(name)
+    sql, column = _sql(kind) or "text", quoted(name)
     if sql.endswith("[]"):
-        items = f"ARRAY(SELECT each::{sql[:-2]} FROM jsonb_array_elements_text({quoted}::jsonb) WITH ORDINALITY AS e(each, at) ORDER BY at)"
-        return f"CASE WHEN {quoted} IS NULL THEN NULL ELSE {items} END"
-    return f"{quoted}::{sql}" if sql.startswith("numeric") else quoted
+        items = f"ARRAY(SELECT each::{sql[:-2]} FROM jsonb_array_elements_text({column}::jsonb) WITH ORDINALITY AS e(each, at) ORDER BY at)"
+        return f"CASE WHEN {column} IS NULL THEN NULL ELSE {items} END"
+    return f"{column}::{sql}" if sql.startswith("numeric") else column
 
 
 def _alike(value: Any) -> Any:
@@ -268,7 +263,7 @@ def _alike(value: Any) -> Any:
 
 
 def _condition(filter: Filter, kind: pa.DataType) -> str:
-    name, sql = _quoted(filter.column).replace("%", "%%"), _sql(kind)
+    name, sql = quoted(filter.column).replace("%", "%%"), _sql(kind)
     if filter.operator == "in":
         is_part = pa.types.is_integer(kind) and any(isinstance(each, float) for each in filter.value)
         return f"{name} = ANY(%s::{'double precision' if is_part else sql}[])"  # which would be rounded

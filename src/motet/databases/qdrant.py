@@ -25,7 +25,8 @@ from motet.databases.layout import TableLayout, vectors_of
 from motet.databases.matching import check_matches
 from motet.databases.retry import tried
 from motet.databases.table import Hits, Search
-from motet.errors import InputError, MissingExtraError, RunError
+from motet.errors import InputError, RunError
+from motet.system.extras import imported
 from motet.tracebacks import summary
 
 __all__ = ["QdrantTable", "point_id"]
@@ -58,12 +59,8 @@ class QdrantTable:
     keeps_text: ClassVar[bool] = True
 
     def __init__(self, address: TableAddress) -> None:
-        try:
-            import qdrant_client
-        except ImportError:
-            raise MissingExtraError("qdrant-client", "qdrant", str(address)) from None
-        self._qdrant: Any = qdrant_client
-        self._models: Any = qdrant_client.models
+        self._qdrant: Any = imported("qdrant_client", "qdrant-client", "qdrant", str(address))
+        self._models: Any = self._qdrant.models
         self._address, self._where, self._name = address, str(address), address.table
         self._lock = threading.RLock()
         self._open: Any = None

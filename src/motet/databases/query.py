@@ -17,9 +17,11 @@ from typing import Any
 import pyarrow as pa
 
 from motet.databases.address import TableAddress
+from motet.databases.names import quoted
 from motet.databases.postgres import CONNECT_S, ENCODED, NO_ADDRESS, arrow_of
 from motet.databases.sqlite import READ
-from motet.errors import InputError, MissingExtraError
+from motet.errors import InputError
+from motet.system.extras import imported
 from motet.tracebacks import summary
 
 __all__ = ["QueryRows", "open_query"]
@@ -171,11 +173,7 @@ class PostgresRows(QueryRows):
         return self._driver().Error  # type: ignore[no-any-return]
 
     def _driver(self) -> Any:
-        try:
-            import psycopg
-        except ImportError:
-            raise MissingExtraError("psycopg", "postgres", self.where) from None
-        return psycopg
+        return imported("psycopg", "psycopg", "postgres", self.where)
 
     def _connected(self) -> Any:
         url = f"postgresql:{self._address.place}"
@@ -207,11 +205,6 @@ class PostgresRows(QueryRows):
             cursor.execute(text)
             while rows := cursor.fetchmany(size):
                 yield rows
-
-
-def quoted(name: str) -> str:
-    """A name as both databases take it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _shown(values: Sequence[Any]) -> pa.DataType:

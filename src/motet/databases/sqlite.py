@@ -19,6 +19,7 @@ import pyarrow as pa
 from motet.databases.address import TableAddress
 from motet.databases.layout import TableLayout
 from motet.databases.matching import check_matches
+from motet.databases.names import quoted
 from motet.databases.table import Hits, Search
 from motet.errors import InputError, RunError
 from motet.tracebacks import summary
@@ -42,7 +43,7 @@ class SqliteTable:
     keeps_text: ClassVar[bool] = True
 
     def __init__(self, address: TableAddress) -> None:
-        self._address, self._where, self._name = address, str(address), _quoted(address.table)
+        self._address, self._where, self._name = address, str(address), quoted(address.table)
         self._lock = threading.Lock()
         self._open: sqlite3.Connection | None = None
         self._layout: TableLayout | None = None
@@ -91,7 +92,7 @@ class SqliteTable:
         self.check(layout)
         self._layout = layout
         columns = ", ".join(
-            f"{_quoted(name)} {_sql(layout.schema.field(name).type)}"
+            f"{quoted(name)} {_sql(layout.schema.field(name).type)}"
             + (" NOT NULL PRIMARY KEY" if name == layout.id else "")
             for name in layout.schema.names
         )
@@ -106,13 +107,13 @@ class SqliteTable:
     def upsert(self, batch: pa.RecordBatch) -> None:
         """See `Table`."""
         assert self._layout is not None
-        names = [_quoted(name) for name in batch.schema.names]
-        others = [name for name in names if name != _quoted(self._layout.id)]
+        names = [quoted(name) for name in batch.schema.names]
+        others = [name for name in names if name != quoted(self._layout.id)]
         act = "UPDATE SET " + ", ".join(f"{name} = excluded.{name}" for name in others) if others else "NOTHING"
         marks = ", ".join("?" * len(names))
         text = (
             f"INSERT INTO {self._name} ({', '.join(names)}) VALUES ({marks}) "
-            f"ON CONFLICT ({_quoted(self._layout.id)}) DO {act}"
+            f"ON CONFLICT ({quoted(self._layout.id)}) DO {act}"
         )
         rows = list(zip(*(_values(column) for column in batch.columns), strict=True))
         with self._lock:
@@ -140,10 +141,6 @@ class SqliteTable:
             found, self._open = self._open, None
             if found is not None:
                 found.close()
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _sql(kind: pa.DataType) -> str | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import Any, Literal
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import GraphError, MissingExtraError, ModelLoadError, TypeMismatchError, UnknownNameError
+from motet.errors import GraphError, ModelLoadError, TypeMismatchError, UnknownNameError
 from motet.models.handler import ModelSource
+from motet.system.extras import imported
 from motet.system.secrets import without_passwords
 from motet.threads import new_rlock
 from motet.tracebacks import said
@@ -62,12 +62,7 @@ def framework(module: str, package: str, extra: str, source: ModelSource) -> Any
     Raises:
         MissingExtraError: when it is not installed; names the command that installs it.
     """
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is not None and error.name.split(".")[0] == module.split(".")[0]:
-            raise MissingExtraError(package, extra, place(source)) from error
-        raise
+    return imported(module, package, extra, place(source))
 
 
 def check_options(source: ModelSource, known: Iterable[str]) -> None:

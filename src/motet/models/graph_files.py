@@ -119,7 +119,7 @@ def _uri(uri: str, base: str, folder: str | None) -> str:
     else:
         handler, location = find_handler(uri)
         scheme, mark = uri.removesuffix(location), ""
-        has_path = handler.has_file
+        has_path = handler.has_file or hasattr(handler, "absolute")
     return f"{scheme}{_path(location, base, folder)}{mark}" if has_path else uri
 
 

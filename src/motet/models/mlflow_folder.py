@@ -56,27 +56,18 @@ class MlflowFolder:
         Raises:
             InputError: naming the flavour that Motet does not read.
         """
-        for flavor, find in (
-            ("onnx", self._onnx), ("sklearn", self._sklearn), ("xgboost", self._xgboost), ("lightgbm", self._lightgbm),
-            ("catboost", self._catboost), ("pytorch", self._pytorch), ("keras", self._keras), ("tensorflow", self._tensorflow),
-            ("sentence_transformers", self._sentences),
-        ):  # fmt: skip
+        finders = {
+            "onnx": self._onnx, "sklearn": self._sklearn, "xgboost": self._xgboost, "lightgbm": self._lightgbm,
+            "catboost": self._catboost, "pytorch": self._pytorch, "keras": self._keras, "tensorflow": self._tensorflow,
+            "sentence_transformers": self._sentences,
+        }  # fmt: skip
+        for flavor, find in finders.items():
             if flavor in self._flavors:
                 path, handler = find(self._flavors[flavor])
                 if not path.exists() or not path.resolve().is_relative_to(self._folder.resolve()):
                     raise InputError(f"the {flavor} model has no file {path.name}")
                 return path, handler
-        *known, last = (
-            "onnx",
-            "sklearn",
-            "xgboost",
-            "lightgbm",
-            "catboost",
-            "pytorch",
-            "keras",
-            "tensorflow",
-            "sentence_transformers",
-        )
+        *known, last = finders
         own = [name for name in self._flavors if name != "python_function"] or list(self._flavors)
         raise InputError(
             f"its flavour is {', '.join(own) or 'not said'}; those that are read are {', '.join(known)} and {last}; log the model that "

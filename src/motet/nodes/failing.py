@@ -47,9 +47,8 @@ def failing(answers: Any, failed: Mapping[int, Reason] | Sequence[bool] | Any, r
 def _with(column: Any, failed: Any, reason: Reason) -> list[Any]:
     """The values of a column, one a row, exceptions among them."""
     rows = as_rows(column, len(column))
-    nested = (
-        isinstance(rows, np.ndarray) and rows.ndim > 1
-    )  # views of one array would be taken for memory that is filled again
+    nested = isinstance(rows, np.ndarray) and rows.ndim > 1
+    # views of one array would be taken for memory that is filled again
     values = [np.array(row) for row in rows] if nested else list(rows)
     for row, why in _by_row(failed, reason, len(values)).items():
         values[row] = why if isinstance(why, BaseException) else ModelError(str(why))

@@ -108,16 +108,8 @@ class Gate:
     """
 
     __slots__ = (
-        "_alone",
-        "_begun",
-        "_changed",
-        "_most",
-        "_running",
-        "_tries_again",
-        "_waiting",
-        "gives_own",
-        "refills",
-    )
+        "_alone", "_begun", "_changed", "_most", "_running", "_tries_again", "_waiting", "gives_own", "refills",
+    )  # fmt: skip
 
     def __init__(self, most: int | None = None, *, again: bool = True) -> None:
         self._tries_again = again

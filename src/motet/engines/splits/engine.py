@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import signal
 import threading
 from abc import ABC, abstractmethod
@@ -17,10 +16,11 @@ from motet.engines.needs import PLAIN
 from motet.engines.shipping import check_shipped
 from motet.engines.splits.run import SplitRun, check_options, connected
 from motet.engines.stages import Stage, stages_of
-from motet.errors import GraphError, InputError, MissingExtraError
+from motet.errors import GraphError, InputError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import read_bytes
 from motet.runtime.resources.need import Need
+from motet.system import extras
 
 if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
@@ -135,10 +135,8 @@ def imported(module: str, engine: str) -> Any:
     Raises:
         MissingExtraError: when it is not installed.
     """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        raise MissingExtraError(module.replace("_", "-"), engine, f"the engine {engine}") from error
+    package = module.partition(".")[0].replace("_", "-")
+    return extras.imported(module, package, engine, f"the engine {engine}")
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,9 @@ from motet.models.common import place
 from motet.models.handler import ModelSource
 from motet.models.huggingface.folder import TextFolder
 from motet.models.huggingface.task import is_several
+from motet.ops.scores import sigmoid, softmax
 
-__all__ = ["ClassHead", "softmax"]
+__all__ = ["ClassHead"]
 
 _NAMED = {
     "torch.nn.modules.activation.Sigmoid": "sigmoid",
@@ -71,19 +72,8 @@ def _told(task: str, folder: TextFolder) -> str:
     return "sigmoid" if several or len(folder.labels) == 1 else "softmax"
 
 
-def softmax(scores: Array) -> Array:
-    """Along the last axis."""
-    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=-1, keepdims=True))
-
-
-def _sigmoid(scores: Array) -> Array:
-    small = np.exp(-np.abs(scores))  # of large scores, too, without overflow
-    return np.where(scores >= 0, 1 / (1 + small), small / (1 + small)).astype(scores.dtype)
-
-
 def _as_is(scores: Array) -> Array:
     return scores
 
 
-_ACTIVATIONS = {"softmax": softmax, "sigmoid": _sigmoid, "none": _as_is}
+_ACTIVATIONS: Mapping[str, Callable[[Array], Any]] = {"softmax": softmax, "sigmoid": sigmoid, "none": _as_is}

@@ -15,7 +15,7 @@ from motet.batch import Array
 from motet.errors import UnknownNameError
 from motet.models.common import place
 from motet.models.handler import ModelSource
-from motet.models.huggingface.classes import softmax
+from motet.ops.scores import softmax
 
 __all__ = ["SpanHead"]
 

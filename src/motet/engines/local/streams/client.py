@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from motet.engines.local.streams.address import TopicAddress
-from motet.errors import InputError, MissingExtraError, MotetError, RunError, UnknownNameError
+from motet.errors import InputError, MotetError, RunError, UnknownNameError
+from motet.system.extras import imported
 
 __all__ = ["ASK_S", "asking", "check_topic", "confluent", "is_lost", "made", "told"]
 
@@ -36,10 +36,7 @@ def confluent() -> Any:
     Raises:
         MissingExtraError: when it is not installed.
     """
-    try:
-        return importlib.import_module("confluent_kafka")
-    except ImportError as error:
-        raise MissingExtraError("confluent-kafka", "kafka", "a topic of Kafka") from error
+    return imported("confluent_kafka", "confluent-kafka", "kafka", "a topic of Kafka")
 
 
 def _settings(address: TopicAddress) -> dict[str, str]:
