@@ -16,6 +16,7 @@ from helpers import charged, labelled
 from helpers.labelled import NAMES
 from motet.cli import cli
 from motet.errors import InputError, UnknownNameError
+from motet.planning.parts import replay_parts
 
 X, Y = labelled.rows()
 
@@ -365,3 +366,18 @@ outputs: {scores: vote.probabilities}
     wrong = CliRunner().invoke(cli, [*args, "--prices", "one=x"])
     assert wrong.exit_code == 2
     assert "is not of the form member=1.5,member=2" in wrong.output
+
+
+def test_a_graph_of_many_ways_to_each_node_is_looked_through_once() -> None:
+    """40 nodes that each take the one before twice: 2^40 ways from the last to the first."""
+    x = mt.input("x", "float64")
+    last: Any = x
+    for place in range(40):
+        last = mt.map(add, last, last, name=f"n{place}", outputs="float64")
+    checked = mt.Graph("diamonds", outputs={"y": last}).checked
+    parts = replay_parts(checked, ["n39"])
+    assert (len(parts.before), parts.kept, parts.after) == (40, {}, ())
+
+
+def add(one: Any, other: Any) -> Any:
+    return one + other

@@ -30,16 +30,16 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from motet.batch import Array
+from motet.batch import Array, objects
 from motet.databases.address import TableAddress
 from motet.databases.filters import Filter, FromRow, read_filters
-from motet.databases.fusion import fused
 from motet.databases.layout import TableLayout
 from motet.databases.opening import open_table
 from motet.databases.table import Hits, Search, Table
 from motet.errors import InputError, ModelLoadError, MotetError, RunError, UnknownNameError
 from motet.models.common import check_cpu, check_options, declared_over, load_error, place
 from motet.models.handler import Handler, LoadedModel, ModelSource
+from motet.ops.ranking import fuse
 from motet.types import ColumnType, Signature
 
 __all__ = [
@@ -176,7 +176,7 @@ class SearchModel:
         asked = [row for row in range(rows) if row not in wrong]
         filters = [tuple(each.of_row(columns, row, self._where) for each in plan.filters) for row in asked]
         found = [self._found(name, columns, asked, filters) for name in plan.vectors]
-        hits = found[0] if len(found) == 1 else [_fused(each, plan) for each in zip(*found, strict=True)]
+        hits = found[0] if len(found) == 1 else _fused(found, plan)
         return self._answers(dict(zip(asked, hits, strict=True)), wrong, rows)
 
     def _wrong(self, columns: Mapping[str, Array], rows: int) -> dict[int, InputError]:
@@ -239,15 +239,18 @@ class SearchModel:
         self._table.close()
 
 
-def _fused(found: Sequence[Hits], plan: _Plan) -> Hits:
-    """What several searches of one row have found, by rank."""
-    payload: dict[Any, tuple[Any, ...]] = {}
-    for hits in found:
-        given = [hits.payload[name] for name in plan.columns]
-        payload.update({each: tuple(column[place] for column in given) for place, each in enumerate(hits.ids)})
-    best = fused([hits.ids for hits in found], plan.k)
-    columns = {name: [payload[each][place] for each, _ in best] for place, name in enumerate(plan.columns)}
-    return Hits([each for each, _ in best], [score for _, score in best], columns)
+def _fused(found: Sequence[Sequence[Hits]], plan: _Plan) -> list[Hits]:
+    """What several searches of each row have found, by rank; `found` has the hits of all rows for each search."""
+    best = fuse(*([objects(hits.ids) for hits in each] for each in found), k=plan.k)
+    fused = []
+    for row, (ids, scores) in enumerate(zip(best.ids, best.scores, strict=True)):
+        payload: dict[Any, tuple[Any, ...]] = {}
+        for each in found:
+            given = [each[row].payload[name] for name in plan.columns]
+            payload |= {key: tuple(column[place] for column in given) for place, key in enumerate(each[row].ids)}
+        columns = {name: [payload[key][place] for key in ids] for place, name in enumerate(plan.columns)}
+        fused.append(Hits(ids.tolist(), scores.tolist(), columns))
+    return fused
 
 
 def _plan(source: ModelSource, table: Table) -> _Plan:

@@ -18,7 +18,7 @@ from motet.planning.classes import AnswerReader, reader_of
 from motet.planning.evaluation import Agreement, Evaluation, Segment, Standing
 from motet.planning.labelled import LabelledRows
 from motet.planning.metrics import METRICS, QualityMetric, confusion, metric_named
-from motet.planning.parts import column_named, replay_parts
+from motet.planning.parts import column_named, nodes_above, replay_parts
 from motet.planning.recording import Recorder, Recording
 from motet.planning.replay import Replayed, Replayer, alone
 from motet.planning.standings import Assessor, Marked
@@ -286,13 +286,8 @@ def _output(checked: CheckedGraph, of: str | None, label: str) -> str:
 
 def _candidates(checked: CheckedGraph, column: str) -> dict[str, ColumnType]:
     """Columns that may hold the scores of the answer: those of cascades, ensembles, routes and models before it."""
-    graph = checked.graph
-    reachable, asked = {column.split(".")[0]}, [column.split(".")[0]]
-    while asked:
-        node = graph.nodes.get(asked.pop())
-        above = {checked.canonical[each].split(".")[0] for each in (node.references() if node is not None else ())}
-        asked += above - reachable
-        reachable |= above
+    graph, own = checked.graph, column.split(".")[0]
+    reachable = {own, *nodes_above(checked).get(own, ())}
     found: dict[str, ColumnType] = {}
     for full, kind in checked.columns.items():
         name, _, output = full.partition(".")

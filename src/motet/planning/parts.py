@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from motet.errors import UnknownNameError
@@ -10,7 +10,7 @@ from motet.graph.check import CheckedGraph
 from motet.nodes.cascade import Cascade
 from motet.nodes.ensemble import Ensemble
 
-__all__ = ["KeptNode", "ReplayParts", "column_named", "replay_parts"]
+__all__ = ["KeptNode", "ReplayParts", "column_named", "nodes_above", "replay_parts"]
 
 KeptNode = Cascade | Ensemble
 """Nodes of which every member's answers are kept."""
@@ -56,35 +56,27 @@ def replay_parts(checked: CheckedGraph, wanted: Sequence[str]) -> ReplayParts:
         wanted: the columns that are asked for, by full name; what none of them needs is left out.
     """
     graph = checked.graph
-    needs = {name: _needs(checked, name) for name in checked.order}
-    asked = {name for column in wanted for name in _upstream(column.split(".")[0], needs)}
+    above = nodes_above(checked)
+    ends = {column.split(".")[0] for column in wanted} & set(above)
+    asked = ends.union(*(above[name] for name in ends))
     order = [name for name in checked.order if name in asked]
     several = {name for name in order if isinstance(graph.nodes[name], KeptNode)}
-    kept = {
-        name: _patient(graph.nodes[name]) for name in order if name in several and not _above(name, needs) & several
-    }
-    after = tuple(name for name in order if _above(name, needs) & set(kept))
+    kept = {name: _patient(graph.nodes[name]) for name in order if name in several and not above[name] & several}
+    after = tuple(name for name in order if above[name] & set(kept))
     before = tuple(name for name in order if name not in kept and name not in after)
     columns = {checked.canonical[reference] for name in after for reference in graph.nodes[name].references()}
     passed = tuple(sorted(each for each in {*columns, *wanted} if each.split(".")[0] not in {*kept, *after}))
     return ReplayParts(before, kept, after, passed, tuple(wanted))
 
 
-def _needs(checked: CheckedGraph, name: str) -> set[str]:
-    """The nodes whose columns a node takes."""
-    found = {checked.canonical[reference].split(".")[0] for reference in checked.graph.nodes[name].references()}
-    return found & set(checked.order)
-
-
-def _upstream(name: str, needs: Mapping[str, Collection[str]]) -> set[str]:
-    """A node, and those it depends on; nothing for an input."""
-    if name not in needs:
-        return set()
-    return {name}.union(*(_upstream(each, needs) for each in needs[name]))
-
-
-def _above(name: str, needs: Mapping[str, Collection[str]]) -> set[str]:
-    return _upstream(name, needs) - {name}
+def nodes_above(checked: CheckedGraph) -> dict[str, set[str]]:
+    """For each node, in order, the nodes that it depends on."""
+    above: dict[str, set[str]] = {}
+    for name in checked.order:
+        taken = {checked.canonical[reference].split(".")[0] for reference in checked.graph.nodes[name].references()}
+        own = taken & set(above)
+        above[name] = own.union(*(above[each] for each in own))
+    return above
 
 
 def _patient(node: object) -> KeptNode:
