@@ -7,8 +7,10 @@ import errno
 import io
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib import metadata
 from pathlib import Path
@@ -26,6 +28,10 @@ from helpers.container import usable
 from helpers.image import Image, read
 from helpers.kubernetes import objects, of_kind, validate_all
 from motet.cli import cli
+from motet.export.kubernetes import server
+from motet.models import registry
+
+ROOT = Path(__file__).parents[2]
 
 SERVED = """\
 motet: 1
@@ -571,3 +577,10 @@ def test_certificates_of_clients_which_no_probe_shows_are_refused(project: Any, 
         project, tmp_path / "out", SERVED.replace("key: tls/server.key", "key: tls/server.key, client_ca: ca.crt")
     )
     assert "serve.tls.client_ca: the probes of a cluster, which ask whether a pod is ready, show no certificate" in said
+
+
+def test_it_is_known_of_every_handler_what_it_needs() -> None:
+    in_itself = {"onnx", "python", "mlflow", *(name for name in registry._CLASSES if re.match(r"(oip|tfs)\+", name))}
+    assert {*server._EXTRAS} | in_itself == {*registry._CLASSES}
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert {*server._EXTRAS.values()} <= {*extras}

@@ -62,10 +62,19 @@ _EXTRAS = {
     "keras": "tensorflow",
     "litert": "litert",
     "openvino": "openvino",
+    "huggingface": "huggingface",
     "beam": "beam",
+    "lancedb": "lancedb",
+    "qdrant": "qdrant",
+    "qdrant+http": "qdrant",
+    "qdrant+https": "qdrant",
+    "qdrant+grpc": "qdrant",
+    "qdrant+grpcs": "qdrant",
+    "postgresql": "pgvector",
     "openai+http": "openai",
     "openai+https": "openai",
 }
+"""What models need, by their handler."""
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -126,6 +135,7 @@ class GraphServer:
             found.add("auth")
         if self.config.sinks:
             found.add("postgres" if re.search(r"postgres|env:", str(self.config.sinks)) else "sql")
+            found |= set(re.findall(r"\b(lancedb|qdrant)\b[+:]", str(self.config.sinks)))
         if "redis" in str(self.config.admission):
             found.add("redis")
         return found
