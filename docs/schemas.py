@@ -14,6 +14,7 @@ from typing import Any
 import motet as mt
 from motet import ops
 from motet.graph.capacity import Batching, Resources
+from motet.graph.experiment import ExperimentMetric
 from motet.graph.forms import FORMS, Form
 from motet.graph.input import Input
 from motet.graph.node import KINDS, Member
@@ -58,7 +59,7 @@ def graph() -> dict[str, Any]:
         "$schema": _SCHEMA,
         "title": "A graph of Motet",
         **_described(GRAPH, _told_of("graph")),
-        "$defs": {**made, "serve": sections.pop("ServeConfig"), **sections},
+        "$defs": {**made, "serve": sections.pop("ServeConfig"), **sections, **dict(_sections(ExperimentMetric))},
     }
 
 

@@ -20,6 +20,7 @@ from motet.types import ColumnType
 
 __all__ = [
     "KINDS",
+    "NO_ANSWER",
     "Answer",
     "AtOnce",
     "Fault",
@@ -37,6 +38,8 @@ __all__ = [
 
 
 T = TypeVar("T")
+NO_ANSWER = "no_answer"
+"""The key of a dataclass field's metadata that says that no answer changes with it: runs go on when it is another."""
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,12 @@ from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, TypeMismatchError
 from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
+from motet.graph.experiment import METRIC, ExperimentMetric
 from motet.graph.fields import Fields, show
 from motet.graph.forms import NUMBER, TEXT, by_name, least
 from motet.graph.keyed import KEY
 from motet.graph.members import INPUTS, MEMBERS, check_member, read_members, write_members
-from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
+from motet.graph.node import NO_ANSWER, Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
 from motet.graph.pool import SwapBounds
 from motet.graph.section import section_form
 from motet.nodes.members import (
@@ -34,6 +35,7 @@ from motet.nodes.members import (
 )
 from motet.nodes.merge import merge
 from motet.nodes.route_checks import (
+    check_experiment,
     check_keys,
     check_patterns,
     check_way,
@@ -60,6 +62,7 @@ class Route(MembersNode):
         split: how much each arm counts in a weighted split.
         by: the column that the split goes by.
         salt: names the split, so that splits of the same column in other places are independent.
+        metric: what the arms of the split are compared by, which makes it an experiment; it changes no answer.
         when: for each arm but `otherwise`, the condition for it; the first that holds wins.
         otherwise: the arm for rows that no condition holds for.
         missing: the arm for rows without a key; without it they fail.
@@ -83,6 +86,7 @@ class Route(MembersNode):
     max_swap_wait_ms: float | None = None
     combine: str | None = None
     sought: tuple[str, ...] = field(default=(), compare=False)
+    metric: ExperimentMetric | None = field(default=None, metadata={NO_ANSWER: True})
 
     kind = "route"
     keys = {
@@ -92,6 +96,7 @@ class Route(MembersNode):
         "split": by_name(least(NUMBER, 0)),
         "by": TEXT,
         "salt": TEXT,
+        "metric": METRIC,
         "when": by_name(TEXT),
         "otherwise": TEXT,
         "missing": TEXT,
@@ -132,13 +137,18 @@ class Route(MembersNode):
     def more_references(self) -> Iterable[str]:
         """The columns that choose."""
         chosen = [column for column in (self.key, self.by) if column is not None]
-        return [*chosen, *(column for condition in self.when.values() for column in condition.columns)]
+        told = self.metric.segments if self.metric else ()
+        return [*chosen, *(column for condition in self.when.values() for column in condition.columns), *told]
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The arms' common outputs, and `node.member`."""
         for column in (self.key, self.by):
             if column is not None and types[column].shape:
                 raise TypeMismatchError(f"a key is one value a row; {column!r} is {types[column]}", where=self.where)
+        for column in self.metric.segments if self.metric else ():
+            if types[column].shape:
+                what = f"a segment is one value a row; {column!r} is {types[column]}"
+                raise TypeMismatchError(what, where=f"{self.where}: metric.segments")
         if self.key is not None and not self.sought:
             check_keys(self.players, types[self.key], self.where)
         for arm, condition in self.when.items():
@@ -305,6 +315,9 @@ class Route(MembersNode):
         said |= {key: fields.get(key) or {} for key in ("split", "when")}
         bounds = {key: fields.raw(key) for key in ("max_loaded", "max_swap_wait_ms") if key in fields}
         said |= vars(SwapBounds.read(bounds, fields.where))
+        said["metric"] = (
+            ExperimentMetric.read(fields.raw("metric"), fields.place("metric")) if "metric" in fields else None
+        )
         return _checked(cls(name, inputs, arms, combine=read_combine(fields), **said), fields.where)
 
     def write(self) -> dict[str, Any]:
@@ -313,6 +326,7 @@ class Route(MembersNode):
         if self.split:
             written |= {"split": dict(self.split), "by": self.by}
             written |= {"salt": self.salt} if self.salt else {}
+            written |= {"metric": self.metric.written()} if self.metric else {}
         if self.when:
             written["when"] = {arm: condition.text for arm, condition in self.when.items()}
         for key in ("key", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms", "combine"):
@@ -325,7 +339,7 @@ def _checked(said: Route, where: str) -> Route:
     """A route as it was said, its weights as numbers and its conditions read; what was not said is None, or empty."""
     way = check_way(
         {"key": said.key, "split": said.split, "when": said.when},
-        {"by": said.by, "salt": said.salt, "otherwise": said.otherwise, "missing": said.missing},
+        {"by": said.by, "salt": said.salt, "metric": said.metric, "otherwise": said.otherwise, "missing": said.missing},
         where,
     )
     if said.max_swap_wait_ms is not None and said.max_loaded is None:
@@ -336,6 +350,8 @@ def _checked(said: Route, where: str) -> Route:
         check_patterns(said.players, where)
     when = conditions_of(said.when, said.otherwise, said.players, where) if said.when else {}
     split = split_of(said.split, said.players, where) if said.split else {}
+    if said.metric is not None:
+        check_experiment(said.metric, said.players, where)
     return replace(said, split=split, when=when, salt=said.salt or "")
 
 
@@ -346,6 +362,7 @@ def route(
     split: Mapping[str, float] | None = None,
     by: Ref | None = None,
     salt: str | None = None,
+    metric: str | Mapping[str, Any] | ExperimentMetric | None = None,
     when: Mapping[str, str] | None = None,
     otherwise: str | None = None,
     using: Sequence[Ref] = (),
@@ -366,10 +383,12 @@ def route(
         split: how much each member counts in a weighted split; the same value of `by` always meets the same one.
         by: the column that the split goes by, for example the user.
         salt: names the split: two splits with the same salt and weights choose alike.
+        metric: what the arms of the split are compared by, which makes it an experiment: a name, or a mapping as a graph file
+            has it (`{"name": "clicked", "effect": 0.02}`). It changes no answer.
         when: for each member but `otherwise`, the condition for it (`"amount > 1000"`); the first that holds wins. The
             names in it are those of the graph's columns.
         otherwise: the member for rows that no condition holds for.
-        using: the columns that the conditions name; needed for those that nothing else in the graph takes.
+        using: the columns that the conditions, or the metric's segments, name; needed for those that nothing else in the graph takes.
         missing: the member for rows without a key; without it they fail.
         output: the one output that counts, under this name.
         max_loaded: how many of the members' models may be loaded at the same time; the others are loaded when rows come
@@ -395,6 +414,7 @@ def route(
             name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
             None if key is None else names.ref(key), split or {}, None if by is None else names.ref(by), salt, conditions,
             otherwise, missing, output, bounds.max_loaded, bounds.max_swap_wait_ms, checked_combine(combine, f"{where}: combine"),
+            metric=None if metric is None else ExperimentMetric.read(metric, f"{where}: metric"),
         )  # fmt: skip
         return _checked(said, where)
 

@@ -10,13 +10,14 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import GraphError
 from motet.graph.condition import Condition
+from motet.graph.experiment import ExperimentMetric
 from motet.graph.fields import of_kind
 from motet.graph.members import check_member
 from motet.graph.node import Member
 from motet.types import ColumnType
 
 __all__ = [
-    "check_keys", "check_patterns", "check_way", "conditions_of", "key_text", "number_keys", "patterns", "split_of",
+    "check_experiment", "check_keys", "check_patterns", "check_way", "conditions_of", "key_text", "number_keys", "patterns", "split_of",
 ]  # fmt: skip
 
 
@@ -73,7 +74,7 @@ def _as_written(key: str, kind: ColumnType) -> str:
     return "" if found != found else key_text(number_keys(held).tolist()[0])
 
 
-_OPTIONS = {"key": ("missing",), "split": ("by", "salt", "missing"), "when": ("otherwise",)}
+_OPTIONS = {"key": ("missing",), "split": ("by", "salt", "missing", "metric"), "when": ("otherwise",)}
 """What may be said beside each way that a route goes."""
 
 
@@ -145,6 +146,18 @@ def split_of(value: Mapping[str, Any], arms: Sequence[Member], where: str) -> di
     if not all(np.isfinite(weight) and weight >= 0 for weight in split.values()) or not any(split.values()):
         raise GraphError(f"weights must be at least 0, and one more than 0; got {split}", where=f"{where}.split")
     return split
+
+
+def check_experiment(metric: ExperimentMetric, arms: Sequence[Member], where: str) -> None:
+    """See that an experiment has arms to compare, and its control among them.
+
+    Raises:
+        GraphError: when it has not.
+    """
+    if len(arms) < 2:
+        raise GraphError("an experiment compares two arms or more", where=f"{where}.metric", hint="leave metric out")
+    if metric.control is not None:
+        check_member(metric.control, arms, f"{where}.metric.control")
 
 
 def conditions_of(

@@ -15,7 +15,7 @@ from motet.graph.check import CheckedGraph
 from motet.graph.function import Function
 from motet.graph.graph import GraphSpec
 from motet.graph.identity import code_identity
-from motet.graph.node import Node
+from motet.graph.node import NO_ANSWER, Node
 
 __all__ = ["Manifest", "changes", "graph_digest"]
 
@@ -127,7 +127,8 @@ def _parts(graph: GraphSpec) -> Iterator[Any]:
 
 
 def _node_parts(node: Node) -> Iterator[Any]:
-    values = [getattr(node, each.name) for each in fields(node)]  # and nothing that was found out about it since
+    told = [each.name for each in fields(node) if not each.metadata.get(NO_ANSWER)]
+    values = [getattr(node, name) for name in told]  # and nothing that was found out about it since
     yield type(node).__name__, [str(value) for value in values]
     yield [(value.keywords, value.outputs) for value in values if isinstance(value, Function)]
     for value in values:
