@@ -1,6 +1,9 @@
 """What is done to a store at the same time: the sweep under a publisher, removal before a rollback, moves that come late."""
 
 import itertools
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,30 @@ def test_the_sweep_never_takes_the_files_of_what_is_published(tmp_path: Path, mo
     assert [version.number for version in sweeper.versions("times")] == [2]
     with pytest.raises(NotPublishedError, match="no version 1; it has 2"):
         sweeper.resolve("times@1")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import motet as mt
+os.link = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+mt.Store(sys.argv[1]).publish("times", Path(sys.argv[2]))
+"""
+
+
+def test_the_sweep_takes_what_was_being_written_by_a_publisher_that_was_killed(tmp_path: Path, model: Any) -> None:
+    place, published = tmp_path / "store", model(2)
+    store = mt.Store(place)
+    store.publish("times", model(1))
+    ended = subprocess.run([sys.executable, "-c", KILLED, str(place), str(published)], timeout=120, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    (draft,) = place.rglob(".new-*")
+    store.gc()  # it may still be on its way
+    store.gc(0, dry_run=True)
+    assert draft.exists()
+    store.gc(0)
+    assert not draft.exists()
+    assert [version.number for version in store.versions("times")] == [1]
 
 
 def test_a_rollback_passes_over_versions_that_are_removed(tmp_path: Path, model: Any) -> None:

@@ -10,16 +10,19 @@ import shutil
 import time
 import uuid
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from motet.errors import InputError, MissingExtraError, StoreError
 from motet.system.created_files import create_file, creates_files
-from motet.system.whole_files import write_whole
+from motet.system.whole_files import write_new
 
 __all__ = ["DiskStorage", "ObjectStorage", "Storage", "open_storage"]
 
 _EXTRAS = {"s3": ("s3fs", "s3"), "s3a": ("s3fs", "s3"), "gs": ("gcsfs", "gcs"), "gcs": ("gcsfs", "gcs")}
+_DRAFTS = ("*/[0-9]*/.new-*", "*/aliases/*/.new-*")
+"""Where files are being written: of versions and aliases; in a version's own `files/` nothing is looked for."""
 
 
 class DiskStorage:
@@ -45,22 +48,23 @@ class DiskStorage:
         return None
 
     def create(self, path: str, data: bytes) -> bool:
-        """Make a file, whole or not at all, that must not be there yet; False where it is, whoever made it.
-
-        By a link, which fails where the file is, also on network file systems.
-        """
+        """Make a file, whole or not at all, that must not be there yet; False where it is, whoever made it."""
         target = self.root / path
-        temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex}")
         with self._asking():
-            write_whole(temporary, data, sync=True)
             try:
-                os.link(temporary, target)
+                write_new(target, data, sync=True)
             except FileExistsError:
                 return False
-            finally:
-                temporary.unlink()
             _sync_folder(target.parent)
         return True
+
+    def remove_drafts(self, older_than_s: float) -> None:
+        """Remove what was being written by processes that were killed; younger files may still be on their way."""
+        with self._asking():
+            for part in chain.from_iterable(self.root.glob(place) for place in _DRAFTS):
+                with contextlib.suppress(FileNotFoundError):
+                    if time.time() - part.stat().st_mtime >= older_than_s:
+                        part.unlink()
 
     def put(self, path: str, source: Path) -> None:
         """Copy a local file to where nothing is, or something that nobody reads yet."""
@@ -208,6 +212,9 @@ class ObjectStorage:
         """See `DiskStorage`."""
         with contextlib.suppress(FileNotFoundError), self._asking(maybe_missing=True) as system:
             system.rm(self._path(path), recursive=True)
+
+    def remove_drafts(self, older_than_s: float) -> None:
+        """See `DiskStorage`: there are none."""
 
     def local(self, path: str) -> Path | None:
         """See `DiskStorage`: never."""

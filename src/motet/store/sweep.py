@@ -25,6 +25,8 @@ def sweep(storage: Storage, older_than_s: float = DEFAULT_AGE_S, *, dry_run: boo
     Returns:
         what was removed, or would be.
     """
+    if not dry_run:
+        storage.remove_drafts(older_than_s)
     found: list[Leftover] = []
     for name in storage.names(""):
         if not NAME.fullmatch(name):

@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-__all__ = ["beside", "draft", "write_whole"]
+__all__ = ["beside", "draft", "write_new", "write_whole"]
 
 _numbers = itertools.count(int.from_bytes(os.urandom(6), "big"))
 
@@ -53,11 +53,28 @@ def write_whole(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666,
         sync: whether it is on the disk before it is at its place.
     """
     with beside(path) as part:
-        try:
-            _write(part, data, mode, sync)
-        except FileNotFoundError:
-            os.makedirs(os.path.dirname(path), exist_ok=True)
-            _write(part, data, mode, sync)
+        _write_there(part, data, mode, sync)
+
+
+def write_new(path: str | os.PathLike[str], data: bytes, *, mode: int = 0o666, sync: bool = False) -> None:
+    """Write a file whole where there is none, as `write_whole` does; by a link, which also fails on network file systems.
+
+    Raises:
+        FileExistsError: when there is one.
+    """
+    folder, name = os.path.split(path)
+    with draft(folder, f"-{name[:8]}") as part:
+        _write_there(part, data, mode, sync)
+        os.link(part, path)
+    os.unlink(part)
+
+
+def _write_there(path: str, data: bytes, mode: int, sync: bool) -> None:
+    try:
+        _write(path, data, mode, sync)
+    except FileNotFoundError:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        _write(path, data, mode, sync)
 
 
 def _write(path: str, data: bytes, mode: int, sync: bool) -> None:
