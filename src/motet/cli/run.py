@@ -251,10 +251,10 @@ def _failed_beside(output: str) -> str | None:
 
 def _is_address(what: str, *, topic: bool = False) -> bool:
     """Whether a topic, or else also a table, is named, which is no file."""
-    from motet.databases.address import is_table
     from motet.engines.local.streams.address import is_topic
+    from motet.lake.address import names_table
 
-    return is_topic(what) or (not topic and is_table(what))
+    return is_topic(what) or (not topic and names_table(what))
 
 
 def _check_report(report: str, others: Sequence[str | None], inputs: Sequence[str]) -> None:

@@ -23,6 +23,7 @@ keys.py, jsontext.py      what the keys of JSON Lines are; JSON that is kept as 
 as_text.py, lines.py      what CSV and JSON Lines write for a value; rows of text as the bytes that they are
 arrow/                    between stored columns and the columns of a graph
 parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py sql.py    one kind of source a file
+delta.py iceberg.py       one kind of table of a lake a file, as source
 write_csv.py write_jsonl.py                                                              the writers of text
 """
 

@@ -19,6 +19,10 @@ MOST_NAMED = 8
 """Suffixes of files that are left out."""
 _LOGS = {"/_delta_log/": "Delta Lake", "/.hoodie/": "Hudi", ".metadata.json": "Iceberg"}
 """What is in the paths of files of tables that have a log."""
+_HINTS = {
+    "Delta Lake": "name it as one: delta:FOLDER",
+    "Iceberg": "name it as one: iceberg://CATALOG/NAMESPACE.TABLE",
+}
 FORMATS = ("parquet", "arrow", "csv", "jsonl", "images")
 
 
@@ -57,7 +61,9 @@ def _check_no_log(found: Sequence[Found], where: str) -> None:
     for file in (file for each in found if not each.named for file in (*each.hidden, *each.files)):
         for sign, kind in _LOGS.items():
             if sign in f"/{file.path}":
-                hint = "read it by its own package into Arrow, or name the files that count, such as with a pattern"
+                hint = _HINTS.get(
+                    kind, "read it by its own package into Arrow, or name the files that count, such as with a pattern"
+                )
                 raise InputError(
                     f"is a table of {kind}, whose log says which of its files count", where=where, hint=hint
                 )

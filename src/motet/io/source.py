@@ -32,6 +32,7 @@ from motet.io.places import shown_path
 from motet.io.plugins import find_plugin
 from motet.io.read_options import ReadOptions
 from motet.io.stream import Stream
+from motet.lake.address import LakeAddress, is_lake
 from motet.types import ColumnType
 
 if TYPE_CHECKING:
@@ -193,6 +194,8 @@ def _open_paths(
 ) -> Source:
     if any(map(is_table, paths)):
         return _open_query(paths, options, choose)
+    if any(map(is_lake, paths)):
+        return _open_lake(paths, options, choose)
     first = shown_path(paths[0])
     description = first if len(paths) == 1 else f"{first} and {len(paths) - 1} more"
     if not is_built_in(paths[0], format):
@@ -223,6 +226,21 @@ def _open_query(paths: Sequence[str], options: ReadOptions, choose: Choose | Non
     source = SqlSource(paths[0])
     options.check_known_by("a database", source.description)
     return source
+
+
+def _open_lake(paths: Sequence[str], options: ReadOptions, choose: Choose | None) -> Source:
+    lake = next(path for path in paths if is_lake(path))
+    address = LakeAddress.parse(lake, written=False)
+    if len(paths) > 1 or choose is not None:
+        raise InputError("a table is read by itself", where=str(address))
+    options.check_known_by("a table", str(address))
+    if address.scheme == "delta":
+        from motet.io.delta import open_delta  # few sources are tables
+
+        return open_delta(address)
+    from motet.io.iceberg import open_iceberg
+
+    return open_iceberg(address)
 
 
 def _of_files(

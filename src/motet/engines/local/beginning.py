@@ -29,7 +29,7 @@ def check_output(run: PreparedRun) -> None:
     elif options.into is None and not options.overwrite and not options.resume and run.destination.exists():
         raise OutputExistsError(
             f"{run.output} is there already",
-            hint="--overwrite replaces it, --resume goes on with an unfinished run",
+            hint=run.destination.there_hint,
         )
     if options.overwrite and options.only_failed and options.into is None and run.destination.exists():
         _check_no_answers_go(run, options.only_failed)

@@ -63,6 +63,9 @@ class Destination:
         """What reports and messages call it."""
         return self.path
 
+    there_hint = "--overwrite replaces it, --resume goes on with an unfinished run"
+    """What may be done about one that is there."""
+
     @property
     def failed(self) -> str | None:
         """Where failures go unless something else is said; None for nowhere."""

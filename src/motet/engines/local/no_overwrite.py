@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from motet.databases.address import is_table
 from motet.errors import InputError
 from motet.io import Source
 from motet.io.files import FoundFile
 from motet.io.places import Place, is_same_file, place_of
+from motet.lake.address import names_table
 
 __all__ = ["check_apart", "check_not_read", "named_files", "read_files"]
 
@@ -57,7 +57,7 @@ def named_files(what: object) -> Sequence[FoundFile]:
     """What a path, or each of a list, names; nothing where it is no path."""
     if isinstance(what, (list, tuple)):
         return [file for each in what for file in named_files(each)]
-    if not isinstance(what, (str, os.PathLike)) or is_table(what):
+    if not isinstance(what, (str, os.PathLike)) or names_table(what):
         return ()
     place = place_of(what)
     return [FoundFile(place.path, place.fs)]

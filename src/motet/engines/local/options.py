@@ -16,6 +16,7 @@ from motet.io.decryption import Decrypt
 from motet.io.files import TABLE_SUFFIXES, suffix_of
 from motet.io.places import place_of
 from motet.io.target import is_stream
+from motet.lake.address import is_lake
 from motet.system.limits import num_cores
 from motet.system.progress import Progress
 from motet.types import ColumnType
@@ -238,6 +239,10 @@ class BulkOptions:
             return TableDestination(output, self.output_format, self.part_rows, tuple(self.partition_by), self.id)
         if self.id is not None:
             raise InputError("id is for tables of databases", where="id", hint="lancedb:///folder#table is one")
+        if is_lake(output):
+            from motet.engines.local.lake_output import LakeDestination  # few outputs are tables
+
+            return LakeDestination(output, self.output_format, self.part_rows, tuple(self.partition_by))
         named = self.output_format
         unnamed = named is None and suffix_of(output) not in TABLE_SUFFIXES
         if unnamed and self.format in _STREAMED and is_stream(place_of(output)):

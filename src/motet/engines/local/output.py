@@ -23,11 +23,13 @@ class Output(ABC):
     Attributes:
         starts_over: whether what was written can be forgotten.
         keeps: whether what was written and flushed stays, so that no copy of it is needed to go on behind it.
+        commits: whether it is put elsewhere by one transaction, which is not made again; the journal has all rows before.
         schema: of what is written; None until that is known.
     """
 
     starts_over = True
     keeps = False
+    commits = False
     schema: pa.Schema | None = None
 
     @property

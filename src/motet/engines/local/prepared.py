@@ -10,7 +10,6 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
-from motet.databases.address import is_table
 from motet.engines.batch_rows import BatchRows, RowBytes
 from motet.engines.layout import RunLayout, held_rows
 from motet.engines.local.answer_bound import AnswerBound
@@ -32,6 +31,7 @@ from motet.io import Source, open_source
 from motet.io.files import FoundFile, fingerprint_files
 from motet.io.places import Place, place_of
 from motet.io.stream import Stream
+from motet.lake.address import names_table
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
@@ -59,7 +59,7 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
         NothingNew: when all files are done that a run which appends would play.
     """
     chosen = _options(output, options)
-    output = output if is_table(output) else place_of(output).plain
+    output = output if names_table(output) else place_of(output).plain
     destination = chosen.destination(output)
     destination.check(resume=chosen.resume, append=chosen.append)
     appending = _appending(output, destination) if chosen.append else None
@@ -108,8 +108,8 @@ def _options(output: str, options: dict[str, Any]) -> BulkOptions:
     for name in ("window_rows", "window_s", "until_end"):
         if getattr(chosen, name) not in (None, False):
             raise InputError(f"{name} is for an input without end: kafka://HOST:PORT/TOPIC", where=name)
-    if is_table(output) and chosen.into is not None:
-        hint = "leave it out: answers of --only-failed are written by their ids"
+    if names_table(output) and chosen.into is not None:
+        hint = "leave it out: answers of --only-failed are written by their ids, or added"
         raise InputError("is for files, and the output is a table", where="into", hint=hint)
     if chosen.into is not None and not place_of(chosen.into).is_same(place_of(output)):
         raise InputError("into names the output, and another one was given", where="into", hint="leave the other out")

@@ -133,6 +133,9 @@ class ResultWriter:
             self._check_failures(finished=True)
             if self._run.options.into is not None:  # which takes them from the journal
                 self._pending.commit(self._journal)
+            if self._output.commits:  # so that whoever goes on finds what was noted
+                self._pending.commit(self._journal)
+                self._journal.write_manifest()
         except BaseException:  # before anything is waited for, and on a disk that is full too
             self._keep_finished()
             raise

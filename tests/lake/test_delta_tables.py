@@ -1,0 +1,240 @@
+"""Tables of Delta Lake: a version as source, rows added in one version as output, whatever ends a run."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+from helpers.lakes import killed_and_added_once, negating
+from motet.cli import cli
+from motet.errors import DataError, InputError, OutputExistsError, UnknownNameError
+from motet.io import open_source
+
+deltalake = pytest.importorskip("deltalake")
+
+
+def rows_in(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the newest version, as deltalake reads them."""
+    return deltalake.DeltaTable(folder).to_pyarrow_table().to_pylist() if folder.exists() else []
+
+
+def written(folder: Path, *tables: pa.Table, **options: Any) -> str:
+    """A table with a version for each of these; its address."""
+    for table in tables:
+        deltalake.write_deltalake(folder, table, mode="append", **options)
+    return f"delta:{folder}"
+
+
+def test_a_version_is_read_as_it_was(tmp_path: Path) -> None:
+    one, two = pa.table({"x": [1.0, 2.0]}), pa.table({"x": [3.0], "new": ["a"]})
+    address = written(tmp_path / "t", one)
+    deltalake.write_deltalake(tmp_path / "t", two, mode="append", schema_mode="merge")
+    newest = {(row["x"], row["new"], row["y"]) for row in negating().run(address).to_pylist()}
+    assert newest == {(1.0, None, -1.0), (2.0, None, -2.0), (3.0, "a", -3.0)}
+    first = negating().run(f"{address}?version=0").to_pylist()
+    assert first == [{"x": 1.0, "y": -1.0}, {"x": 2.0, "y": -2.0}]
+    at = deltalake.DeltaTable(tmp_path / "t").history()[-1]["timestamp"] / 1000
+    moment = datetime.datetime.fromtimestamp(at, datetime.UTC).isoformat().replace("+00:00", "Z")
+    assert negating().run(f"{address}?timestamp={moment}").num_rows == 2
+    assert open_source(address).description == f"{address}?version=1"
+
+
+def test_rows_that_were_deleted_are_not_read(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0, 2.0, 3.0]}))
+    deltalake.DeltaTable(tmp_path / "t").delete("x = 2")
+    assert negating().run(address)["y"].to_pylist() == [-1.0, -3.0]
+    with pytest.raises(InputError, match="is a table of Delta Lake, whose log says which of its files count"):
+        negating().run(str(tmp_path / "t"))
+
+
+def test_columns_that_partition_are_columns(tmp_path: Path) -> None:
+    days = [datetime.date(2024, 5, 1), None, datetime.date(2024, 5, 2)]
+    rows = pa.table(
+        {"x": [1.0, 2.0, 3.0], "day": days, "kind": ["a/b ü", "c", None], "n": pa.array([1, 2, 3], pa.int16())}
+    )
+    address = written(tmp_path / "t", rows, partition_by=["day", "kind", "n"])
+    source = open_source(address)
+    assert source.schema.types == [pa.float64(), pa.date32(), pa.string(), pa.int16()]
+    found = [row for batch in source.batches(10) for row in batch.to_pylist()]
+    assert sorted(found, key=lambda row: row["x"]) == rows.to_pylist()
+
+
+def test_splits_are_read_by_workers(tmp_path: Path) -> None:
+    parts = (pa.table({"x": [float(n), n + 0.5], "kind": ["a", "b"]}) for n in range(4))
+    address = written(tmp_path / "t", *parts, partition_by=["kind"])
+    source: Any = open_source(address)
+    splits = source.splits(1)
+    assert len(splits) == 8
+    found = [x for split in splits for _, batch in split.batches(10) for x in batch["x"].to_pylist()]
+    assert found == [x for batch in source.batches(10) for x in batch["x"].to_pylist()]
+
+
+def test_what_is_not_read_is_refused(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0]}))
+    for asked, message in (
+        (f"{address}?version=9", "cannot be read as a table of Delta Lake: "),
+        (f"{address}?version=x", "version is 'x'; it must be a whole number"),
+        (f"{address}?timestamp=may", "timestamp is 'may', which is none"),
+        (f"{address}?version=1&timestamp=2024-05-01", "names a version and a timestamp"),
+        (f"delta:{tmp_path}/none", "cannot be read as a table of Delta Lake"),
+        ("delta://t", "has two slashes, behind which no path begins"),
+        ("delta:", "names no table"),
+    ):
+        with pytest.raises(InputError, match=message):
+            open_source(asked)
+    with pytest.raises(UnknownNameError, match="mode"):
+        open_source(f"{address}?mode=append")
+    log = tmp_path / "t" / "_delta_log" / "00000000000000000001.json"
+    protocol = {"minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": ["x9"], "writerFeatures": ["x9"]}
+    log.write_text(json.dumps({"protocol": protocol}))
+    with pytest.raises(InputError, match="cannot be read as a table of Delta Lake: .*'x9' is not supported"):
+        open_source(address)
+
+
+def test_mapped_columns_are_refused(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0]}))
+    meta = tmp_path / "t" / "_delta_log" / "00000000000000000000.json"
+    lines = [json.loads(line) for line in meta.read_text().splitlines()]
+    for line in lines:
+        if "metaData" in line:
+            line["metaData"]["configuration"]["delta.columnMapping.mode"] = "name"
+        if "protocol" in line:
+            features = ["columnMapping"]
+            line["protocol"] = {
+                "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features,
+            }  # fmt: skip
+    meta.write_text("\n".join(map(json.dumps, lines)))
+    with pytest.raises(InputError, match="has columns that are mapped by name|cannot be read as a table of Delta Lake"):
+        open_source(address)
+
+
+def test_rows_are_added_only_where_that_is_said(tmp_path: Path) -> None:
+    address, rows = f"delta:{tmp_path}/t", pa.table({"x": [1.0, 2.0]})
+    report = negating().run(rows, address)
+    assert (report.answered, report.output) == (2, address)
+    with pytest.raises(OutputExistsError, match="is there already"):
+        negating().run(rows, address)
+    negating().run(rows.slice(1), f"{address}?mode=append")
+    assert sorted(row["x"] for row in rows_in(tmp_path / "t")) == [1.0, 2.0, 2.0]
+    negating().run(pa.table({"x": [7.0], "z": ["new"]}), address, overwrite=True)
+    assert rows_in(tmp_path / "t") == [{"x": 7.0, "z": "new", "y": -7.0}]
+    negating().run(rows, f"{address}?mode=overwrite", drop=["x"])
+    assert rows_in(tmp_path / "t") == [{"y": -1.0}, {"y": -2.0}]
+    assert deltalake.DeltaTable(tmp_path / "t").version() == 3  # a version each
+
+
+def test_values_are_what_they_were(tmp_path: Path) -> None:
+    zoned = datetime.datetime(2024, 5, 1, 10, tzinfo=datetime.UTC)
+    columns: dict[str, tuple[pa.DataType, Any, Any]] = {
+        "a": (pa.uint64(), 2**64 - 1, decimal.Decimal(2**64 - 1)),
+        "b": (pa.uint8(), 255, 255),
+        "c": (pa.float16(), 1.5, 1.5),
+        "d": (pa.timestamp("ms", "Europe/Paris"), zoned, zoned),
+        "e": (pa.list_(pa.float32(), 2), [1.0, 2.0], [1.0, 2.0]),
+        "f": (pa.struct({"g": pa.uint16()}), {"g": 65535}, {"g": 65535}),
+        "h": (pa.binary(2), b"\0\xff", b"\0\xff"),
+        "i": (pa.map_(pa.string(), pa.int64()), [("k", 1)], [("k", 1)]),
+        "j": (pa.decimal128(9, 3), decimal.Decimal("1.500"), decimal.Decimal("1.500")),
+        "k": (pa.string(), "a\0ü", "a\0ü"),
+        "l": (pa.date32(), zoned.date(), zoned.date()),
+    }
+    schema = pa.schema({"x": pa.float64(), **{name: kind for name, (kind, _, _) in columns.items()}})
+    rows = [{"x": 1.0, **{name: value for name, (_, value, _) in columns.items()}}, {"x": 2.0}]
+    negating().run(pa.Table.from_pylist(rows, schema), f"delta:{tmp_path}/t", keep=schema.names)
+    kept = {name: stored for name, (_, _, stored) in columns.items()}
+    assert rows_in(tmp_path / "t") == [{"x": 1.0, **kept, "y": -1.0}, {"x": 2.0, **dict.fromkeys(columns), "y": -2.0}]
+
+
+def test_a_row_that_cannot_be_held_fails_alone(tmp_path: Path) -> None:
+    rows = pa.table({"x": [1.0, 2.0, 3.0], "at": pa.array([1000, 1500, None], pa.timestamp("ns"))})
+    report = negating().run(rows, f"delta:{tmp_path}/t")
+    assert (report.answered, report.failed) == (2, 1)
+    assert "column 'at' cannot be timestamp[us]" in pq.read_table(report.failed_output)["message"][0].as_py()
+    assert [row["x"] for row in rows_in(tmp_path / "t")] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pa.table({"x": [1.0], "z": [1]}), "column 'z' is not in the table, which has x, y"),
+        (
+            pa.table({"x": [1.0], "t": pa.array([1], pa.duration("s"))}),
+            "Delta Lake cannot hold column 't', which is duration",
+        ),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_before_any_is_played(tmp_path: Path, rows: pa.Table, message: str) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [0.0], "y": [0.0]}))
+    with pytest.raises(InputError, match=message):
+        negating().run(rows, f"{address}?mode=append", keep=rows.column_names)
+    assert deltalake.DeltaTable(tmp_path / "t").version() == 0
+
+
+def test_types_of_the_table_are_kept(tmp_path: Path) -> None:
+    there = pa.table({"y": [0.0], "n": pa.array([1], pa.int64()), "more": ["m"], "x": [0.0]})
+    address = written(tmp_path / "t", there, partition_by=["more"])
+    negating().run(pa.table({"n": pa.array([2], pa.int16()), "x": [1.0]}), f"{address}?mode=append")
+    added = [row for row in rows_in(tmp_path / "t") if row["n"] == 2]
+    assert added == [{"y": -1.0, "n": 2, "more": None, "x": 1.0}]
+    with pytest.raises(InputError, match="column 'n' is int64 in the table, and double in the rows"):
+        negating().run(pa.table({"n": [0.5], "x": [1.0]}), f"{address}?mode=append")
+
+
+@pytest.mark.parametrize("when", ["amid", "noted", "committed"])
+def test_rows_of_a_killed_run_are_added_once(tmp_path: Path, when: str) -> None:
+    written(tmp_path / "t", pa.table({"n": pa.array([], pa.int64()), "m": pa.array([], pa.int64())}))
+    killed_and_added_once(tmp_path, f"delta:{tmp_path}/t?mode=append", when, lambda: rows_in(tmp_path / "t"))
+
+
+def test_a_run_goes_on_over_the_version_that_it_began_with(tmp_path: Path) -> None:
+    """A table that is written meanwhile is read at another version, which is another input."""
+    address = written(tmp_path / "t", pa.table({"x": [1.0]}))
+    first = open_source(f"{address}?version=0").fingerprint()
+    assert first == open_source(address).fingerprint()
+    written(tmp_path / "t", pa.table({"x": [2.0]}))
+    assert open_source(address).fingerprint() != first == open_source(f"{address}?version=0").fingerprint()
+
+
+def test_files_that_go_meanwhile_are_told(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0]}))
+    source = open_source(address)
+    next((tmp_path / "t").glob("*.parquet")).unlink()
+    with pytest.raises(DataError, match="is gone"):
+        list(source.batches(10))
+
+
+def test_a_table_without_files_has_no_rows(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": pa.array([], pa.float64())}))
+    source: Any = open_source(address)
+    assert (source.num_rows, source.schema.names, source.splits(10)) == (0, ["x"], [])
+
+
+def test_on_the_command_line(tmp_path: Path) -> None:
+    negating_file = tmp_path / "g.yaml"
+    negating_file.write_text(
+        "motet: 1\nname: g\ninputs: {x: float64}\nnodes: {y: {map: numpy.negative, inputs: [x], outputs: float64}}\noutputs: {y: y}\n"
+    )
+    address = written(tmp_path / "t", pa.table({"x": [1.0, 2.0]}))
+    arguments = ["run", str(negating_file), "--input", address, "--output", f"delta:{tmp_path}/o"]
+    assert CliRunner().invoke(cli, arguments).exit_code == 0
+    again = CliRunner().invoke(cli, arguments)
+    assert again.exit_code == 2
+    assert "?mode=append behind its name adds to it" in again.output
+    for more, message in (
+        (["--append"], "is for folders of files"),
+        (["--partition-by", "x"], "is for files, and the output is a table"),
+        (["--id", "x"], "id is for tables of databases"),
+    ):
+        refused = CliRunner().invoke(cli, [*arguments, "--overwrite" if more[0] != "--append" else "--quiet", *more])
+        assert refused.exit_code == 2, refused.output
+        assert message in refused.output
+    assert CliRunner().invoke(cli, [*arguments, "--overwrite"]).exit_code == 0
+    assert [row["y"] for row in rows_in(tmp_path / "o")] == [-1.0, -2.0]

@@ -1,0 +1,204 @@
+"""Tables of Iceberg, with a catalog in SQLite: a snapshot as source, rows added by one commit, whatever ends a run."""
+
+from __future__ import annotations
+
+import datetime
+import decimal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from helpers.lakes import killed_and_added_once, negating
+from motet.errors import InputError, OutputExistsError
+from motet.io import open_source
+from motet.lake.address import LakeAddress
+
+catalogs = pytest.importorskip("pyiceberg.catalog")
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Iterator[Any]:
+    """A catalog with the namespace `shop`, in a file of SQLite."""
+    made = catalogs.load_catalog("local", uri=f"sqlite:///{tmp_path}/catalog.db", warehouse=f"file://{tmp_path}/lake")
+    made.create_namespace("shop")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def address(tmp_path: Path) -> str:
+    return f"iceberg://local/shop.sales?uri=sqlite:///{tmp_path}/catalog.db&warehouse=file://{tmp_path}/lake"
+
+
+def rows_in(catalog: Any) -> list[dict[str, Any]]:
+    """The rows of the current snapshot, as pyiceberg reads them."""
+    there = catalog.table_exists("shop.sales")
+    return catalog.load_table("shop.sales").scan().to_arrow().to_pylist() if there else []
+
+
+def written(catalog: Any, *tables: pa.Table) -> Any:
+    """A table with a snapshot for each of these."""
+    made = catalog.create_table("shop.sales", tables[0].schema)
+    for each in tables:
+        made.append(each)
+    return made
+
+
+def test_a_snapshot_is_read_as_it_was(catalog: Any, address: str) -> None:
+    table = written(catalog, pa.table({"x": [1.0, 2.0]}), pa.table({"x": [3.0]}))
+    kind = table.schema().find_field("x").field_type
+    with table.update_schema() as update:
+        update.rename_column("x", "old")
+    with table.update_schema() as update:
+        update.add_column("x", kind)
+    assert sorted(map(str, read(address))) == sorted(map(str, rows_in(catalog)))
+    assert read(address)[0]["x"] is None
+    first = table.snapshots()[0].snapshot_id
+    assert negating().run(f"{address}&snapshot={first}")["y"].to_pylist() == [-1.0, -2.0]
+    assert open_source(f"{address}&snapshot={first}").description == f"iceberg://local/shop.sales?snapshot={first}"
+    assert open_source(f"{address}&snapshot={first}").fingerprint() != open_source(address).fingerprint()
+
+
+def read(address: str) -> list[dict[str, Any]]:
+    return [row for batch in open_source(address).batches(10) for row in batch.to_pylist()]
+
+
+def test_rows_that_were_deleted_are_not_read(catalog: Any, address: str) -> None:
+    table = written(catalog, pa.table({"x": [1.0, 2.0, 3.0]}), pa.table({"x": [2.0, 5.0]}))
+    table.delete("x = 2.0")
+    assert sorted(row["y"] for row in negating().run(address).to_pylist()) == [-5.0, -3.0, -1.0]
+
+
+def test_files_of_deletes_are_honoured(catalog: Any, address: str, tmp_path: Path) -> None:
+    """A file of deletes by position, as Spark and Flink write them; pyiceberg itself writes none."""
+    import pyarrow.parquet as pq
+    from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
+    from pyiceberg.table import FileScanTask
+
+    written(catalog, pa.table({"x": [1.0, 2.0, 3.0, 4.0]}))
+    source: Any = open_source(address)
+    (task,) = source._tasks
+    path = f"{tmp_path}/deletes.parquet"
+    pq.write_table(pa.table({"file_path": [task.file.file_path] * 2, "pos": pa.array([1, 3], pa.int64())}), path)
+    deletes = DataFile.from_args(
+        content=DataFileContent.POSITION_DELETES, file_path=f"file://{path}", file_format=FileFormat.PARQUET,
+        partition=task.file.partition, record_count=2, file_size_in_bytes=1,
+    )  # fmt: skip
+    marked = FileScanTask(task.file, {deletes})
+    assert source._count(marked) == 2
+    assert [x for batch in source._read(marked, ["x"]) for x in batch["x"].to_pylist()] == [1.0, 3.0]
+
+
+def test_splits_are_files(catalog: Any, address: str) -> None:
+    written(catalog, *(pa.table({"x": [float(n), n + 0.5]}) for n in range(4)))
+    source: Any = open_source(address)
+    splits = source.splits(1)
+    assert [split.rows for split in splits] == [2, 2, 2, 2]
+    found = [x for split in splits for _, batch in split.batches(10) for x in batch["x"].to_pylist()]
+    assert found == [x for batch in source.batches(3) for x in batch["x"].to_pylist()]
+    assert found[5:] == [x for batch in source.batches(2, skip=5) for x in batch["x"].to_pylist()]
+
+
+def test_rows_are_added_only_where_that_is_said(catalog: Any, address: str) -> None:
+    rows = pa.table({"x": [1.0, 2.0]})
+    report = negating().run(rows, address)
+    assert (report.answered, report.output) == (2, "iceberg://local/shop.sales")
+    with pytest.raises(OutputExistsError, match="is there already"):
+        negating().run(rows, address)
+    negating().run(rows.slice(1), f"{address}&mode=append")
+    assert sorted(row["x"] for row in rows_in(catalog)) == [1.0, 2.0, 2.0]
+    runs = [each.summary.additional_properties["motet.run"] for each in catalog.load_table("shop.sales").snapshots()]
+    assert len(set(runs)) == 2
+    negating().run(pa.table({"x": [7.0], "z": ["new"]}), address, overwrite=True)
+    assert rows_in(catalog) == [{"x": 7.0, "z": "new", "y": -7.0}]
+
+
+def test_values_are_what_they_were(catalog: Any, address: str) -> None:
+    zoned = datetime.datetime(2024, 5, 1, 10, tzinfo=datetime.UTC)
+    columns: dict[str, tuple[pa.DataType, Any, Any]] = {
+        "a": (pa.uint64(), 2**64 - 1, decimal.Decimal(2**64 - 1)),
+        "b": (pa.uint8(), 255, 255),
+        "c": (pa.float16(), 1.5, 1.5),
+        "d": (pa.timestamp("ms", "Europe/Paris"), zoned, zoned),
+        "e": (pa.list_(pa.float32(), 2), [1.0, 2.0], [1.0, 2.0]),
+        "f": (pa.struct({"g": pa.uint16()}), {"g": 65535}, {"g": 65535}),
+        "h": (pa.time64("us"), datetime.time(1, 2, 3, 4), datetime.time(1, 2, 3, 4)),
+        "j": (pa.decimal128(9, 3), decimal.Decimal("1.500"), decimal.Decimal("1.500")),
+        "k": (pa.string(), "a\0ü", "a\0ü"),
+    }
+    schema = pa.schema({"x": pa.float64(), **{name: kind for name, (kind, _, _) in columns.items()}})
+    rows = [{"x": 1.0, **{name: value for name, (_, value, _) in columns.items()}}, {"x": 2.0}]
+    negating().run(pa.Table.from_pylist(rows, schema), address, keep=schema.names)
+    kept = {name: stored for name, (_, _, stored) in columns.items()}
+    wanted = [{"x": 1.0, **kept, "y": -1.0}, {"x": 2.0, **dict.fromkeys(columns), "y": -2.0}]
+    assert rows_in(catalog) == wanted
+    assert read(address) == wanted
+
+
+def test_partitioned_tables_are_added_to_in_groups(catalog: Any, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motet.lake.iceberg.GROUP_BYTES", 1)
+    table = catalog.create_table("shop.sales", pa.schema({"x": pa.float64(), "kind": pa.string(), "y": pa.float64()}))
+    with table.update_spec() as spec:
+        spec.add_identity("kind")
+    rows = pa.table({"x": [1.0, 2.0, 3.0, 4.0], "kind": ["a", "b", "a", None]})
+    negating().run(rows, f"{address}&mode=append", batch_rows=2)
+    found = sorted(rows_in(catalog), key=lambda row: row["x"])
+    assert found == [{**row, "y": -row["x"]} for row in rows.to_pylist()]
+    assert len(catalog.load_table("shop.sales").snapshots()) == 2  # of one commit
+
+
+@pytest.mark.parametrize("when", ["amid", "noted", "committed"])
+def test_rows_of_a_killed_run_are_added_once(catalog: Any, address: str, tmp_path: Path, when: str) -> None:
+    written(catalog, pa.table({"n": pa.array([], pa.int64()), "m": pa.array([], pa.int64())}))
+    killed_and_added_once(tmp_path, f"{address}&mode=append", when, lambda: rows_in(catalog))
+
+
+def test_a_commit_between_is_met(catalog: Any, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from motet.lake import iceberg
+
+    table = written(catalog, pa.table({"x": [0.0], "y": [0.0]}))
+    whole = iceberg._grouped
+    calls: list[int] = []
+
+    def between(*given: Any) -> Any:
+        if not calls:
+            catalog.load_table("shop.sales").append(pa.table({"x": [9.0], "y": [9.0]}))
+        calls.append(1)
+        return whole(*given)
+
+    monkeypatch.setattr(iceberg, "_grouped", between)
+    negating().run(pa.table({"x": [1.0]}), f"{address}&mode=append")
+    assert sorted(row["x"] for row in rows_in(catalog)) == [0.0, 1.0, 9.0]
+    assert len(table.refresh().snapshots()) == 3
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("shop.sales", "shop.none", "Table does not exist: shop.none"),
+        ("sales?", "sales?snapshot=5&", "has no snapshot 5; the last ones are"),
+        ("catalog.db", "none/none.db", "cannot be read as a table of Iceberg: .*unable to open database file"),
+        ("shop.sales", "sales", "names no table"),
+    ],
+)
+def test_what_is_not_there_is_told(catalog: Any, address: str, old: str, new: str, message: str) -> None:
+    written(catalog, pa.table({"x": [0.0]}))
+    with pytest.raises(InputError, match=message):
+        open_source(address.replace(old, new))
+
+
+def test_a_namespace_that_is_not_there_is_told_before_rows_are_played(catalog: Any, address: str) -> None:
+    with pytest.raises(InputError, match="the catalog has no namespace 'none'"):
+        negating().run(pa.table({"x": [1.0]}), address.replace("shop.", "none."))
+
+
+def test_what_is_secret_is_in_no_message() -> None:
+    text = "iceberg://local/shop.sales?uri=postgresql://ann:hidden@127.0.0.1:1/x&token=hidden&type=sql"
+    assert "hidden" not in repr(LakeAddress.parse(text, written=True)) + str(LakeAddress.parse(text, written=True))
+    for act in (lambda: open_source(text), lambda: negating().run(pa.table({"x": [1.0]}), text)):
+        with pytest.raises(InputError) as raised:
+            act()
+        assert "hidden" not in f"{raised.value}{raised.value.hint}{raised.value.where}"
