@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
     from motet.engines.ray.play import PlayedDataset
     from motet.engines.spark.frames import PlayedFrames
+    from motet.planning.drift.reference import DriftReference
+    from motet.planning.drift.report import DriftOptions, DriftReport
     from motet.planning.evaluate import EvaluateOptions
     from motet.planning.evaluation import Evaluation
     from motet.planning.tune import TuneOptions
@@ -365,6 +367,48 @@ class Graph(data.GraphSpec):
 
         found = tune(self, self.checked, _shared_resolver(), source, label, **options)
         return replace(found, tuned=_opened(self.changed(nodes={**self.nodes, **found.nodes})))
+
+    def drift_reference(
+        self, source: Any, *, limit: int | None = None, reading: Mapping[str, Any] | None = None
+    ) -> DriftReference:
+        """How rows are spread, to see later whether others are: inputs, answers, and how far members agree, as counts in bins.
+
+        Every row is played once. `evaluate` and `tune` write a reference of their rows as well.
+
+        Args:
+            source: what `run` takes.
+            limit: rows that are read (all).
+            reading: how it is read, as `motet run` has it (`format`, ...).
+
+        Returns:
+            The reference; `write(path)` keeps it.
+
+        Raises:
+            InputError: when there are no rows.
+        """
+        from motet.planning.drift.report import make_reference
+
+        return make_reference(self.checked, _shared_resolver(), source, limit=limit, reading=reading)
+
+    def drift(self, source: Any, reference: DriftReference | str, **options: Unpack[DriftOptions]) -> DriftReport:
+        """How far rows, or answers, have drifted from a reference, and whether that is more than chance.
+
+        Args:
+            source: what `run` takes, or what it wrote.
+            reference: what `drift_reference` gives, or its file.
+            options: `at_most`, the population stability index above which a column is said to have drifted (0.2); `play`,
+                whether the rows are played (where none of the graph's outputs is among the columns); `limit`, rows that are
+                read (all); `reading`, how the source is read.
+
+        Returns:
+            Distances by column; `str`, `to_json()` and `html()` show them, `drifted` has the names of what has drifted.
+
+        Raises:
+            InputError: when the reference is none, or is of another graph, or there are no rows.
+        """
+        from motet.planning.drift.report import drift_report
+
+        return drift_report(self.checked, _shared_resolver(), source, reference, **options)
 
     @overload
     def serve(self, *, block: Literal[True] = True, **options: Unpack[ServeOptions]) -> None: ...

@@ -35,7 +35,7 @@ def offered(folder: Any, words: Any, **environment: Any) -> Any:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        ("motet dr", ["plain,draw"]),
+        ("motet dra", ["plain,draw"]),
         ("motet workflow sh", ["plain,show"]),
         ("motet draw --fo", ["plain,--format"]),
         ("motet draw --format m", ["plain,mermaid"]),

@@ -44,6 +44,7 @@ _LABEL_OPTIONS = (
     click.option("--by-unit", metavar="COLUMN", help="Draw its values whole for intervals: users, documents.  [default: rows]"),
     click.option("--prices", callback=_prices, metavar="a=1,b=20", help="What a row costs, by member.  [default: measured seconds]"),
     click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
+    click.option("--reference", metavar="REF.json", type=click.Path(), help="Write how these rows are spread, for motet drift."),
 )  # fmt: skip
 
 

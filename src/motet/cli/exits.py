@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from motet.facade import Graph
 
 __all__ = [
-    "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
+    "BEYOND", "BROKEN_PIPE", "EXITS", "FAILED", "HUNG_UP", "INTERRUPTED", "OK", "ROWS_FAILED", "STOPPED", "TERMINATED", "WRONG",
     "Command", "CommandGroup", "LazyGroup", "exit_code", "load_graph",
     "say_error", "say_finished", "write_exits",
 ]  # fmt: skip
 
-OK, FAILED, WRONG, ROWS_FAILED = 0, 1, 2, 3
+OK, FAILED, WRONG, ROWS_FAILED, BEYOND = 0, 1, 2, 3, 4
 BROKEN_PIPE = 141
 STOPPED = INTERRUPTED, TERMINATED, HUNG_UP = 130, 143, 129
 EXITS = {
@@ -32,6 +32,7 @@ EXITS = {
     FAILED: "the run itself failed",
     WRONG: "a wrong graph, wrong arguments, or a package that is not installed",
     ROWS_FAILED: "finished, but some rows failed",
+    BEYOND: "finished, and what was measured is beyond the bound that was given",
     INTERRUPTED: "stopped by Ctrl-C",
     TERMINATED: "stopped by SIGTERM",
     HUNG_UP: "stopped by SIGHUP, as a terminal that is closed sends it",

@@ -15,6 +15,7 @@ from motet.errors import GraphError, InputError, UnknownNameError
 from motet.graph.check import CheckedGraph, check
 from motet.nodes.ensemble import Ensemble
 from motet.planning.classes import AnswerReader, reader_of
+from motet.planning.drift.evidence import DriftOfEvidence
 from motet.planning.evaluation import Agreement, Evaluation, Segment, Standing
 from motet.planning.labelled import LabelledRows
 from motet.planning.metrics import METRICS, QualityMetric, confusion, metric_named
@@ -40,6 +41,7 @@ class EvaluateOptions(TypedDict, total=False):
     prices: Mapping[str, float] | None
     limit: int | None
     reading: Mapping[str, Any] | None
+    reference: str | None
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,10 @@ def gather(
     prices: Mapping[str, float] | None = None,
     limit: int | None = None,
     reading: Mapping[str, Any] | None = None,
+    reference: str | None = None,
 ) -> Evidence:
     """Play labelled rows once, every member on each of them; arguments are those of `evaluate`."""
+    own = checked
     checked = _with_shadows(checked, resolver)
     column = column_named(checked, _output(checked, of, label), "of")
     candidates = _candidates(checked, column)
@@ -108,13 +112,19 @@ def gather(
         if by and by not in rows.columns
         else []
     )
-    parts = replay_parts(checked, list(dict.fromkeys([column, *candidates, *told])))
+    spread = None if reference is None else DriftOfEvidence(own, rows.description)
+    also = [] if spread is None else spread.outputs
+    parts = replay_parts(checked, list(dict.fromkeys([column, *candidates, *told, *also])))
     with Recorder(checked, parts, resolver) as recorder:
         for batch, failures, count in rows.batches():
             recorder.add(batch, failures, count)
+            if spread is not None:
+                spread.add(batch)
     recording = recorder.finish()
     replayer = Replayer(recording, resolver)
     base = replayer.play(_base(recording))
+    if spread is not None and reference is not None:
+        spread.finish(recording, base).write(reference)
     kind = checked.columns[column]
     wants = {each.takes for each in asked}
     classes = True if wants & {"classes", "scores"} else False if "numbers" in wants else None
@@ -141,7 +151,7 @@ def evaluate(checked: CheckedGraph, resolver: ModelResolver, source: Any, label:
         options: `metric`, names or `package.function`, the first of which members are compared by; `of`, the output, or
             another column, that is compared with labels; `by`, a column whose values are segments; `by_unit`, a column whose
             values are drawn whole for intervals; `prices`, what a row costs by member or model; `limit`, rows that are read;
-            `reading`, how the source is read.
+            `reading`, how the source is read; `reference`, a file to write that drift is seen by.
 
     Raises:
         InputError: when labels and answers cannot be compared, or there are none.

@@ -203,6 +203,12 @@ class Executor:
         for shadow in self.shadows.values():
             shadow.close(until)
 
+    def settle_shadows(self, seconds: float) -> None:
+        """Wait so long for what waits for shadows, and for what is under way there."""
+        until = time.monotonic() + seconds
+        for shadow in list(self.shadows.values()):
+            shadow.settle(until)
+
     def late(self, step: NodeStep, member: str) -> LateCalls:
         """The calls of a member that are late."""
         return self.shared.late.setdefault((step.path, member), LateCalls())

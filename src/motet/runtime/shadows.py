@@ -93,6 +93,11 @@ class Shadow:
         self._waiting.clear()
         self._rows = 0
 
+    def settle(self, until: float) -> bool:
+        """Wait for what waits and what is under way, until then on the clock `time.monotonic`; whether it ended."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._threads, max(0.0, until - time.monotonic()))
+
     def close(self, until: float) -> bool:
         """Take no more, drop what waits, and wait for what is under way, until then on the clock `time.monotonic`; whether it ended."""
         with self._changed:
