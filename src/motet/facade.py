@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from motet.engines.local.report import RunReport
     from motet.engines.ray.play import PlayedDataset
     from motet.engines.spark.frames import PlayedFrames
+    from motet.planning.capacity.plan import CapacityOptions
+    from motet.planning.capacity.result import CapacityPlan
     from motet.planning.drift.reference import DriftReference
     from motet.planning.drift.report import DriftOptions, DriftReport
     from motet.planning.evaluate import EvaluateOptions
@@ -409,6 +411,22 @@ class Graph(data.GraphSpec):
         from motet.planning.drift.report import drift_report
 
         return drift_report(self.checked, _shared_resolver(), source, reference, **options)
+
+    def plan(self, source: Any = None, **options: Unpack[CapacityOptions]) -> CapacityPlan:
+        """What machines it should run on: one pool of machines of one shape, or for each stage its own.
+
+        Args:
+            source: rows to measure, what `run` takes; None with a `profile`.
+            options: `machines`, a catalogue or its file (an example); `rows`, how many there are (those of the source); and one of
+                `rows_per_hour`, `deadline` (seconds, or `2h`) and `budget`; `profile`, what was measured before, or its file;
+                `seconds`, how long measuring takes about (10); `reading`, how the source is read, as `motet run` has it.
+
+        Raises:
+            InputError: when goals exclude each other, no machine has room for a stage, or a model is paid.
+        """
+        from motet.planning.capacity.plan import plan_capacity
+
+        return plan_capacity(self.checked, source, **options)
 
     @overload
     def serve(self, *, block: Literal[True] = True, **options: Unpack[ServeOptions]) -> None: ...

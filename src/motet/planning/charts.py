@@ -10,7 +10,7 @@ from typing import NamedTuple
 from motet.planning.calibration import Calibration
 from motet.planning.intervals import Interval
 
-__all__ = ["Point", "interval_chart", "metric_by_cost", "reliability"]
+__all__ = ["Point", "interval_chart", "metric_by_cost", "reliability", "shares_chart"]
 
 WIDTH, ROW, LEFT = 720.0, 34.0, 150.0
 
@@ -76,6 +76,24 @@ def metric_by_cost(points: Sequence[Point], title: str) -> str:
         )
         parts.append(f'<tspan class="soft" dx="6">{escape(each.cost)}</tspan></text>')
     return "".join([*parts, "</svg>"])
+
+
+def shares_chart(parts: Sequence[tuple[str, float, str, bool]], title: str) -> str:
+    """For each a bar as long as its part of the longest.
+
+    Args:
+        parts: names, amounts, what is said of them, and whether they stand out.
+        title: of the chart.
+    """
+    most = max((amount for _, amount, _, _ in parts), default=0.0) or 1.0
+    drawn = [_open(WIDTH, ROW * len(parts), title)]
+    for place, (name, amount, said, stands_out) in enumerate(parts):
+        y, strong = ROW * place, " strong" if stands_out else ""
+        width = max(1.0, (WIDTH - LEFT - 90) * amount / most)
+        drawn.append(f'<text class="{strong.strip()}" x="0" y="{y + 21:.1f}">{escape(name[:24])}</text>')
+        drawn.append(f'<rect class="mark{strong}" x="{LEFT}" y="{y + 8:.1f}" width="{width:.1f}" height="18" rx="3"/>')
+        drawn.append(f'<text x="{LEFT + width + 8:.1f}" y="{y + 21:.1f}">{escape(said)}</text>')
+    return "".join([*drawn, "</svg>"])
 
 
 def reliability(found: Calibration, name: str) -> str:

@@ -1,0 +1,204 @@
+"""Measuring what the rows of a graph take: as a run plays them, in bounded time, and nothing is written that stays.
+
+A run is prepared as every run is, so reading, sizes of batches and of calls, and what comes and goes of models by key are those of
+`motet run`. Times are those of a thread without what it waited for a processor, so that what else the machine does counts little.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from motet.batch import column_bytes
+from motet.engines.local.engine import LocalEngine
+from motet.engines.local.prepared import PreparedRun, prepared
+from motet.engines.local.rows import ReadItem
+from motet.errors import InputError
+from motet.graph.check import CheckedGraph
+from motet.planning.capacity.memory import MemoryWatch, load_models
+from motet.planning.capacity.profile import GraphProfile, ModelProfile, NodeProfile
+from motet.planning.capacity.timing import BatchTimes, handover_seconds, play_alone, play_side_by_side, play_sizes
+from motet.runtime.executor import drive
+from motet.runtime.host import ModelRuntime
+from motet.runtime.resources.need import machine as this_machine
+from motet.runtime.sizes import machine
+from motet.system.limits import num_cores
+from motet.system.places import temporary_folder
+
+__all__ = ["profiled"]
+
+MOST_BYTES = 128 << 20
+"""Of rows that are read and kept to be played."""
+LOOKED_AT = 256
+"""Rows whose columns' bytes are counted."""
+PILOT_S = 1.0
+"""What the run takes by which writing is timed."""
+
+
+def profiled(checked: CheckedGraph, source: Any, seconds: float, reading: Mapping[str, Any]) -> GraphProfile:
+    """Measure what rows take.
+
+    Args:
+        checked: the graph.
+        source: what `motet.io.open_source` takes: the data, or a sample of it.
+        seconds: how long it may take, beside loading models and playing a batch or two.
+        reading: how the source is read.
+
+    Raises:
+        InputError: when a model is paid, there are no rows, or the source cannot be read again.
+    """
+    with tempfile.TemporaryDirectory(prefix="motet-plan-", dir=temporary_folder()) as folder:
+        output = str(Path(folder) / "planned.parquet")
+        with prepared(checked, source, output, {"pool": "", **reading}) as run:
+            _check(run)
+            found = _Profiling(run, seconds, folder).profile()
+            run.sizing.remember()
+        limit = max(found.batch_rows, int(PILOT_S * found.rows_per_second()))
+        done = LocalEngine().run(checked, source, output, limit=limit, pool="", **reading)
+        return replace(found, write_seconds=done.seconds_writing / max(1, done.rows))
+
+
+def _check(run: PreparedRun) -> None:
+    if run.executor.paid:
+        hint = "give a profile that was saved: profile=FILE, --profile FILE"
+        raise InputError("a model is paid, and no row of it is played to see what it takes", where="plan", hint=hint)
+    if not run.source.reads_again:
+        hint = "write it to a file first"
+        raise InputError(
+            "must be read again to be measured, and can be read once", where=run.source.description, hint=hint
+        )
+
+
+class _Profiling:
+    """One measuring of a run that is prepared."""
+
+    def __init__(self, run: PreparedRun, seconds: float, folder: str) -> None:
+        self._run, self._seconds, self._folder = run, seconds, folder
+        self._checked, self._executor = run.checked, run.executor
+
+    def profile(self) -> GraphProfile:
+        """Measure all but writing."""
+        run = self._run
+        watch = MemoryWatch()
+        loaded = load_models(self._checked, run.host)
+        self._executor.load()
+        rows = run.choose_batch_rows()
+        items, read_seconds = self._read(rows)
+        alone = play_alone(self._play(rows), items, self._counts, 0.4 * self._seconds)
+        sizes = play_sizes(self._play_part, items[0], self._counts, 0.25 * self._seconds)
+        beside, grown = self._side_by_side(rows, items, watch)
+        columns, kept = self._bytes(items[0])
+        models = self._models(loaded)
+        seconds = alone.seconds_of_row
+        nodes = self._nodes(alone, sizes)
+        return GraphProfile(
+            graph=self._checked.graph.name, source=run.source.description, rows=run.total, played=alone.rows,
+            machine=machine(), cores=num_cores(), nodes=nodes, models=models, read_seconds=read_seconds,
+            convert_seconds=max(0.0, seconds - sum(node.seconds for node in nodes)),
+            contention=max(1.0, beside / seconds), column_bytes=columns, kept_bytes=kept,
+            handover_seconds=handover_seconds(items[0].read, self._folder), base_bytes=watch.base,
+            batch_bytes=grown // num_cores(), batch_rows=rows, load_seconds=sum(each.load_seconds for each in models),
+            accelerated=this_machine().accelerator > 0, failed=alone.failed,
+        )  # fmt: skip
+
+    def _read(self, rows: int) -> tuple[list[ReadItem], float]:
+        """Batches for every thread, and what reading a row took."""
+        found, size, begun = list[ReadItem](), 0, time.thread_time()
+        for item in self._run.input.read(rows, self._run.sizes.together(rows)):
+            found.append(item)
+            size += item.num_bytes()
+            if len(found) > self._run.workers or size > MOST_BYTES:
+                break
+        if not found:
+            raise InputError("there are no rows", where=self._run.source.description)
+        seconds = time.thread_time() - begun
+        return found, seconds / sum(len(item.ids) for item in found)
+
+    def _play(self, rows: int) -> Any:
+        return lambda item: sum(len(each.failures) for each in self._run.batches.play(rows, item))
+
+    def _play_part(self, item: ReadItem, rows: int) -> None:
+        batch, _, _ = self._run.layout.bind(item.read.slice(0, rows), item.ids[:rows])
+        drive(self._executor.play(batch))
+
+    def _counts(self) -> dict[str, float]:
+        """Seconds of nodes and, as `model:NAME`, of calls of models, since they were made."""
+        names = self._checked.graph.nodes
+        found = {name: stats.seconds for name, stats in self._executor.stats.items() if name in names}
+        for each in self._run.host.known:
+            key = f"model:{each.model.name}"
+            found[key] = found.get(key, 0.0) + each.stats.seconds
+        return found
+
+    def _side_by_side(self, rows: int, items: Sequence[ReadItem], watch: MemoryWatch) -> tuple[float, int]:
+        """Seconds of a row with a thread on every core, and by how much memory grew."""
+        watch.begin()
+        beside = play_side_by_side(self._play(rows), items, num_cores(), 0.25 * self._seconds)
+        return beside, watch.grown()
+
+    def _nodes(self, alone: BatchTimes, sizes: Mapping[str, Mapping[int, float]]) -> tuple[NodeProfile, ...]:
+        graph, uses = self._checked.graph, self._users()
+        spent = {name: alone.counts.get(name, 0.0) / alone.rows for name in self._checked.order}
+        # what nodes counted goes by the clock; all of it together is no more than what the thread took
+        scale = min(1.0, alone.seconds_of_row / max(1e-12, sum(spent.values())))
+        found = []
+        for name in self._checked.order:
+            calls = {
+                model: alone.counts.get(f"model:{model}", 0.0) / alone.rows / max(1, len(uses[model]))
+                for model in uses
+                if name in uses[model]
+            }
+            whole = sum(calls.values())
+            part = min(1.0, spent[name] / whole) * scale if whole else 0.0
+            wanted = sum(each for model, each in calls.items() if self._wants(model))
+            node = graph.nodes[name]
+            found.append(
+                NodeProfile(
+                    name, node.kind, scale * spent[name], dict(sizes.get(name, {})), part * whole, part * wanted
+                )
+            )
+        return tuple(found)
+
+    def _users(self) -> dict[str, set[str]]:
+        """For each model the nodes that call it, themselves or through a graph inside."""
+        found: dict[str, set[str]] = {}
+        for name in self._checked.order:
+            for model in _models_below(self._checked, name):
+                found.setdefault(model, set()).add(name)
+        return found
+
+    def _wants(self, name: str) -> bool:
+        model = self._checked.graph.models.get(name)
+        return model is not None and (model.resources.accelerator > 0 or model.device != "cpu")
+
+    def _models(self, loaded: Mapping[str, ModelProfile]) -> tuple[ModelProfile, ...]:
+        known: dict[str, ModelRuntime] = {each.model.name: each for each in self._run.host.known}
+        return tuple(
+            replace(each, call_rows=known[name].size.best if name in known else 0) for name, each in loaded.items()
+        )
+
+    def _bytes(self, item: ReadItem) -> tuple[dict[str, float], float]:
+        """Bytes of a row of every column, and of those that are written as they are read."""
+        part = item.part(0, slice(0, LOOKED_AT))
+        batch, _, _ = self._run.layout.bind(part.read, part.ids)
+        columns: dict[str, Any] = {}
+        if len(batch):
+            drive(self._executor.looking_on().play(batch, [], columns))
+        count = max(1, len(next(iter(columns.values()), ())))
+        kept = [part.read.column(name) for name in self._run.layout.kept if name in part.read.schema.names]
+        return (
+            {name: column_bytes(column) / count for name, column in columns.items()},
+            sum(each.nbytes for each in kept) / max(1, len(part.ids)),
+        )
+
+
+def _models_below(checked: CheckedGraph, name: str) -> set[str]:
+    found: set[str] = set()
+    for member in checked.graph.nodes[name].members:
+        inner = checked.graphs.get(member.uses)
+        found |= {member.uses} if inner is None else {m for node in inner.order for m in _models_below(inner, node)}
+    return found

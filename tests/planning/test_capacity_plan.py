@@ -1,0 +1,331 @@
+"""Plans of machines: the arithmetic, recomputed by hand; and profiles, as they are measured, saved and read again."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from click.testing import CliRunner
+
+import motet as mt
+from helpers import labelled
+from motet.cli import cli
+from motet.errors import InputError
+from motet.planning.capacity.catalogue import MachineCatalogue, MachineShape
+from motet.planning.capacity.pools import placed
+from motet.planning.capacity.profile import GraphProfile, ModelProfile, NodeProfile
+from motet.planning.capacity.simulation import simulated
+from motet.planning.capacity.works import StageWork
+from motet.runtime.resources.need import Need
+
+GIB = 1 << 30
+SMALL = MachineShape("small", 1, 4 * GIB, price=0.05)
+MEMORY = MachineShape("memory", 1, 32 * GIB, price=0.25)
+ACCELERATOR = MachineShape("accelerator", 1, 8 * GIB, 1, price=0.75)
+EVERYTHING = MachineShape("everything", 1, 32 * GIB, 1, price=0.95)
+CLASSIC = MachineCatalogue.of([SMALL, MEMORY, ACCELERATOR, EVERYTHING])
+MS = {"parse": 0.2, "features": 1.0, "network": 0.5, "format": 0.1}
+NEEDS = {
+    "parse": {"memory": "4GiB"},
+    "features": {"memory": "32GiB"},
+    "network": {"memory": "8GiB", "accelerator": 1},
+    "format": {"memory": "4GiB"},
+}
+
+
+@mt.returns({"y": "float32[4]"})
+def same(x: Any) -> Any:
+    return {"y": np.asarray(x, np.float32)}
+
+
+def _classic(needs: Any = NEEDS) -> mt.Graph:
+    """Reading, features that need memory, a network, and what is written: each a model of its own."""
+    column: Any = mt.input("x", "float32[4]")
+    for name in MS:
+        model = mt.Model(
+            f"python:{__name__}:same", name=name, inputs={"x": "float32[4]"}, outputs={"y": "float32[4]"},
+            resources=needs.get(name),
+        )  # fmt: skip
+        column = mt.model(model, column, name=f"{name}_node").y
+    return mt.Graph("classic", outputs={"y": column})
+
+
+def _profile(**changes: Any) -> GraphProfile:
+    wants = {"network"}
+    nodes = tuple(
+        NodeProfile(f"{name}_node", "model", ms / 1000, {}, ms / 1000, ms / 1000 if name in wants else 0.0)
+        for name, ms in MS.items()
+    )
+    models = tuple(ModelProfile(name, 100 << 20) for name in MS)
+    given: dict[str, Any] = {
+        "graph": "classic", "source": "rows.parquet", "rows": 1_000_000, "played": 1000, "machine": "a machine", "cores": 2,
+        "nodes": nodes, "models": models, "batch_rows": 100, "accelerated": True,
+    }  # fmt: skip
+    return GraphProfile(**{**given, **changes})
+
+
+def test_the_classic_shape_recomputed_by_hand() -> None:
+    found = _classic().plan(profile=_profile(), machines=CLASSIC)
+    right, one = found.right_sized, found.uniform
+    assert right is not None
+    assert one is not None
+    assert [pool.machine.name for pool in right.pools] == ["small", "memory", "accelerator", "small"]
+    # a million rows: 200 s on a small machine, 1,000 s with memory, 500 s on an accelerator, 100 s on a small one
+    assert right.seconds == pytest.approx(200 + 1000 + 500 + 100)
+    assert right.cost == pytest.approx((200 * 0.05 + 1000 * 0.25 + 500 * 0.75 + 100 * 0.05) / 3600)
+    # with machines that have everything the same time, all of it at 0.95 an hour
+    assert {pool.machine.name for pool in one.pools} == {"everything"}
+    assert one.cost == pytest.approx(1800 * 0.95 / 3600)
+    assert found.pays
+    assert found.saving == pytest.approx(1 - 640 / 1710)
+    assert right.hours()["accelerators"] == pytest.approx(500 / 3600)
+    assert one.hours()["accelerators"] == pytest.approx(1800 / 3600)
+    assert "a pool for each stage saves 63%: 0.178 against 0.475" in str(found)
+
+
+def test_the_pool_plays_it_as_it_was_computed() -> None:
+    found = _classic().plan(profile=_profile(), machines=CLASSIC, deadline=300)
+    assert found.right_sized is not None
+    assert found.uniform is not None
+    for plan in (found.right_sized, found.uniform):
+        played = simulated(plan)
+        assert played.seconds == pytest.approx([pool.seconds(plan.rows) for pool in plan.pools], rel=0.01)
+        assert played.processes == tuple(pool.count for pool in plan.pools)
+        assert played.cost == pytest.approx(plan.cost, rel=0.01)
+
+
+def test_a_process_that_no_machine_has_room_for_is_not_started() -> None:
+    shape = MachineShape("m", 4, 10 * GIB, price=1)
+    work = StageWork("whole", ("a",), Need(1, 4 * GIB), 0.001, batch_rows=10)
+    pool = placed(work, shape)
+    assert pool is not None
+    assert (pool.tasks, pool.threads) == (2, 2)
+    # 2 processes of 2 threads: 4 batches at a time
+    assert pool.rate == pytest.approx(4000)
+
+
+def test_handing_rows_over_counts_and_may_cost_more_than_it_saves() -> None:
+    columns = dict.fromkeys((*(f"{each}_node.y" for each in MS), "x"), 1000.0)
+    # a byte costs a microsecond, so each of three handovers a millisecond a row: half of it writes, half reads
+    found = _classic().plan(profile=_profile(column_bytes=columns, handover_seconds=1e-6), machines=CLASSIC)
+    assert found.right_sized is not None
+    works = [pool.work for pool in found.right_sized.pools]
+    assert [work.read_seconds for work in works] == pytest.approx([0, 0.0005, 0.0005, 0.0005])
+    assert [work.write_seconds for work in works] == pytest.approx([0.0005, 0.0005, 0.0005, 0])
+    cheap = MachineCatalogue.of(
+        [MachineShape("one", 4, 64 * GIB, 1, price=1.0), MachineShape("two", 4, 64 * GIB, price=0.9)]
+    )
+    found = _classic().plan(profile=_profile(column_bytes=columns, handover_seconds=1e-6), machines=cheap)
+    assert not found.pays
+    assert found.uniform is not None
+    assert len(found.uniform.pools) == 1
+    assert "a pool for each stage does not pay" in str(found)
+    assert "handing rows from stage to stage is" in str(found)
+
+
+def test_a_deadline_chooses_how_many_machines() -> None:
+    profile = _profile(models=tuple(ModelProfile(name, load_seconds=10.0) for name in MS))
+    found = _classic().plan(profile=profile, machines=CLASSIC, deadline="10m")
+    assert found.is_met
+    for plan in (found.uniform, found.right_sized):
+        assert plan is not None
+        assert plan.seconds <= 600
+        counts = [pool.count for pool in plan.pools]
+        fewer = [[count - (place == other) for other, count in enumerate(counts)] for place in range(len(counts))]
+        for each in [[count - 1 for count in counts]] if plan.shared else [each for each in fewer if min(each) > 0]:
+            assert plan.with_counts(each).seconds > 600  # no machine too many
+
+
+def test_what_cannot_be_reached_is_said_with_what_can() -> None:
+    profile = _profile(models=tuple(ModelProfile(name, load_seconds=10.0) for name in MS))
+    found = _classic().plan(profile=profile, machines=CLASSIC, deadline=20)
+    assert not found.is_met
+    assert "cannot be reached: the least that 1,000,000 rows take is" in str(found)
+    found = _classic().plan(profile=_profile(), machines=CLASSIC, budget=0.089)
+    # half of what a million rows cost at least
+    assert "cannot be reached: 1,000,000 rows cost 0.1778 at least; 0.089 is enough for about 500,6" in str(found)
+
+
+def test_a_budget_buys_speed_and_a_rate_is_a_deadline_of_an_hour() -> None:
+    profile = _profile(models=tuple(ModelProfile(name, load_seconds=10.0) for name in MS))
+    graph = _classic()
+    found = graph.plan(profile=profile, machines=CLASSIC, budget=0.3)
+    assert found.right_sized is not None
+    assert 0.25 < found.right_sized.cost <= 0.3
+    assert found.right_sized.seconds < 1800
+    hourly = graph.plan(profile=profile, machines=CLASSIC, rows_per_hour=5_000_000)
+    timed = graph.plan(profile=profile, machines=CLASSIC, rows=5_000_000, deadline="1h")
+    assert hourly.right_sized == timed.right_sized
+    assert hourly.chosen.seconds <= 3600
+
+
+def test_one_stage_and_machines_without_prices() -> None:
+    bare = MachineCatalogue.of([MachineShape("wide", 8, 64 * GIB, 1), MachineShape("plain", 8, 64 * GIB)])
+    found = _classic({}).plan(profile=_profile(accelerated=True, models=()), machines=bare)
+    assert found.right_sized is None
+    assert found.chosen.pools[0].machine.name == "plain"
+    assert "it is one stage: there is nothing to size apart" in str(found)
+    assert "machine hours" in str(found)
+    assert "no machine has a price" in str(found)
+
+
+def test_what_was_seen_of_memory_fills_what_the_graph_does_not_say() -> None:
+    needs = {"network": {"memory": "8GiB", "accelerator": 1}}
+    seen = {"parse": 1 * GIB, "features": 20 * GIB, "network": 1 * GIB, "format": 1 * GIB}
+    models = tuple(
+        ModelProfile(name, size, declared={"memory": 8.0 * GIB} if name == "network" else {})
+        for name, size in seen.items()
+    )
+    profile = _profile(models=models, base_bytes=100 << 20)
+    found = _classic(needs).plan(profile=profile, machines=CLASSIC)
+    assert found.right_sized is not None
+    assert [pool.machine.name for pool in found.right_sized.pools] == ["small", "memory", "accelerator", "small"]
+    assert found.hints == {"parse": {"memory": "2GiB"}, "features": {"memory": "32GiB"}, "format": {"memory": "2GiB"}}
+    assert "network was seen to take 1 GiB, less than half of the 8 GiB that the graph says, which count" in str(found)
+
+
+def test_a_rate_is_bound_by_what_there_is_least_of() -> None:
+    shape = MachineShape("m", 8, 64 * GIB, 2, price=1, accelerator_speed=10)
+    profile = _profile(contention=2.0, cores=2)  # one thread of a process works at a time
+    alone = StageWork("whole", ("a",), Need(1, GIB), 0.001, profile=profile)
+    pool = placed(alone, shape)
+    assert pool is not None
+    assert (pool.tasks, pool.threads, pool.bound_by) == (8, 1, "cores")
+    assert pool.rate == pytest.approx(8000)
+    large = StageWork("whole", ("a",), Need(1, 32 * GIB), 0.001, profile=profile)
+    pool = placed(large, shape)
+    assert pool is not None
+    assert pool.tasks == 2
+    assert pool.rate == pytest.approx(2000)  # more threads help no process
+    reading = StageWork("whole", ("a",), Need(1, 64 * GIB), 0.001, read_seconds=0.002)
+    pool = placed(reading, shape)
+    assert pool is not None
+    assert pool.bound_by == "reading"
+    assert pool.rate == pytest.approx(500)
+    network = StageWork("whole", ("a",), Need(1, GIB, 1), 0.0001, accelerator_seconds=0.01)
+    pool = placed(network, shape)
+    assert pool is not None
+    assert (pool.tasks, pool.bound_by) == (2, "accelerators")
+    assert pool.rate == pytest.approx(2000)
+    assert placed(StageWork("whole", ("a",), Need(1, 65 * GIB), 0.001), shape) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("machines: []", "there is no machine"),
+        ("machines: [{name: a, cpu: 0, memory: 1GiB}]", r"machines\[0\].cpu.*must be more than 0; got 0"),
+        ("machines: [{name: a, cpu: 1, memory: 1GiB, prize: 1}]", "prize.*did you mean 'price'"),
+        ("machines: [{name: a, cpu: 1, memory: much}]", "'much' is no amount of memory"),
+        ("machines: [{name: a, cpu: 1, memory: 1GiB}, {name: a, cpu: 1, memory: 1GiB}]", "two machines are called 'a'"),
+        (
+            "machines: [{name: a, cpu: 1, memory: 1GiB, price: 1}, {name: b, cpu: 1, memory: 1GiB}]",
+            "'b' has no price, and others have",
+        ),
+    ],
+)
+def test_a_catalogue_that_is_wrong_says_where(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "machines.yaml").write_text(text)
+    with pytest.raises(InputError, match=said):
+        MachineCatalogue.load(str(tmp_path / "machines.yaml"))
+
+
+def test_errors_of_goals_profiles_and_room(tmp_path: Path) -> None:
+    graph = _classic()
+    with pytest.raises(InputError, match="rows_per_hour and budget were given"):
+        graph.plan(profile=_profile(), rows_per_hour=5, budget=3)
+    with pytest.raises(InputError, match="deadline must be a number above 0; got 0"):
+        graph.plan(profile=_profile(), deadline=0)
+    with pytest.raises(InputError, match="'soon' is no time"):
+        graph.plan(profile=_profile(), deadline="soon")
+    with pytest.raises(InputError, match="neither a source nor a profile is given"):
+        graph.plan()
+    with pytest.raises(
+        InputError, match="no machine has room for features_node, which needs 1 cores, 32 GiB, 0 accelerators"
+    ):
+        graph.plan(profile=_profile(), machines=MachineCatalogue.of([SMALL, ACCELERATOR]))
+    with pytest.raises(InputError, match="the profile is of another graph, 'classic'"):
+        graph.plan(profile=_profile(nodes=_profile().nodes[:3]))
+    (tmp_path / "p.json").write_text(json.dumps({"graph": 3}))
+    with pytest.raises(InputError, match="is no profile: "):
+        graph.plan(profile=str(tmp_path / "p.json"))
+    (tmp_path / "p.json").write_text(_profile(contention=0.5).to_json())
+    with pytest.raises(InputError, match="contention must be at least 1; got 0.5"):
+        graph.plan(profile=str(tmp_path / "p.json"))
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A graph of fitted models, its rows, and what was measured of it."""
+    folder = tmp_path_factory.mktemp("measured")
+    x, y = labelled.rows()
+    pq.write_table(pa.table({"x": list(x), "truth": labelled.NAMES[y]}), folder / "rows.parquet")
+    graph = labelled.graph("cascade")
+    return graph, str(folder / "rows.parquet"), graph.plan(str(folder / "rows.parquet"), seconds=0.3)
+
+
+def test_what_is_measured(measured: Any) -> None:
+    graph, _, found = measured
+    profile = found.profile
+    assert [node.name for node in profile.nodes] == list(graph.checked.order)
+    assert {model.name for model in profile.models} == set(graph.models)
+    assert profile.rows == 400
+    assert profile.batch_rows >= 1
+    assert not profile.failed
+    assert all(set(node.by_rows) <= {1, 8, 64} for node in profile.nodes)
+    cascade = next(node for node in profile.nodes if node.kind == "cascade")
+    assert cascade.by_rows[64] < cascade.by_rows[1]  # calls of one row are dear
+    assert 0 < cascade.model_seconds <= cascade.seconds <= profile.play_seconds
+    assert profile.column_bytes["x"] == 16
+    assert profile.handover_seconds > 0
+    assert profile.base_bytes > 10 << 20
+    assert sum(each.share for each in found.shares) == pytest.approx(1)
+    assert found.bottleneck.name in {each.name for each in found.shares}
+
+
+def test_a_profile_goes_into_a_file_and_back(measured: Any, tmp_path: Path) -> None:
+    graph, _, found = measured
+    (tmp_path / "p.json").write_text(found.profile.to_json())
+    again = graph.plan(profile=str(tmp_path / "p.json"))
+    assert again.profile == found.profile
+    assert str(again) == str(found)
+
+
+def test_a_paid_model_is_not_measured() -> None:
+    model = mt.Model(f"python:{__name__}:same", inputs={"x": "float32[4]"}, outputs={"y": "float32[4]"}, paid=True)
+    graph = mt.Graph("paid", outputs={"y": mt.model(model, mt.input("x", "float32[4]")).y})
+    with pytest.raises(InputError, match="a model is paid, and no row of it is played"):
+        graph.plan({"x": np.zeros((4, 4), np.float32)})
+
+
+def test_the_command(measured: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _classic().save(tmp_path / "g.yaml")
+    (tmp_path / "p.json").write_text(_profile().to_json())
+    monkeypatch.chdir(tmp_path)
+    run = CliRunner().invoke
+    done = run(cli, ["plan", "g.yaml", "--profile", "p.json"])
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("classic: 1,000,000 rows; by 1,000 rows played of rows.parquet, on a machine\n")
+    assert "machines and prices are an example" in done.output
+    done = run(cli, ["plan", "g.yaml", "--profile", "p.json", "--json", "--rows", "10"])
+    assert json.loads(done.output)["rows"] == 10
+    done = run(cli, ["plan", "g.yaml", "--profile", "p.json", "--budget", "0.00001"])
+    assert done.exit_code == 1
+    assert "cannot be reached" in done.output
+    assert run(cli, ["plan", "g.yaml"]).exit_code == 2
+    done = run(cli, ["plan", "g.yaml", "--profile", "p.json", "--input", "x.parquet"])
+    assert done.exit_code == 2
+    assert "--profile is in the place of --input" in done.output
+
+
+def test_the_page(measured: Any, tmp_path: Path) -> None:
+    pages = [measured[2].html(), _classic().plan(profile=_profile(), machines=CLASSIC).html()]
+    for each in pages:
+        assert each.startswith("<!doctype html>")
+        assert "<script" not in each
+        assert "http" not in each
+    assert "a pool for each stage saves 63%" in pages[1]
+    assert "features_node" in pages[1]
