@@ -99,6 +99,7 @@ class Handler(Protocol):
     `code_file(location)`, of a model without files, the file that a process of its own would run;
     `safe_suffixes`, a tuple of the suffixes whose files carry no code although `runs_code`; `companions(path)`, which gives the
     relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it;
+    `installed(location, base)`, of models that may be installed packages, their folder there, else the location as it is;
     `folder_heads`, `folder_files` and `code_suffixes`, of models that are folders, see `motet.models.folders`; and
     `notes(source)`, sentences that `motet check` shows.
     """

@@ -82,6 +82,9 @@ def locate(
     if not handler.has_file:
         absolute = getattr(handler, "absolute", None)
         return LocatedModel(handler, location if absolute is None or not base else absolute(location, str(base)))
+    installed = getattr(handler, "installed", None)
+    if installed is not None:
+        location = installed(location, str(base or ""))
     path = local_path(
         location,
         base=base,

@@ -58,6 +58,7 @@ _EXTRAS = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "catboost": "catboost",
+    "spacy": "spacy",
     "jax": "jax",
     "keras": "tensorflow",
     "litert": "litert",
