@@ -195,6 +195,7 @@ def check_serving(path: str) -> None:
     """Read a configuration of a server as a server does, every part of it."""
     from motet.serving.admission import AdmissionConfig
     from motet.serving.config.cache import ResponseCacheConfig
+    from motet.serving.config.experiments import ExperimentsConfig
     from motet.serving.config.grpc import GrpcConfig
     from motet.serving.config.observability import ObservabilityConfig
     from motet.serving.config.server import read_config
@@ -206,6 +207,8 @@ def check_serving(path: str) -> None:
     GrpcConfig.read(config.grpc, "grpc")
     ObservabilityConfig.read(config.observability, "observability")
     read_sinks(config.sinks, "sinks")
+    if config.experiments is not None:
+        ExperimentsConfig.read(config.experiments, "experiments")
 
 
 def play(graph: mt.Graph, count: int = 4) -> None:

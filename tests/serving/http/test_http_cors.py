@@ -4,7 +4,7 @@ import pytest
 
 from serving.http.http_live import infer, infer_body, values_of
 
-SHOP, EXPOSED = b"https://shop.example", b"Retry-After, Inference-Header-Content-Length, X-Request-Id"
+SHOP, EXPOSED = b"https://shop.example", b"Retry-After, Inference-Header-Content-Length, X-Request-Id, X-Feedback-Id"
 HEAD = b"POST /v2/models/%b/infer HTTP/1.1\r\nHost: a\r\nOrigin: %b\r\nContent-Length: %d\r\n%b\r\n%b"
 BODY = infer_body([1.0, 2.0])
 

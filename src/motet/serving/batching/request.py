@@ -47,6 +47,7 @@ class Reply:
         queue_s: seconds that the request waited.
         compute_s: seconds that its batch took.
         calls: for each row the calls of models, in order; only where the request asked to be explained.
+        feedback_ids: for each row that was answered the id that feedback names, empty for a row that was in no experiment.
     """
 
     columns: Mapping[str, Column]
@@ -58,6 +59,12 @@ class Reply:
     queue_s: float
     compute_s: float
     calls: Sequence[Sequence[Call]] = field(default_factory=tuple)
+    feedback_ids: Sequence[str] = ()
+
+    @property
+    def feedback_id(self) -> str:
+        """The ids of all rows that were answered, joined with commas; empty where there is none."""
+        return ",".join(self.feedback_ids) if any(self.feedback_ids) else ""
 
 
 class BatchCodec(Protocol):

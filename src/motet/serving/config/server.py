@@ -16,6 +16,7 @@ from motet.graph.section import Converter, FilePath, KeyRule, Section, any_case,
 from motet.graph.yaml import parse
 from motet.serving.config.admission import AdmissionConfig
 from motet.serving.config.cache import ResponseCacheConfig
+from motet.serving.config.experiments import ExperimentsConfig
 from motet.serving.config.grpc import GrpcConfig
 from motet.serving.config.limits import Limits
 from motet.serving.config.log import LogSettings
@@ -83,6 +84,7 @@ class ServeConfig(Section):
             `open` (everybody), or `socket` (nobody). On the machine the user that runs the server may in any case.
         admission: who may ask, and how much; as it was written, like those that follow.
         sinks: where answers are kept.
+        experiments: where experiments are kept; None keeps none.
         cache: answers that are given again.
         observability: logs and traces.
         grpc: how the port of gRPC behaves.
@@ -107,6 +109,7 @@ class ServeConfig(Section):
     admin: Literal["socket", "key", "open"] = "key"
     admission: Annotated[Any, as_written(AdmissionConfig)] = None
     sinks: Annotated[Any, as_written(SINKS)] = None
+    experiments: Annotated[Any, as_written(ExperimentsConfig)] = None
     cache: Annotated[Any, as_written(ResponseCacheConfig)] = None
     observability: Annotated[Any, as_written(ObservabilityConfig)] = None
     grpc: Annotated[Any, as_written(GrpcConfig)] = None
@@ -137,6 +140,7 @@ class AsgiOptions(TypedDict, total=False):
     admin: str
     admission: Mapping[str, Any] | None
     sinks: Any
+    experiments: Any
     cache: Mapping[str, Any] | None
     observability: Mapping[str, Any] | None
     pool: Mapping[str, Any] | None

@@ -159,8 +159,9 @@ def write_answer(
     columns: Mapping[str, Column],
     first: int,
     end: int,
+    feedback_id: str = "",
 ) -> Any:
-    """The `ModelInferResponse` to a request: the rows from `first` to `end` of columns.
+    """The `ModelInferResponse` to a request: the rows from `first` to `end` of columns, with what feedback names it by.
 
     The outputs are raw unless an input came as typed contents, where the parameter `binary_data_output` says so, or where one of them has
     no other form.
@@ -173,6 +174,8 @@ def write_answer(
         for name, classes in wanted
     ]
     answer = ModelInferResponse(model_name=message.model_name, model_version=version, id=message.id)
+    if feedback_id:
+        answer.parameters["feedback_id"].string_param = feedback_id
     raw = _answer_raw(message) or any(datatype == "FP16" for _, datatype, _ in tensors)
     for name, datatype, array in tensors:
         output = answer.outputs.add(name=name, datatype=datatype, shape=array.shape)

@@ -139,7 +139,7 @@ class Inference:
         long = long_to_write(
             message, signature.outputs, reply.columns, (reply.end - reply.first) / max(1, reply.batch_rows)
         )
-        answer = (message, version, signature, wanted, reply.columns, reply.first, reply.end)
+        answer = (message, version, signature, wanted, reply.columns, reply.first, reply.end, reply.feedback_id)
         return await self._in_thread(long, write_answer, *answer)
 
     async def _in_thread(self, long: bool, work: Callable[..., T], *args: Any) -> T:

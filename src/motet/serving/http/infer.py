@@ -104,7 +104,7 @@ class _Infer:
 
     def write(self, asked: InferRequest, reply: Reply) -> tuple[bytes, int | None]:
         """The body of an answer, and the bytes of its JSON where bytes follow."""
-        return self.codec.write(asked, reply.columns, reply.first, reply.end)
+        return self.codec.write(asked, reply.columns, reply.first, reply.end, reply.feedback_id)
 
     def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
         exchange = InferExchange(self, origin, keep_alive, origin.known)
@@ -369,7 +369,8 @@ class InferExchange(Request):
         assert asked is not None
         assert self.said is not None
         rows = reply.end - reply.first
-        form = route.codec.form(asked, rows) if self.keep_alive and self.said.is_usual else None
+        usual = self.keep_alive and self.said.is_usual and not reply.feedback_ids
+        form = route.codec.form(asked, rows) if usual else None
         if form is not None:
             self.data = form.answer(reply.columns, reply.first, reply.end, route.front.date)
             self._finish(reply)
@@ -393,6 +394,8 @@ class InferExchange(Request):
         assert self.said is not None
         front, (body, length) = route.front, written
         more = front.date
+        if len(reply.feedback_ids) == 1 and reply.feedback_id:
+            more += b"x-feedback-id: %b\r\n" % reply.feedback_id.encode()
         if self.keep_alive and self.said.is_usual:
             if length is None:
                 self.data = b"%b%d\r\n%b\r\n%b" % (_JSON_HEAD, len(body), more, body)

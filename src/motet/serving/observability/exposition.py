@@ -41,6 +41,7 @@ def _seconds(about: str, label: str = "graph") -> Shown:
 
 _GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
 _MEMBER = (*_NODE, "member")
+_ARM = ("graph", "node", "arm")
 _PLACES, _SINK = ("places",), ("sink",)
 SHOWN = {
     "motet_requests": Shown(
@@ -107,6 +108,10 @@ SHOWN = {
     "motet_sink_retried": Shown("counter", "Writes that were tried again.", _SINK),
     "motet_sink_queued_rows": Shown("gauge", "Rows whose records are held in memory.", _SINK),
     "motet_sink_spool_bytes": Shown("gauge", "What spools hold that is not written yet.", _SINK),
+    "motet_experiment_exposures": Shown("counter", "Rows that met an arm of an experiment.", (*_ARM, "failed")),
+    "motet_experiment_outcomes": Shown("counter", "Outcomes that feedback told.", _ARM),
+    "motet_experiment_share": Shown("gauge", "The share of units that an arm gets now.", _ARM),
+    "motet_feedback_refused": Shown("counter", "Rows of feedback that were refused.", ("graph", "reason")),
     "motet_rates_uncounted": Shown("counter", "Requests that Redis could not count, as it did not answer."),
     "motet_incidents": Shown("counter", "Incidents of the server by kind, each a line of its log.", ("incident",)),
     "motet_process_restarts": Shown(

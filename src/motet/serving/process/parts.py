@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from motet.errors import MotetError
 from motet.facade import Graph
+from motet.graph.check import CheckedGraph
 from motet.serving.batching.response_cache import ResponseCache
 from motet.serving.config.cache import ResponseCacheConfig
 from motet.serving.config.observability import ObservabilityConfig
@@ -20,12 +21,13 @@ from motet.serving.middleware.middleware import Middleware
 from motet.serving.observability.incidents import say_failed
 from motet.serving.observability.observability import Observability, Watched
 from motet.serving.process.repository_sync import RepositorySync
-from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.repository.entry import RepositoryEntry, as_declared
 from motet.serving.repository.repository import ModelRepository
 from motet.system.run_folders import RunFolder
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig
+    from motet.serving.experiments import Experiments
     from motet.serving.http.asgi import App, Message
     from motet.serving.sinks import Sinks
     from motet.system.line_writer import LineWriter
@@ -75,7 +77,9 @@ class ServerParts:
             not_ready=self._not_ready,
             places=pool.places,
             pool=pool.pool,
+            played=self._played,
         )
+        self._experiments = self._made_experiments(config)
         for graph in (*graphs, *config.graphs):
             self.repository.add(graph)
         self.observability = Observability(
@@ -89,8 +93,10 @@ class ServerParts:
         self._use(config, *self._made_admission(_admission_config(config)))
         if config.sinks:
             self._sinks = self._made_sinks(config)
-            self.observability.watch(self._sink_numbers)
+        self.observability.watch(self._sink_numbers)
         self.observability.watch(self._admission_numbers)
+        if self._experiments is not None:
+            self.observability.watch(self._experiments.numbers)
         self._sync = RepositorySync(self._folder, self.repository) if config.processes > 1 else None
         routes = InferRoutes(self.repository, self.middleware)
         self.front = Front(self._answer_rest, routes, config.limits, self.middleware)
@@ -129,6 +135,21 @@ class ServerParts:
         sinks.check([name for name, each in self.repository.served.items() if each.name == name])
         return sinks
 
+    def _made_experiments(self, config: ServeConfig) -> Experiments | None:
+        if config.experiments is None:
+            return None
+        from motet.serving.config.experiments import ExperimentsConfig
+        from motet.serving.experiments import Experiments
+
+        read = ExperimentsConfig.read(config.experiments, "experiments")
+        return Experiments(read, Path(config.folder or "."), self.repository.play_anew)
+
+    def _played(self, served: RepositoryEntry) -> CheckedGraph:
+        """What is played of a graph; in the thread that loads."""
+        if self._experiments is None or served.kind != "graph":
+            return as_declared(served)
+        return self._experiments.played(served.name, served.graph.checked)
+
     def _admission_numbers(self) -> Iterator[Watched]:
         if lost := self._audit_dropped + (0 if self._audit is None else self._audit.num_dropped):
             yield "counter", "motet_log_lines_dropped", {"log": "audit"}, lost
@@ -136,7 +157,10 @@ class ServerParts:
             yield "counter", "motet_rates_uncounted", {}, self._admission.num_uncounted
 
     def _sink_numbers(self) -> Iterator[Watched]:
-        for name, counts in self._sinks.counts().items() if self._sinks is not None else ():
+        kept = {} if self._sinks is None else dict(self._sinks.counts())
+        if self._experiments is not None:
+            kept |= self._experiments.sink_counts()
+        for name, counts in kept.items():
             for count, value in counts.items():
                 yield "gauge" if count in NOW else "counter", f"motet_sink_{count}", {"sink": name}, value
 
@@ -151,6 +175,9 @@ class ServerParts:
                 from motet.serving.sinks import SinkHook
 
                 batcher.responder.hook = SinkHook(self._sinks, served.name)
+        if self._experiments is not None and served.kind == "graph":
+            await self._experiments.open(served.name)
+            batcher.responder.hook = self._experiments.hook(served.name, batcher.responder.hook)
         config = self._cache
         if config is not None and (not config.graphs or served.name in config.graphs):
             batcher.responder.cache = ResponseCache(config.max_bytes, config.ttl_s) if config.max_bytes else None
@@ -176,6 +203,7 @@ class ServerParts:
                 metrics=self.observability.exposition,
                 numbers=self.numbers,
                 samples=self._config.samples,
+                experiments=self._experiments,
             )
             self._app = create_app(self.repository, self.middleware, parts)
         await self._app(scope, receive, send)
@@ -185,6 +213,8 @@ class ServerParts:
         self.observability.start()
         if self._sync is not None:
             self._sync.start()
+        if self._experiments is not None:
+            self._experiments.start()
 
     async def reload(self, config: ServeConfig) -> None:
         """Take over another configuration.
@@ -223,6 +253,8 @@ class ServerParts:
             self._sync.close()
         if self._sinks is not None:
             await self._sinks.close(CLOSE_S)
+        if self._experiments is not None:
+            await self._experiments.close(CLOSE_S)
         if self._admission is not None:
             await self._admission.close()
         if self._audit is not None:

@@ -35,7 +35,7 @@ BACKLOG = 4096
 LOOK_S = 0.02
 SAME_S = 0.5
 """Signals that come this soon after the first are the same: who ends a service may tell each process, and the parent too."""
-FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "grpc", "pool")
+FIXED = ("host", "port", "grpc_port", "processes", "threads", "graphs", "sinks", "experiments", "grpc", "pool")
 """Parts of the configuration that cannot change while the server runs."""
 
 

@@ -18,7 +18,7 @@ from motet.runtime.stored import number_of
 from motet.serving.batching.graph_batcher import GraphBatcher
 from motet.types import ANY, ColumnType, Signature
 
-__all__ = ["GOES_ON", "STOPS", "UNLOADED", "Numbers", "RepositoryEntry", "State", "hosted", "models_of"]
+__all__ = ["GOES_ON", "STOPS", "UNLOADED", "Numbers", "RepositoryEntry", "State", "as_declared", "hosted", "models_of"]
 
 State = Literal["LOADING", "READY", "UNLOADING", "UNAVAILABLE"]
 UNLOADED = "unloaded"
@@ -105,6 +105,11 @@ and by the names of Triton's durations (`success`, `fail`, `queue`, `compute_inf
 def hosted(served: RepositoryEntry) -> Sequence[ModelRuntime]:
     """Its models; none where it is not loaded."""
     return served.batcher.models if served.batcher is not None else ()
+
+
+def as_declared(served: RepositoryEntry) -> CheckedGraph:
+    """What is played of a graph that nothing was decided about since."""
+    return served.graph.checked
 
 
 class _Alone(Graph):

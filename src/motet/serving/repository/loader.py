@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from motet.facade import Graph, load
+from motet.graph.check import CheckedGraph
 from motet.graph.pool import Places
 from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor
@@ -20,7 +21,7 @@ from motet.runtime.sizes import RememberedSizes
 from motet.serving.batching.graph_batcher import GraphBatcher
 from motet.serving.batching.placement import ActiveGraphs
 from motet.serving.config.limits import Limits
-from motet.serving.repository.entry import RepositoryEntry, hosted, models_of
+from motet.serving.repository.entry import RepositoryEntry, as_declared, hosted, models_of
 
 __all__ = ["Loader"]
 
@@ -38,15 +39,21 @@ class Loader:
         limits: tells the bounds of a batcher that is made.
         at_once: how many batches may be played in threads at the same time, beyond one a graph or model.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
+        played: what is played of a graph.
 
     Attributes:
         calls: makes the models' calls of batches that are played as tasks.
     """
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, limits: Callable[[], Limits], at_once: int, places: Places | None
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Callable[[], Limits],
+        at_once: int,
+        places: Places | None,
+        played: Callable[[RepositoryEntry], CheckedGraph] = as_declared,
     ) -> None:
-        self._loop, self._limits, self._at_once = loop, limits, at_once
+        self._loop, self._limits, self._at_once, self._played = loop, limits, at_once, played
         self._threads = ThreadShares(at_once, "motet-play")
         self._remote = ThreadShares(REMOTE_THREADS, "motet-remote")
         self._loading = ThreadPoolExecutor(1, thread_name_prefix="motet-load")
@@ -66,21 +73,28 @@ class Loader:
         """The models that share places."""
         return self._host.residency
 
-    async def load(self, graph: RepositoryEntry) -> RepositoryEntry:
+    async def load(self, graph: RepositoryEntry, *, anew: bool = True) -> RepositoryEntry:
         """A graph with its models in memory, read again from its file where it was tried before.
 
         Models whose files changed are loaded beside those that answer now.
 
+        Args:
+            graph: what is there.
+            anew: whether it is read again; else it is the same graph with the same models, and other batchers.
+
         Raises:
             MotetError: when it cannot be loaded.
         """
-        return await self._loop.run_in_executor(self._loading, self._prepare, graph)
+        return await self._loop.run_in_executor(self._loading, self._prepare, graph, anew)
 
-    def _prepare(self, graph: RepositoryEntry) -> RepositoryEntry:
+    def _prepare(self, graph: RepositoryEntry, anew: bool) -> RepositoryEntry:
         """What `load` does, in the loading thread."""
-        if graph.state != "LOADING" and (graph.path or graph.graph.checked.graph is not graph.graph):
-            anew = load(graph.path) if graph.path else graph.graph.anew()
-            fresh = RepositoryEntry(graph.name, "graph", "motet_graph", anew, path=graph.path)
+        if not anew:
+            fresh = RepositoryEntry(graph.name, "graph", "motet_graph", graph.graph, path=graph.path)
+            fresh.models = models_of(fresh, self._host.resolver)
+        elif graph.state != "LOADING" and (graph.path or graph.graph.checked.graph is not graph.graph):
+            read = load(graph.path) if graph.path else graph.graph.anew()
+            fresh = RepositoryEntry(graph.name, "graph", "motet_graph", read, path=graph.path)
             self._host.resolver.forget(fresh.graph.models.values())
             fresh.models = models_of(fresh, self._host.resolver)
         elif graph.batcher is not None:
@@ -112,7 +126,7 @@ class Loader:
         return found
 
     def _batcher(self, served: RepositoryEntry) -> GraphBatcher:
-        executor = Executor(served.graph.checked, self._host)
+        executor = Executor(self._played(served), self._host)
         return GraphBatcher(
             served.name, executor, self._loop, self._threads, self.calls, self._limits(), self._at_once, self._active
         )

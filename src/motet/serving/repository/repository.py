@@ -25,6 +25,7 @@ from motet.errors import (
     known_names,
 )
 from motet.facade import Graph, load
+from motet.graph.check import CheckedGraph
 from motet.graph.pool import Places
 from motet.runtime.host import ModelRuntime
 from motet.runtime.residency.cache import ResidencyCache
@@ -33,7 +34,7 @@ from motet.serving.batching.graph_batcher import GraphBatcher
 from motet.serving.batching.request import Reply, Request
 from motet.serving.config.limits import Limits
 from motet.serving.repository.autoscaler import Autoscaler
-from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry, State, hosted, models_of
+from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry, State, as_declared, hosted, models_of
 from motet.serving.repository.loader import Loader
 from motet.serving.repository.placeholder import awaited
 from motet.system.limits import num_cores
@@ -55,6 +56,7 @@ class ModelRepository:
         not_ready: is told of every request that is refused since what it asks for is not ready; in the event loop.
         places: what the models of all graphs share; None where graphs say it, or each model stays.
         pool: lends what replicas need that become more, and is told what the server uses; None lends as many as may be.
+        played: what is played of a graph; in the thread that loads.
 
     Attributes:
         changed, rested: called when other things may be served under the names, and when `busy` may be over.
@@ -70,11 +72,12 @@ class ModelRepository:
         not_ready: Callable[[RepositoryEntry, MotetError], None] = lambda served, error: None,
         places: Places | None = None,
         pool: Pool | None = None,
+        played: Callable[[RepositoryEntry], CheckedGraph] = as_declared,
     ) -> None:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
         self._prepared, self._not_ready = prepare, not_ready
-        self._loader = Loader(self.loop, lambda: self._limits, threads or num_cores(), places)
+        self._loader = Loader(self.loop, lambda: self._limits, threads or num_cores(), places, played)
         self._autoscaler = Autoscaler(self.loop, self._hosted_models, self._waiting_for, pool)
         self.pool = pool
         self._names: dict[str, RepositoryEntry] = {}
@@ -260,10 +263,21 @@ class ModelRepository:
             each(graph.name, True)
         return self.find(name)
 
-    async def _load(self, graph: RepositoryEntry) -> RepositoryEntry:
+    async def play_anew(self, name: str) -> None:
+        """Play a graph from now on as `played` says now; nothing is read or loaded, and one that is not loaded waits for that.
+
+        Raises:
+            MotetError: when it cannot be; what there was stays.
+        """
+        async with self._change():
+            graph = self._graphs.get(name)
+            if graph is not None and graph.batcher is not None:
+                await self._load(graph, anew=False)
+
+    async def _load(self, graph: RepositoryEntry, *, anew: bool = True) -> RepositoryEntry:
         again = graph.batcher is not None
         try:
-            fresh = await self._loader.load(graph)
+            fresh = await self._loader.load(graph, anew=anew)
             if self._prepared is not None and fresh.batcher is not None:
                 for each in (fresh, *fresh.models):
                     await self._prepared(each)

@@ -55,6 +55,8 @@ def answer_of(
             if single and unwritten:
                 raise RowFailedError(unwritten[place])
             answers[rows.places[row]] = {"error": unwritten[place]} if place in unwritten else outputs
+            if reply.feedback_ids and reply.feedback_ids[place]:
+                answers[rows.places[row]]["feedback_id"] = reply.feedback_ids[place]
         for row, each in enumerate(calls or ()):
             answers[rows.places[row]]["explain"] = explained(reply, each)
     return answers[0] if single else {"rows": answers}

@@ -17,6 +17,7 @@ from motet.errors import MotetError
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.about import MetadataRoutes
+from motet.serving.rest.feedback import FeedbackRoutes
 from motet.serving.rest.openai.routes import OpenAIRoutes
 from motet.serving.rest.openapi import openapi
 from motet.serving.rest.pages import Pages
@@ -47,6 +48,7 @@ def create_app(repository: ModelRepository, middleware: Middleware, parts: AppPa
     routes = [  # they are looked through in order, so what is asked for most comes first
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
+        *FeedbackRoutes(repository, middleware, parts).routes(),
         *MetadataRoutes(repository, parts, middleware).routes(),
         *V1(repository, middleware).routes(),
         *OpenAIRoutes(repository, middleware).routes(),

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motet.serving.repository.entry import Numbers
+
+if TYPE_CHECKING:
+    from motet.serving.experiments import Experiments
 
 __all__ = ["AppParts", "Metrics", "Status"]
 
@@ -27,6 +30,7 @@ class AppParts:
         metrics: for Prometheus; None where nobody counts.
         numbers: statistics of a served graph; None for zeros.
         samples: a folder of pictures that the page offers to try; empty for none.
+        experiments: takes feedback, and decides; None where no experiments are kept.
     """
 
     secured: tuple[str, ...] = ()
@@ -35,3 +39,4 @@ class AppParts:
     metrics: Metrics | None = None
     numbers: Numbers | None = None
     samples: str = ""
+    experiments: Experiments | None = None

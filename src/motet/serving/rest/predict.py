@@ -32,6 +32,8 @@ from motet.serving.wire.envelope import read_json
 
 __all__ = ["Predict", "PredictRequest", "PredictWhole", "decoded"]
 
+FEEDBACK_HEADER = "x-feedback-id"
+"""The header of an answer of one row that holds what feedback names it by."""
 IN_THREAD_BYTES = 1 << 15
 """Bodies at least this long are read in a thread."""
 _OPTIONS = ("parameters", "stream", "explain")
@@ -184,6 +186,8 @@ class Predict:
             self._repository.submit(served, played)
             reply = await unless_gone(request, played.future)
         response = await self._response(request, given, rows, reply, served)
+        if reply is not None and len(reply.feedback_ids) == 1 and reply.feedback_id:
+            response.headers[FEEDBACK_HEADER] = reply.feedback_id
         context.reply, context.sent_bytes = reply, len(response.body)
         context.end()
         return response

@@ -13,7 +13,7 @@ import numpy as np
 from motet.batch import Column, Ragged, concat_columns, take_rows
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
-from motet.serving.sinks.items import AnsweredRequest, AnswerItem, Item, MemberAnswered
+from motet.serving.sinks.items import AnsweredRequest, AnswerItem, Item, MemberAnswered, RecordsItem
 from motet.serving.sinks.layout import KeptColumn, RecordLayout
 from motet.serving.sinks.records import ID, JSON, Records
 
@@ -33,6 +33,8 @@ def convert(waiting: Sequence[Item]) -> list[Records]:
             records.append(_joined(listed[0].layout, items))
         elif isinstance(listed[0], MemberAnswered):
             records.extend(_stacked(item) for item in listed if isinstance(item, MemberAnswered))
+        else:
+            records.extend(item.records for item in listed if isinstance(item, RecordsItem))
     return [each for each in records if len(each)]
 
 

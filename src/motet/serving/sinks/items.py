@@ -15,8 +15,9 @@ from motet.batch import Column
 from motet.runtime.executor import Call
 from motet.serving.batching.request import Reply
 from motet.serving.sinks.layout import RecordLayout
+from motet.serving.sinks.records import Records
 
-__all__ = ["AnswerItem", "AnsweredRequest", "Item", "Marker", "MemberAnswered", "loose_bytes", "owned"]
+__all__ = ["AnswerItem", "AnsweredRequest", "Item", "Marker", "MemberAnswered", "RecordsItem", "loose_bytes", "owned"]
 
 
 @dataclass(slots=True, eq=False)
@@ -92,6 +93,21 @@ class MemberAnswered:
 
 
 @dataclass(slots=True, eq=False)
+class RecordsItem:
+    """Records that are made already.
+
+    Attributes:
+        records: as they are written.
+        num_rows: how many.
+        num_bytes: what they hold, about.
+    """
+
+    records: Records
+    num_rows: int
+    num_bytes: int
+
+
+@dataclass(slots=True, eq=False)
 class Marker:
     """Nothing: stands in the buffer behind what somebody waits for."""
 
@@ -99,7 +115,7 @@ class Marker:
     num_bytes: int = 0
 
 
-Item = AnswerItem | MemberAnswered | Marker
+Item = AnswerItem | MemberAnswered | RecordsItem | Marker
 
 
 def owned(column: Column) -> Any:

@@ -169,7 +169,7 @@ class Spool:
 
 
 def _block(records: Records) -> bytes:
-    head = json_bytes({"table": records.table, "kinds": records.kinds})
+    head = json_bytes({"table": records.table, "kinds": records.kinds, **({"latest": True} if records.latest else {})})
     rows = zip(*records.columns.values(), strict=True)
     return b"\n".join([head, *map(json_bytes, rows)]) + b"\n"
 
@@ -179,7 +179,8 @@ def _records(head: dict[str, Any], values: Sequence[Sequence[Any]]) -> Records:
     for name, kind in head["kinds"].items():
         if kind == "bytes" and name in columns:
             columns[name] = [None if value is None else base64.b64decode(value) for value in columns[name]]
-    return Records(head["table"], head["kinds"], columns or dict.fromkeys(head["kinds"], ()))
+    filled = columns or dict.fromkeys(head["kinds"], ())
+    return Records(head["table"], head["kinds"], filled, latest=head.get("latest", False))
 
 
 def _lines(fd: int, offset: int, end: int) -> Iterator[bytes]:

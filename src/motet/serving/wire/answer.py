@@ -95,14 +95,24 @@ class AnswerWriter:
             form = self._forms[rows] = self._made_form(rows)
         return form
 
-    def write(self, id: str, columns: Mapping[str, Column], first: int, end: int) -> tuple[bytes, int | None]:
+    def write(
+        self, id: str, columns: Mapping[str, Column], first: int, end: int, feedback_id: str = ""
+    ) -> tuple[bytes, int | None]:
         """The body for the rows from `first` to `end`, and the length of its JSON where bytes follow it.
+
+        Args:
+            id: the caller's name of the request.
+            columns: the outputs of a whole batch by name.
+            first, end: where the rows of the answer are in them.
+            feedback_id: what feedback names the answer by, a parameter of it; empty for none.
 
         Raises:
             InputError: when an output is no tensor, or has no JSON.
         """
         form = self.form(end - first)
         start = b'{"id":%b,' % orjson.dumps(id) if id else b"{"
+        if feedback_id:
+            start += b'"parameters":{"feedback_id":%b},' % orjson.dumps(feedback_id)
         if form is not None:
             text = start + form.text[1:]
             return b"".join([text, *form.elements(columns, first, end)]), len(text)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 __all__ = ["EXPOSED", "cors_lines"]
 
-EXPOSED = ("Retry-After", "Inference-Header-Content-Length", "X-Request-Id")
+EXPOSED = ("Retry-After", "Inference-Header-Content-Length", "X-Request-Id", "X-Feedback-Id")
 """Fields of answers that such a page may read, beside those that it always may."""
 _EXPOSE = b"access-control-expose-headers: %b\r\n" % ", ".join(EXPOSED).encode()
 

@@ -124,9 +124,9 @@ class InferCodec:
         return InferRequest(columns, rows, identity, parameters, answers)
 
     def write(
-        self, request: InferRequest, columns: Mapping[str, Column], first: int, end: int
+        self, request: InferRequest, columns: Mapping[str, Column], first: int, end: int, feedback_id: str = ""
     ) -> tuple[bytes, int | None]:
-        """The answer to a request: the rows from `first` to `end` of a whole batch's outputs.
+        """The answer to a request: the rows from `first` to `end` of a whole batch's outputs, with what feedback names it by.
 
         Returns:
             The body, and the length of its JSON where bytes follow it; None where all is JSON.
@@ -135,7 +135,7 @@ class InferCodec:
             InputError: when an output cannot be sent: rows that differ in shape, a null, bytes that are not UTF-8 in
                 JSON.
         """
-        return request.answers.write(request.id, columns, first, end)
+        return request.answers.write(request.id, columns, first, end, feedback_id)
 
     def form(self, request: InferRequest, rows: int) -> Form | None:
         """What answers to requests like this one have in common; None where that is too little: use `write`."""

@@ -1,6 +1,7 @@
 """Databases: SQLite and Postgres, by SQLAlchemy.
 
-A record is a line of a table whose primary key is the record's id; one that is there already is left as it is. Scalars have
+A record is a line of a table whose primary key is the record's id; one that is there already is left as it is,
+or replaced where the latest one counts. Scalars have
 columns of their type; arrays, and what is of any kind, are JSON text (`arrays: bytes` makes numbers of fixed shape BLOBs);
 uint64, for which databases have no type, is the text of its digits. Columns are never removed: what a graph gives newly is
 added to the table, and a column whose type has changed is an error.
@@ -13,16 +14,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motet.errors import GraphError, MissingExtraError
+from motet.errors import GraphError
 from motet.serving.config.sinks import SinkConfig
 from motet.serving.sinks.records import ID, Records, join_records
-from motet.serving.sinks.targets.statements import Statement, by_json, by_values, is_json
+from motet.serving.sinks.targets.engine import connected, database_url, sa
+from motet.serving.sinks.targets.statements import Statement, by_json, by_values, is_json, without_earlier
 from motet.serving.sinks.targets.target import RefusedError
-
-try:
-    import sqlalchemy as sa
-except ImportError:
-    raise MissingExtraError("sqlalchemy", "sql", "a sink to a database") from None
 
 __all__ = ["SqlTarget"]
 
@@ -36,42 +33,14 @@ class SqlTarget:
 
     def __init__(self, config: SinkConfig, folder: Path) -> None:
         self._where = f"sink {config.name}"
-        self._url = _url(config, folder, self._where)
+        self._url = database_url(config.to, folder, self._where)
         self._sqlite = self._url.get_backend_name() == "sqlite"
-        self._sync = config.durable
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]*", config.table.replace("{graph}", "g")):
             hint = "only {graph} may stand in it" if "{" in config.table else ""
             raise GraphError(f"{config.table!r} cannot be the name of a table", where=self._where, hint=hint)
-        self._engine = self._connected(config.timeout_s)
+        self._engine = connected(self._url, config.timeout_s, self._where, sync=config.durable)
         self._dialect = self._engine.dialect
         self._known: dict[str, dict[str, Any]] = {}
-
-    def _connected(self, timeout_s: float) -> sa.Engine:
-        sqlite = self._sqlite
-        arguments: dict[str, Any] = {"timeout": timeout_s}
-        if not sqlite:
-            arguments = {
-                "connect_timeout": max(2, round(timeout_s / 2)),
-                "options": f"-c statement_timeout={round(timeout_s * 1000)}",
-                "client_encoding": "utf8",
-                "tcp_user_timeout": round(timeout_s * 1000),
-            }
-            arguments = {name: value for name, value in arguments.items() if name not in self._url.query}
-        try:
-            engine = sa.create_engine(self._url, connect_args=arguments, pool_size=2, pool_pre_ping=not sqlite)
-        except ImportError as error:
-            raise MissingExtraError(str(error.name or self._url.drivername), "postgres", self._where) from None
-        except sa.exc.ArgumentError as error:
-            raise GraphError(str(error), where=self._where) from None
-        if sqlite:
-            sa.event.listen(engine, "connect", self._set_up)
-        return engine
-
-    def _set_up(self, connection: Any, _: object) -> None:
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode = WAL")
-        cursor.execute(f"PRAGMA synchronous = {'FULL' if self._sync else 'NORMAL'}")
-        cursor.close()
 
     def prepare(self, table: str, kinds: Mapping[str, str]) -> None:
         """Make the table, or add the columns that it does not have.
@@ -152,6 +121,8 @@ class SqlTarget:
             raise
 
     def _statements(self, records: Records) -> Iterator[Statement]:
+        if records.latest:
+            records = without_earlier(records)
         table, names = self._quoted(records.table), [self._quoted(name) for name in records.kinds]
         if self._sqlite:
             return by_values(table, names, records)
@@ -161,28 +132,6 @@ class SqlTarget:
     def close(self) -> None:
         """Close all connections."""
         self._engine.dispose()
-
-
-def _url(config: SinkConfig, folder: Path, where: str) -> sa.URL:
-    try:
-        url = sa.make_url(re.sub("^postgres(?=:)", "postgresql", config.to))
-        port = 1 if url.port is None else url.port
-    except sa.exc.ArgumentError as error:
-        raise GraphError(f"the URL cannot be read: {error}", where=where) from None
-    except ValueError:
-        port = 0  # what stands there may be a part of a password
-    if not 0 < port < 1 << 16:
-        hint = "a number from 1 to 65535; in a password @ is written %40; IPv6 addresses in brackets"
-        raise GraphError("the port of its URL is none", where=where, hint=hint)
-    if url.drivername == "postgresql":
-        url = url.set(drivername="postgresql+psycopg")
-    if url.get_backend_name() != "sqlite":
-        return url
-    if url.host:
-        raise GraphError("a SQLite URL names no host", where=where, hint="sqlite:///predictions.db, with three slashes")
-    if not url.database or url.database == ":memory:":
-        raise GraphError("a database in memory keeps nothing", where=where, hint="sqlite:///predictions.db")
-    return url.set(database=str(folder / url.database))
 
 
 def _sql_type(kind: str) -> sa.types.TypeEngine[Any]:

@@ -1,0 +1,198 @@
+"""Between a batcher and the sinks: notes which arm each row met, and gives answers the ids that feedback names."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from motet.batch import Column, Indices
+from motet.errors import DeadlineError, ModelError, MotetError
+from motet.nodes.split import canonical_bytes, choose_arms, is_missing_key
+from motet.runtime.executor import Call, Trace
+from motet.serving.batching.hooks import AnswerHook, Both
+from motet.serving.batching.request import Reply, Request
+from motet.serving.experiments.answer_ids import AnswerId, IdSigner, Met
+from motet.serving.experiments.arms import ArmColumns
+from motet.serving.experiments.tables import Exposure, exposure_id
+
+__all__ = ["ExperimentHook"]
+
+log = logging.getLogger("motet.serving.experiments")
+Keep = Callable[[Sequence[Exposure]], Awaitable[object] | None]
+"""Keeps exposures; gives what an answer is to wait for, or None."""
+
+
+@dataclass(slots=True, eq=False)
+class _Calls:
+    """The calls of a batch that its experiments' nodes make; a trace for the executor."""
+
+    nodes: tuple[str, ...]
+    calls: list[Call] = field(default_factory=list)
+    _seconds: dict[str, dict[int, float]] | None = None
+
+    def append(self, call: Call, /) -> None:
+        """Take a call, in any thread."""
+        if call.node.partition("/")[0] in self.nodes:
+            self.calls.append(call)
+
+    def seconds(self, node: str) -> dict[int, float]:
+        """For each row of the batch how long the calls of a node took that it was in; when the batch has been played."""
+        if self._seconds is None:
+            self._seconds = {each: {} for each in self.nodes}
+            for call in self.calls:
+                _add(self._seconds[call.node.partition("/")[0]], call, call.answered.tolist())
+        return self._seconds[node]
+
+
+def _add(found: dict[int, float], call: Call, rows: Sequence[int]) -> None:
+    for row in set(rows):
+        found[row] = found.get(row, 0.0) + call.seconds
+
+
+class ExperimentHook:
+    """Notes the exposures of one graph. All but the traces it gives is for the thread of the event loop.
+
+    Args:
+        graph: the graph's name.
+        columns: its experiments.
+        signer: makes ids.
+        new_key: gives a name for a request that no other has, in any process.
+        keep: keeps exposures.
+        inner: keeps answers beside; None where nobody does.
+    """
+
+    def __init__(
+        self,
+        graph: str,
+        columns: tuple[ArmColumns, ...],
+        signer: IdSigner,
+        new_key: Callable[[], str],
+        keep: Keep,
+        inner: AnswerHook | None = None,
+    ) -> None:
+        self._graph, self._columns, self._signer, self._new_key = graph, columns, signer, new_key
+        self._keep, self._inner = keep, inner
+        self._hidden = frozenset(name for each in columns for name in each.outputs)
+        self._nodes = tuple(each.experiment.node for each in columns)
+        self._known: dict[int, tuple[_Calls, int]] = {}
+
+    def trace(self, requests: Sequence[Request]) -> Trace | None:
+        """See `AnswerHook.trace`."""
+        calls, first = _Calls(self._nodes), 0
+        for request in requests:
+            self._known[id(request)] = calls, first
+            first += request.rows
+        return Both(calls, None if self._inner is None else self._inner.trace(requests))
+
+    def refused(self, request: Request, error: MotetError) -> None:
+        """A request is not answered; where its arm may be why, its rows count as failed."""
+        self._known.pop(id(request), None)
+        try:
+            if isinstance(error, (DeadlineError, ModelError)):
+                found = [each for row in range(request.rows) for each in self._failed(request, row, self._new_key())]
+                if found:
+                    self._keep(found)
+        except Exception:
+            log.exception("graph %s: exposures of a request that failed are not kept", self._graph)
+        if self._inner is not None:
+            self._inner.refused(request, error)
+
+    def answer(self, request: Request, reply: Reply) -> None:
+        """Give an answer the ids of its rows, and to the request: now, or when its exposures are safe."""
+        columns = reply.columns
+        own = replace(reply, columns={name: columns[name] for name in columns if name not in self._hidden})
+        wait = None
+        try:
+            exposures, ids = self._exposures(request, reply)
+            wait = self._keep(exposures) if exposures else None
+            own.feedback_ids = ids
+        except Exception:  # what cannot be kept is answered all the same
+            log.exception("graph %s: the exposures of an answer are not kept", self._graph)
+        if wait is None:
+            self._give(request, own)
+        else:
+            asyncio.ensure_future(wait).add_done_callback(lambda _: self._give(request, own))
+
+    def _give(self, request: Request, reply: Reply) -> None:
+        if self._inner is None:
+            request.answered(reply)
+        else:
+            self._inner.answer(request, reply)
+
+    def _exposures(self, request: Request, reply: Reply) -> tuple[list[Exposure], list[str]]:
+        """The exposures of a request, and the id of each row that was answered; empty where it met no arm."""
+        calls, first = self._known.pop(id(request), (None, 0))
+        key, now = self._new_key(), time.time()
+        kept = range(request.rows) if reply.kept is None else reply.kept.tolist()
+        met = [list(self._met(each, reply)) for each in self._columns]
+        exposures, ids = [], []
+        for place, row in enumerate(kept):
+            found = tuple(each for each in (rows[place] for rows in met) if each is not None)
+            answer = AnswerId(self._graph, key, row, int(now * 1000), found)
+            ids.append(self._signer.sign(answer) if found else "")
+            for each, columns in zip((rows[place] for rows in met), self._columns, strict=True):
+                if each is not None:
+                    seconds = _seconds(calls, reply, each.node, first, row)
+                    segments = _segments(columns, reply, place)
+                    name = exposure_id(answer, each)
+                    exposures.append(Exposure(name, now, self._graph, *each, seconds, False, segments))
+        for failure in reply.failures:
+            exposures += self._failed(request, failure.row, key)
+        return exposures, ids
+
+    def _met(self, each: ArmColumns, reply: Reply) -> Iterator[Met | None]:
+        """Which arm each row met that was answered; None for one without a unit."""
+        if reply.end == reply.first:  # of no row, where not all columns may be there
+            return
+        arms, units = reply.columns[each.arm], reply.columns[each.unit]
+        node = each.experiment.node
+        for arm, unit in zip(_listed(arms, reply), _listed(units, reply), strict=True):
+            if arm is None or is_missing_key(unit):
+                yield None
+            else:
+                yield Met(node, arm, self._signer.unit(canonical_bytes(unit)))
+
+    def _failed(self, request: Request, row: int, key: str) -> Iterator[Exposure]:
+        """The exposures of a row that failed, to the arm that its split says; none where only the graph knows its unit."""
+        for each in self._columns:
+            column = request.columns.get(each.experiment.unit)
+            if not isinstance(column, np.ndarray) or row >= len(column):
+                continue
+            unit = column[row : row + 1].tolist()[0]
+            if is_missing_key(unit):
+                continue
+            place = int(choose_arms(column[row : row + 1], each.split, each.experiment.salt)[0])
+            arm, node = list(each.split)[place], each.experiment.node
+            hashed = self._signer.unit(canonical_bytes(unit))
+            yield Exposure(f"{key}:{row}:{node}", time.time(), self._graph, node, arm, hashed, None, True, None)
+
+
+def _listed(column: Column, reply: Reply) -> list[Any]:
+    assert isinstance(column, np.ndarray)
+    found: list[Any] = column[reply.first : reply.end].tolist()
+    return found
+
+
+def _seconds(calls: _Calls | None, reply: Reply, node: str, first: int, row: int) -> float | None:
+    if reply.calls:  # played row by row, by itself
+        found = [call.seconds for call in reply.calls[row] if call.node.partition("/")[0] == node]
+        return sum(found) if found else None
+    return None if calls is None else calls.seconds(node).get(first + row)
+
+
+def _segments(columns: ArmColumns, reply: Reply, place: int) -> dict[str, object] | None:
+    if not columns.segments:
+        return None
+    row: Indices = np.array([reply.first + place])
+    found: dict[str, object] = {}
+    for name, hidden in columns.segments.items():
+        column = reply.columns[hidden]
+        assert isinstance(column, np.ndarray)
+        found[name] = column[row].tolist()[0]
+    return found
