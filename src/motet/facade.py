@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from motet.planning.drift.report import DriftOptions, DriftReport
     from motet.planning.evaluate import EvaluateOptions
     from motet.planning.evaluation import Evaluation
+    from motet.planning.experiments.from_file import ExperimentOptions
+    from motet.planning.experiments.report import ExperimentReport
     from motet.planning.tune import TuneOptions
     from motet.planning.tuning import Tuning
     from motet.runtime.executor import Executor
@@ -427,6 +429,32 @@ class Graph(data.GraphSpec):
         from motet.planning.capacity.plan import plan_capacity
 
         return plan_capacity(self.checked, source, **options)
+
+    def experiment(self, source: Any, **options: Unpack[ExperimentOptions]) -> ExperimentReport:
+        """What an experiment of the graph comes to: a route by weighted split with a `metric`.
+
+        Its intervals hold at all looks together: it may be asked every day, and the first time that it decides counts.
+
+        Args:
+            source: what `run` takes: its answers, or its input, with what came of each row.
+            options: `label`, the column of outcomes, true or false or numbers (the metric's name); `node`, which experiment (the
+                only one); `unit`, the column that the split goes by (as the graph calls it); `arm`, the column of arms (the output
+                of `node.member`, else computed from the unit); `time`, `seconds` and `failed`, columns of when each row was
+                answered, how long that took, and whether it failed; `since`, `"7d"`, a date or time, or seconds since 1970;
+                `alpha`, the share of experiments without a difference in which one may be found (0.05); `reading`, as for
+                `evaluate`.
+
+        Returns:
+            Each arm, its difference from the control, the check of the split, guardrails, segments, and a decision; `str`,
+            `to_json()` and `html()` show them.
+
+        Raises:
+            InputError: when the graph has no experiment, or the source does not say what is needed.
+            UnknownNameError: when a column or the node does not exist.
+        """
+        from motet.planning.experiments.from_file import report_on_file
+
+        return report_on_file(self.checked, source, **options)
 
     @overload
     def serve(self, *, block: Literal[True] = True, **options: Unpack[ServeOptions]) -> None: ...

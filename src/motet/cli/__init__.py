@@ -32,8 +32,8 @@ __all__ = ["cli", "main"]
 
 
 _COMMANDS = (
-    "check", "draw", "run", "explain", "evaluate", "tune", "drift", "plan", "schema", "serve", "keys", "store", "export", "workflow",
-    "cache", "status", "load", "unload", "scale",
+    "check", "draw", "run", "explain", "evaluate", "tune", "experiment", "drift", "plan", "schema", "serve", "keys", "store", "export",
+    "workflow", "cache", "status", "load", "unload", "scale",
 )  # fmt: skip
 
 

@@ -191,11 +191,26 @@ def _numbers(table: pa.Table | pa.RecordBatch, name: str | None, what: str) -> n
     kind = column.type
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        column, kind = _of_texts(column, f"the column {name!r} is {kind}; {what}"), pa.float64()
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
     elif not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
         raise InputError(f"the column {name!r} is {kind}; {what}")
     return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _of_texts(column: pa.Array, what: str) -> pa.Array:
+    """Numbers, or true and false, that are written as text; empty ones are none."""
+    said = pc.if_else(pc.equal(pc.utf8_trim_whitespace(column), ""), None, column)
+    try:
+        return said.cast(pa.float64())
+    except pa.ArrowInvalid:
+        pass
+    try:
+        return said.cast(pa.bool_()).cast(pa.int8())
+    except pa.ArrowInvalid:
+        raise InputError(what) from None
 
 
 def _truths(table: pa.Table | pa.RecordBatch, name: str | None) -> Mask | None:

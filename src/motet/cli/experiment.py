@@ -1,0 +1,64 @@
+"""`motet experiment`: what the arms of a split come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from motet.cli.completion import GRAPH_FILE
+from motet.cli.evaluate import split_options
+from motet.cli.exits import EXITS, FAILED, OK, WRONG, Command, CommandGroup, load_graph
+from motet.cli.run import source_options
+from motet.cli.shown import json_option
+
+__all__ = ["command"]
+
+_EXITS = {OK: "done", FAILED: EXITS[FAILED], WRONG: EXITS[WRONG]}
+
+
+@click.group("experiment", cls=CommandGroup, exits=_EXITS, short_help="What the arms of a split come to.")
+def command() -> None:
+    """Look at experiments: routes by weighted split whose arms are compared by a metric."""
+
+
+@command.command("report", cls=Command, short_help="Say whether an arm is better.", exits=_EXITS)
+@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
+@click.option(
+    "--input",
+    "input_",
+    metavar="PATH",
+    multiple=True,
+    required=True,
+    help="Answers of motet run, or its input, with what came of them.",
+)
+@click.option(
+    "--label", metavar="COLUMN", help="What came of each row: true or false, or a number.  [default: the metric's name]"
+)
+@click.option("--node", metavar="NODE", help="Which experiment.  [default: the only one]")
+@click.option("--unit", metavar="COLUMN", help="What the split goes by.  [default: as the graph calls it]")
+@click.option(
+    "--arm",
+    metavar="COLUMN",
+    help="The arm of each row.  [default: the output of NODE.member, else computed from the unit]",
+)
+@click.option("--time", metavar="COLUMN", help="When each row was answered.  [default: rows are in order]")
+@click.option("--seconds", metavar="COLUMN", help="How long each answer took.")
+@click.option("--failed", metavar="COLUMN", help="True where there was no answer.")
+@click.option("--since", metavar="WHEN", help="Only rows since then: 7d, 12h, 2026-05-04; needs --time.")
+@source_options
+@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@json_option
+def report(graph: str, input_: tuple[str, ...], html: str | None, as_json: bool, **options: Any) -> None:
+    """Say what each arm of an experiment comes to, and whether to keep the control or to promote another arm.
+
+    Its intervals hold at all looks together, so it may be asked every day.
+    """
+    found = load_graph(graph)
+    source, chosen = split_options(input_, options)
+    done = found.experiment(source, **chosen)
+    if html is not None:
+        from motet.system.whole_files import write_whole
+
+        write_whole(html, done.html().encode())
+    click.echo(done.to_json() if as_json else str(done))
