@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from motet.runtime.executor import Executor
     from motet.runtime.explanation import Explanation
     from motet.runtime.resolve import ModelResolver
+    from motet.runtime.text_stream import AsyncTextStream, TextStream
     from motet.serving.config.server import ServeOptions
     from motet.serving.process.background import BackgroundServer
 
@@ -221,6 +222,36 @@ class Graph(data.GraphSpec):
         from motet.runtime.predict import predict
 
         return self._session.lend(lambda executor: predict(executor, rows))
+
+    def stream(self, row: Mapping[str, Any], *, output: str | None = None, timeout: float | None = None) -> TextStream:
+        """Play one row, and give its text piece by piece while a model writes it.
+
+        Pieces come as soon as they are written where the output is the text of a model that tells them (of a language model,
+        a route's arm, a cascade's last member), unchanged; any other text comes whole. They are the answer of `predict`, once
+        they are put together.
+
+        Args:
+            row: as `predict` takes it.
+            output: which text; `text`, or the only one, when not given.
+            timeout: the seconds that all of it may take; None for any number.
+
+        Returns:
+            The pieces; `answer` has all outputs once the last one has come. Closing it ends the writing.
+
+        Raises:
+            InputError: when it is not said which of several texts. What is wrong with the row is raised by the first piece.
+        """
+        from motet.runtime.text_stream import TextStream
+
+        return TextStream(self._session.lend, self.checked, row, output, timeout)
+
+    def astream(
+        self, row: Mapping[str, Any], *, output: str | None = None, timeout: float | None = None
+    ) -> AsyncTextStream:
+        """The same for `async for`, in a coroutine; see `stream`."""
+        from motet.runtime.text_stream import AsyncTextStream
+
+        return AsyncTextStream(self._session.lend, self.checked, row, output, timeout)
 
     def with_models(self, models: Mapping[str, Any] | None = None, /, **named: Any) -> Graph:
         """The same graph with other models in the place of some, for tests and comparisons.

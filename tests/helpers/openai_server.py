@@ -31,6 +31,18 @@ class Change(NamedTuple):
     change: Callable[[dict[str, Any]], Any]
 
 
+class Events(NamedTuple):
+    """Server-sent events as they are, one after the other; at an event of threading it waits.
+
+    Attributes:
+        parts: texts are sent as they are, what is no text as JSON.
+        cut: whether the connection ends after them without the answer's end.
+    """
+
+    parts: list[Any]
+    cut: bool = False
+
+
 class Wait(NamedTuple):
     """The right answer once an event is set."""
 
@@ -67,6 +79,7 @@ class OpenAIServer:
         requests: what came in, in order: path, headers (lower case), and JSON.
         most: the most requests that were under way at the same time.
         connections: how many there have been.
+        told: how many events of streams have been sent.
     """
 
     def __init__(
@@ -79,7 +92,7 @@ class OpenAIServer:
     ) -> None:
         self.answer, self.key, self.models, self.dimensions = answer, key, models, dimensions
         self.requests: list[tuple[str, dict[str, str], Any]] = []
-        self.most = self.connections = self._under_way = 0
+        self.most = self.connections = self.told = self._under_way = 0
         self._script: list[tuple[str, list[Any]]] = []
         self._lock, self._closing = threading.Lock(), threading.Event()
         self._sockets: set[socket.socket] = set()
@@ -226,6 +239,31 @@ def _answer(kind: str, body: dict[str, Any], choice: dict[str, Any], asked: int,
     return {"id": "x-1", "object": kind, "created": 0, "model": body["model"], "choices": [choice], "usage": used}
 
 
+def chunks(answer: dict[str, Any], usage: bool = False) -> list[Any]:
+    """A whole answer as OpenAI streams it, a word and the space behind it an event."""
+    (choice,) = answer["choices"]
+    chat = "message" in choice
+    text = choice["message"]["content"] if chat else choice["text"]
+    head = {key: answer[key] for key in ("id", "created", "model")}
+    head["object"] = "chat.completion.chunk" if chat else "text_completion"
+    logprobs = (choice["logprobs"] or {}).get("content" if chat else "token_logprobs") or []
+
+    def chunk(piece: dict[str, Any], place: int | None = None, finish: str | None = None) -> dict[str, Any]:
+        told = logprobs[place : place + 1] if place is not None else []
+        said = {"content" if chat else "token_logprobs": told} if told else None
+        own = {"delta": piece} if chat else piece
+        return {**head, "choices": [{"index": 0, **own, "logprobs": said, "finish_reason": finish}]}
+
+    pieces = [each + " " for each in text.split(" ")]
+    pieces[-1] = pieces[-1][:-1]
+    found: list[Any] = [chunk({"role": "assistant", "content": ""})] if chat else []
+    found += [chunk({"content" if chat else "text": each}, place) for place, each in enumerate(pieces)]
+    found.append(chunk({} if chat else {"text": ""}, None, choice["finish_reason"]))
+    if usage:
+        found.append({**head, "choices": [], "usage": answer["usage"]})
+    return [*found, "data: [DONE]\n\n"]
+
+
 def _coded(values: list[float], coding: Any) -> Any:
     return base64.b64encode(struct.pack(f"<{len(values)}f", *values)).decode() if coding == "base64" else values
 
@@ -253,13 +291,13 @@ def _server(owner: OpenAIServer, context: ssl.SSLContext | None) -> ThreadingHTT
             headers = {name.lower(): value for name, value in self.headers.items()}
             step = owner.begin(self.path, headers, body)
             try:
-                self._take(step, owner.right(self.path, headers, body))
+                self._take(step, owner.right(self.path, headers, body), body)
             except OSError:  # the client is gone
                 self.close_connection = True
             finally:
                 owner.end()
 
-        def _take(self, step: Any, right: Say) -> None:
+        def _take(self, step: Any, right: Say, body: Any) -> None:
             if step == HANG:
                 owner.hang()
                 self.close_connection = True
@@ -269,6 +307,11 @@ def _server(owner: OpenAIServer, context: ssl.SSLContext | None) -> ThreadingHTT
             elif isinstance(step, Change):
                 changed = step.change(right.body)
                 self._say(right if changed is None else right._replace(body=changed))
+            elif isinstance(step, Events):
+                self._tell(step)
+            elif body.get("stream") and right.status == 200 and step in (None, CUT):
+                events = chunks(right.body, usage=bool(body.get("stream_options", {}).get("include_usage")))
+                self._tell(Events(events[: len(events) // 2], cut=True) if step == CUT else Events(events))
             elif step == CUT:
                 self._say(right, share=0.5)
             else:
@@ -283,6 +326,23 @@ def _server(owner: OpenAIServer, context: ssl.SSLContext | None) -> ThreadingHTT
             self.end_headers()
             self.wfile.write(data[: int(len(data) * share)])
             self.close_connection = self.close_connection or share < 1
+
+        def _tell(self, events: Events) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/event-stream; charset=utf-8")
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            for part in events.parts:
+                if isinstance(part, threading.Event):
+                    owner.wait(part)
+                    continue
+                data = (part if isinstance(part, str) else f"data: {json.dumps(part)}\n\n").encode()
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+                self.wfile.flush()
+                owner.told += 1
+            self.close_connection = self.close_connection or events.cut
+            if not events.cut:
+                self.wfile.write(b"0\r\n\r\n")
 
         def log_message(self, *args: Any) -> None:
             """Say nothing."""

@@ -17,6 +17,7 @@ from helpers import texts
 from motet.errors import InputError, ModelLoadError, UnknownNameError
 from motet.models.handler import ModelSource
 from motet.models.registry import find_handler
+from motet.system.pieces import heard
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -219,6 +220,26 @@ def test_written_texts_are_those_that_each_row_has_alone(
         written = model.generate(**tokens, do_sample=False, pad_token_id=0, **{**most, **generate})[0]
         first = 0 if model.config.is_encoder_decoder else tokens["input_ids"].shape[1]
         assert row == own.decode(written[first:], skip_special_tokens=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "generate"), [(decoder, {}), (encoder_decoder, {}), (decoder, {"num_beams": 2, "max_new_tokens": 3})]
+)
+def test_texts_are_told_token_by_token(make: Callable[[], Any], generate: dict[str, Any], tmp_path: Path) -> None:
+    folder = texts.save(make(), tmp_path / "m")
+    for cleans in (False, True):
+        about = json.loads((folder / "tokenizer_config.json").read_text())
+        (folder / "tokenizer_config.json").write_text(json.dumps({**about, "clean_up_tokenization_spaces": cleans}))
+        writer = loaded(folder, generate=generate)
+        for text in texts.TEXTS[2:5]:
+            told: list[str] = []
+            with heard({"text": lambda told=told: told.append}):  # type: ignore[misc]
+                (whole,) = writer(texts.rows([text]))["text"]
+            assert whole.startswith("".join(told))
+            assert len(told) > 3 or "num_beams" in generate or len(whole.split()) < 6
+            assert writer(texts.rows([text]))["text"].tolist() == [whole]
+    with mt.Graph("g", {"t": mt.model(mt.Model(f"huggingface:{folder}", "m"), mt.input("text", "string"))}) as graph:
+        assert "".join(graph.stream({"text": "the sea"})) == graph.predict({"text": "the sea"})["t"]
 
 
 def test_a_text_ends_where_it_ended_whatever_fills_it_up(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -38,6 +38,7 @@ class HttpLine:
 
     def _sent(self, call: RemoteCall, pool: Any) -> RemoteAnswer | LostCall:
         end = time.monotonic() + call.timeout_s
+        got = 0
         timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
         errors = self._errors
         try:
@@ -46,15 +47,23 @@ class HttpLine:
                 redirect=False, preload_content=False, pool_timeout=call.timeout_s,
             )  # fmt: skip
             try:
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                listen = call.listen if 200 <= response.status < 300 else None
                 body = bytearray()
                 while part := response.read1(1 << 20, decode_content=True):
-                    body += part
+                    got += len(part)
                     if time.monotonic() > end:
                         response.close()
-                        return LostCall("timeout", "the answer took too long")
-                    if len(body) > MAX_ANSWER_BYTES:
+                        return LostCall("timeout", "the answer took too long", listen is not None)
+                    if got > MAX_ANSWER_BYTES:
                         response.close()
-                        return LostCall("broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes")
+                        return LostCall(
+                            "broken", f"the answer has more than {MAX_ANSWER_BYTES} bytes", listen is not None
+                        )
+                    if listen is None:
+                        body += part
+                    else:
+                        _listened(response, listen, headers, part)
             finally:
                 response.release_conn()
         except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
@@ -62,15 +71,26 @@ class HttpLine:
         except errors.EmptyPoolError as error:
             return LostCall("busy", _told(error))
         except errors.ReadTimeoutError as error:
-            return LostCall("timeout", _told(error))
+            return LostCall("timeout", _told(error), call.listen is not None and got > 0)
         except (errors.HTTPError, OSError) as error:
-            return LostCall("broken", f"the connection broke before the answer came: {_told(error)}")
-        headers = {name.lower(): value for name, value in response.headers.items()}
+            why = f"the connection broke before the answer came: {_told(error)}"
+            return LostCall("broken", why, call.listen is not None and got > 0)
         return RemoteAnswer(response.status, headers, body)
 
     def close(self) -> None:
         """Close its connections."""
         self._pools.current.close()
+
+
+def _listened(
+    response: Any, listen: Callable[[Mapping[str, str], bytes], None], headers: Mapping[str, str], part: bytes
+) -> None:
+    """Hand on a part of an answer; the connection is of no further use where that raises."""
+    try:
+        listen(headers, part)
+    except BaseException:
+        response.close()
+        raise
 
 
 def _told(error: Exception) -> str:

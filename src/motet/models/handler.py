@@ -101,7 +101,8 @@ class Handler(Protocol):
     relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it;
     `installed(location, base)`, of models that may be installed packages, their folder there, else the location as it is;
     `folder_heads`, `folder_files` and `code_suffixes`, of models that are folders, see `motet.models.folders`; and
-    `notes(source)`, sentences that `motet check` shows.
+    `notes(source)`, sentences that `motet check` shows. `streams(source)` says whether a model gives its texts piece by piece to
+    whoever listens, see `motet.system.pieces`.
     """
 
     name: ClassVar[str]

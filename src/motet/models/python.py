@@ -8,20 +8,28 @@ Columns come in the order of the declared inputs (of the parameters, where the n
 axis first. It returns one array, a dict or named tuple of arrays by output, a tuple in the order of the outputs, or,
 for a single output, a list of arrays, one a row. Types: the declared ones, else those of `motet.types.returns` and of
 an attribute `signature` (a `Signature`), else `any`, which is checked when rows flow.
+
+A generator function writes texts, its one output: it yields `(row, piece)`, and the text of a row is its pieces in the order in which
+they came. An exception in the place of a piece fails the row. Where somebody listens they have each piece as it comes.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
 from motet.batch import Array
+from motet.errors import AnswerError, cut
 from motet.models.common import load_error, place
 from motet.models.handler import Handler, ModelSource
 from motet.models.importing import code_file, file_of, find, made_with
 from motet.models.results import by_name
+from motet.system.pieces import saying
 from motet.types import ANY, ColumnType, Signature, declared_outputs
 
 __all__ = ["PythonHandler", "PythonModel"]
@@ -46,6 +54,10 @@ class PythonHandler(Handler):
         """Of the object that the name stands for now: a module that is loaded anew has others."""
         return id(_found(source))
 
+    def streams(self, source: ModelSource) -> bool:
+        """Whether it yields its texts piece by piece."""
+        return _is_generator(_found(source))
+
     def code_file(self, location: str) -> str | None:
         """See `importing.code_file`."""
         return code_file(location)
@@ -66,7 +78,33 @@ class PythonModel:
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`."""
-        return by_name(self._function(*[columns[name] for name in self._inputs]), self._outputs, self._where)
+        found = self._function(*[columns[name] for name in self._inputs])
+        if inspect.isgenerator(found):
+            with closing(found):
+                found = self._written(found, len(next(iter(columns.values()))))
+        return by_name(found, self._outputs, self._where)
+
+    def _written(self, pieces: Iterator[Any], rows: int) -> list[Any]:
+        """The texts that a generator yields; an exception stands for the text of a row that failed."""
+        say = saying(self._outputs[0]) if rows == 1 and len(self._outputs) == 1 else None
+        texts: list[list[str]] = [[] for _ in range(rows)]
+        failed: dict[int, Exception] = {}
+        for each in pieces:
+            row, piece = self._piece(each, rows)
+            if isinstance(piece, Exception):
+                failed.setdefault(row, piece)
+                continue
+            texts[row].append(piece)
+            if say is not None and not failed:
+                say(piece)
+        return [failed.get(row, "".join(text)) for row, text in enumerate(texts)]
+
+    def _piece(self, said: Any, rows: int) -> tuple[int, str | Exception]:
+        row, piece = said if isinstance(said, tuple) and len(said) == 2 else (None, None)
+        if not isinstance(row, (int, np.integer)) or not 0 <= row < rows or not isinstance(piece, (str, Exception)):
+            hint = "yield (row, piece), the place of the row in the batch and the next piece of its text"
+            raise AnswerError(f"a generator yields (row, piece); got {cut(repr(said))}", where=self._where, hint=hint)
+        return int(row), piece
 
     def close(self) -> None:
         """Close the object, if it can be closed."""
@@ -81,6 +119,14 @@ def _found(source: ModelSource) -> Any:
     if not callable(found):
         raise load_error(source, f"{source.location} is of type {type(found).__name__}, which cannot be called")
     return found
+
+
+def _is_generator(found: Any) -> bool:
+    """Whether a call of it yields: a function's own, that of an object, or that of what a class makes."""
+    if inspect.isroutine(found):
+        return inspect.isgeneratorfunction(found)
+    kind = found if inspect.isclass(found) else type(found)
+    return inspect.isgeneratorfunction(kind.__call__)
 
 
 def _made(found: Any, source: ModelSource) -> Callable[..., Any]:
@@ -142,5 +188,5 @@ def _outputs(
     except (ValueError, TypeError) as error:
         raise load_error(source, f"it refuses its inputs: {error}", f"it is in {file_of(function)}") from error
     if declared is None:
-        return {"output": ANY}
+        return {"output": ColumnType("string") if _is_generator(function) else ANY}
     return {"output": declared} if isinstance(declared, ColumnType) else dict(declared)

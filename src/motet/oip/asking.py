@@ -37,6 +37,8 @@ class RemoteCall:
         body: of the request.
         timeout_s: how long it may take, in all.
         repeatable: whether it may be made again when it is not known what became of it.
+        listen: is given headers and body of an answer that is well (2xx), part by part and decompressed; the answer has no body
+            then. What it raises ends the call; where the connection ends after the first part, it is not made again.
     """
 
     method: str
@@ -45,6 +47,7 @@ class RemoteCall:
     body: bytes = b""
     timeout_s: float = 10.0
     repeatable: bool = True
+    listen: Callable[[Mapping[str, str], bytes], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,10 +118,12 @@ class LostCall:
         kind: `connect` (nothing was sent), `busy` (nor here, since all connections were in use for the whole time), `broken` (the
             connection ended before the answer did), or `timeout`.
         what: the reason.
+        begun: whether a part of the answer has been listened to.
     """
 
     kind: Literal["connect", "busy", "broken", "timeout"]
     what: str
+    begun: bool = False
 
 
 Asking = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, RemoteAnswer | LostCall]
@@ -172,7 +177,7 @@ def _pause(
 ) -> float | None:
     """How long to wait before the next try; None where there must be none."""
     if isinstance(got, LostCall):
-        again = got.kind == "connect" or (got.kind == "broken" and call.repeatable)
+        again = got.kind == "connect" or (got.kind == "broken" and call.repeatable and not got.begun)
         asked_s = None
     else:
         again = got.status in _REFUSED or (got.status in _BROKEN_ON_THE_WAY and call.repeatable)

@@ -286,12 +286,16 @@ class LoopCalls:
         self._batchers: dict[ModelRuntime, Batcher] = {}
         self._functions: WeakKeyDictionary[FunctionRunner, tuple[BatchLatency, Share]] = WeakKeyDictionary()
 
+    def share(self, *, elsewhere: bool) -> Share:
+        """A share of the threads where calls are made: of those that wait for another process or machine, or of the others."""
+        return (self._remote if elsewhere else self._threads).share()
+
     def batcher(self, model: ModelRuntime) -> Batcher:
         """The batcher of a model."""
         found = self._batchers.get(model)
         if found is None:
-            threads = self._remote if model.elsewhere else self._threads
-            found = self._batchers[model] = Batcher(model, self._loop, threads.share(), self._at_once)
+            threads = self.share(elsewhere=model.elsewhere)
+            found = self._batchers[model] = Batcher(model, self._loop, threads, self._at_once)
         return found
 
     def waiting_rows(self, model: ModelRuntime) -> int:

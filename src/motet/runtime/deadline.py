@@ -97,9 +97,17 @@ def going_on() -> Callable[[], None] | None:
     return None if call is None else call.check
 
 
-def droppable(call: Callable[[], T]) -> tuple[Callable[[], T], Callable[[], None]]:
-    """A call that can be dropped, and what drops it: it then halts as one that nobody waits for."""
-    known = _Call(None, WAITED_FOR.get())
+def droppable(call: Callable[[], T], timeout: float | None = None) -> tuple[Callable[[], T], Callable[[], None]]:
+    """A call that can be dropped, and what drops it: it then halts as one that nobody waits for.
+
+    Args:
+        call: is made.
+        timeout: the seconds that it may take, from now on; None for any number.
+
+    Raises:
+        InputError: when the timeout is no number of at least 0.
+    """
+    known = _Call(None if timeout is None else _checked(timeout), WAITED_FOR.get())
 
     def run() -> T:
         token = WAITED_FOR.set(known)

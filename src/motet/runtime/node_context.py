@@ -29,6 +29,7 @@ from motet.runtime.shadows import copied
 from motet.runtime.stats import spending
 from motet.runtime.turns import Call, Calls, NodeStep, Trace
 from motet.runtime.widen import widened
+from motet.system.pieces import Say, heard
 from motet.threads import side_by_side
 from motet.types import ColumnType
 
@@ -152,7 +153,7 @@ class TurnContext(_Turn):
             return (await self._called(name, columns, rows, chosen, member, spread))[0]
         started, ids = time.perf_counter(), self._chosen(chosen)
         try:
-            with spending() as spent:
+            with spending() as spent, heard(_listeners(trace, path, name)):
                 answer, version = await self._called(name, columns, rows, chosen, member, spread)
         except (ModelUnavailableError, ModelFailedError) as error:
             faults = tuple(Fault.of(row, error, name) for row in range(rows))
@@ -326,6 +327,12 @@ def _later(
     return lambda: drive(player().call(member.uses, own, len(ids), None, member.name))
 
 
+def _listeners(trace: Trace, path: str, uses: str) -> Mapping[str, Callable[[], Say]]:
+    """What begins the texts of a call that somebody listens to, by output; empty where nobody does."""
+    found = getattr(trace, "listeners", None)
+    return {} if found is None else found(path, uses)
+
+
 def _afterwards(trace: Trace | None) -> Trace | None:
     """What takes calls that end when the batch has been answered."""
     return getattr(trace, "afterwards", None)
@@ -344,6 +351,10 @@ class _Within:
         """What takes calls that end when the batch has been answered."""
         found = _afterwards(self._trace)
         return None if found is None else _Within(found, self._ids)
+
+    def listeners(self, path: str, uses: str) -> Mapping[str, Callable[[], Say]]:
+        """What begins the texts of a call that somebody listens to."""
+        return _listeners(self._trace, path, uses)
 
     def append(self, call: Call, /) -> None:
         self._trace.append(call._replace(ids=None if call.ids is None else self._ids[call.ids]))

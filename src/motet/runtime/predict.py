@@ -12,11 +12,11 @@ from motet.batch import Batch
 from motet.errors import Failure, InputError, RowErrors
 from motet.graph.fields import show
 from motet.runtime.call import play
-from motet.runtime.executor import Executor
-from motet.runtime.rows import read_rows, rows_of
+from motet.runtime.executor import Executor, Played
+from motet.runtime.rows import JsonRows, read_rows, rows_of
 from motet.tracebacks import keeping
 
-__all__ = ["answered_rows", "predict"]
+__all__ = ["answered", "answered_rows", "finite", "predict"]
 
 
 def predict(executor: Executor, rows: Any) -> Any:
@@ -26,10 +26,10 @@ def predict(executor: Executor, rows: Any) -> Any:
             (answer,), failures, raised = answered_rows(executor, [rows])
         if failures:
             raise RowErrors(failures, {}, [], raised) from raised.get(0)
-        return _finite(answer)
+        return finite(answer)
     if isinstance(rows, (str, bytes)) or not hasattr(rows, "__iter__"):
         raise InputError(f"rows are mappings of inputs by name; got {show(rows)}", hint="graph(columns) takes columns")
-    return [_finite(answer) for answer in answered_rows(executor, list(rows))[0]]
+    return [finite(answer) for answer in answered_rows(executor, list(rows))[0]]
 
 
 def answered_rows(
@@ -39,13 +39,21 @@ def answered_rows(
     was raised for them, where that is kept.
     """
     given = read_rows([dict(row) if isinstance(row, Mapping) else row for row in rows], executor.checked, len(rows))
-    failures = [Failure(row, "input", "", "", "InputError", message) for row, message in given.bad.items()]
     played = play(executor, Batch.of(dict(given.columns), np.asarray(given.places, dtype=np.int64)))
+    return answered(played, given)
+
+
+def answered(
+    played: Played, given: JsonRows
+) -> tuple[list[dict[str, Any]], list[Failure], Mapping[int, BaseException]]:
+    """What `answered_rows` gives of rows that were played, whose ids are their places among those that came."""
+    failures = [Failure(row, "input", "", "", "InputError", message) for row, message in given.bad.items()]
+    rows = range(given.total)
     unwritten: dict[int, str] = {}
-    answered = rows_of(played.outputs.columns, 0, len(played.outputs), unwritten)
+    listed = rows_of(played.outputs.columns, 0, len(played.outputs), unwritten)
     answers: list[dict[str, Any]] = [{} for _ in rows]
     unread = dict(given.bad)
-    for place, (row, outputs) in enumerate(zip(played.outputs.ids.tolist(), answered, strict=True)):
+    for place, (row, outputs) in enumerate(zip(played.outputs.ids.tolist(), listed, strict=True)):
         answers[row] = outputs
         if place in unwritten:
             unread[row] = unwritten[place]
@@ -56,10 +64,10 @@ def answered_rows(
     return answers, failures, played.exceptions
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """A value of JSON, None for the numbers that it lacks."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    return [_finite(each) for each in value] if isinstance(value, list) else value
+        return {name: finite(each) for name, each in value.items()}
+    return [finite(each) for each in value] if isinstance(value, list) else value

@@ -55,7 +55,8 @@ class Call(NamedTuple):
 class Trace(Protocol):
     """Is given every call of a model or graph when it is done; a list is one.
 
-    Calls of shadows end when the batch has been answered: they go to what its `afterwards` is, where it has one.
+    Calls of shadows end when the batch has been answered: they go to what its `afterwards` is, where it has one. Where it has
+    `listeners(path, uses)`, that says by output what takes the text of a call while it is written; see `motet.system.pieces`.
     """
 
     def append(self, call: Call, /) -> None:

@@ -123,7 +123,7 @@ def test_clients_that_stream_get_the_answer_as_one_event(client):
     text = "".join(each.choices[0].delta.content or "" for each in events if each.choices)
     assert (text, events[1].choices[0].finish_reason, events[-1].usage.total_tokens) == ("hi (1, calm)", "stop", 9)
     words = list(client.completions.create(model="shout", prompt="a", stream=True))
-    assert [each.choices[0].text for each in words] == ["A"]
+    assert [(each.choices[0].text, each.choices[0].finish_reason) for each in words] == [("A", None), ("", "stop")]
     with pytest.raises(openai.UnprocessableEntityError, match="13 is unlucky"):
         client.completions.create(model="shout", prompt="13", stream=True)
 

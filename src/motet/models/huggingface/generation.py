@@ -8,7 +8,7 @@ each time, and depend on the rows beside it. A causal model gives what it wrote,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from motet.models.handler import ModelSource
 from motet.models.huggingface.lengths import cut_by_length
 from motet.models.huggingface.tokens import Padded, TextTokens
 from motet.models.torch import OUT_OF_MEMORY, torch_threads
+from motet.system.pieces import Say, saying
 
 __all__ = ["GenerationModel", "generation_of"]
 
@@ -94,6 +95,8 @@ class GenerationModel:
         self._torch, self._model, self._tokens, self._decode = torch, model, tokens, decode
         self._causal, self._threads, self._call_tokens = causal, source.threads, call_tokens
         self._ends, self._alike = _ends(generation), _sees_padding(generation, causal)
+        self._cleans = bool(getattr(getattr(decode, "__self__", None), "clean_up_tokenization_spaces", False))
+        self._in_order = (generation.num_beams or 1) == 1  # several beams settle on a text at its end
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`. A text that the model cannot take fails alone.
@@ -105,16 +108,20 @@ class GenerationModel:
         good = [row for row, each in enumerate(found) if not isinstance(each, Exception)]
         for chosen in cut_by_length([len(found[row]) for row in good], self._call_tokens, alike=self._alike):
             rows = [good[place] for place in chosen]
-            for row, text in zip(rows, self._written(self._tokens.padded([found[row] for row in rows])), strict=True):
+            say = saying("text") if len(found) == 1 and self._in_order else None
+            padded = self._tokens.padded([found[row] for row in rows])
+            for row, text in zip(rows, self._written(padded, say), strict=True):
                 found[row] = text
         plain = all(isinstance(each, str) for each in found)
         return {"text": np.array(found, object) if plain else found}
 
-    def _written(self, rows: Padded) -> Sequence[str]:
-        """The texts of the rows of a call."""
+    def _written(self, rows: Padded, say: Say | None) -> Sequence[str]:
+        """The texts of the rows of a call; the only one is said while it is written, where somebody listens."""
         torch, device = self._torch, self._model.device
         given = {"input_ids": rows.ids, "attention_mask": rows.mask}
         tensors = {name: torch.from_numpy(values).to(device) for name, values in given.items()}
+        if say is not None:
+            tensors["streamer"] = GrowingText(self._text, say, cleans=self._cleans)
         try:
             with torch.inference_mode(), torch_threads.of(torch, self._threads):
                 written = self._model.generate(**tensors)
@@ -122,16 +129,51 @@ class GenerationModel:
             raise_memory_error(error, OUT_OF_MEMORY)
             raise
         first = rows.ids.shape[1] if self._causal else 1  # what a decoder begins with
-        return [
-            self._decode(_until_end(tokens[first:], self._ends), skip_special_tokens=True)
-            for tokens in written.tolist()
-        ]
+        return [self._text(tokens[first:]) for tokens in written.tolist()]
+
+    def _text(self, tokens: list[int]) -> str:
+        text: str = self._decode(_until_end(tokens, self._ends), skip_special_tokens=True)
+        return text
 
     def close(self) -> None:
         """Let go of the model."""
         on_cpu, self._model = self._model.device.type == "cpu", None
         if not on_cpu:
             self._torch.cuda.empty_cache()
+
+
+class GrowingText:
+    """What transformers' `generate` hands the tokens of one row to, as it chooses them: a `streamer`.
+
+    Args:
+        text: from tokens to their text.
+        say: is given what is new in it.
+        cleans: whether spaces are taken out of a text before punctuation, once that has come.
+    """
+
+    def __init__(self, text: Callable[[list[int]], str], say: Say, *, cleans: bool) -> None:
+        self._text, self._say, self._cleans = text, say, cleans
+        self._tokens: list[int] | None = None
+        self._said = ""
+
+    def put(self, tokens: Any) -> None:
+        """Take tokens: the first time those that the text begins with, which are no part of it."""
+        if self._tokens is None:
+            self._tokens = []
+            return
+        self._tokens += tokens.reshape(-1).tolist()
+        text = self._settled(self._text(self._tokens))
+        if len(text) > len(self._said) and text.startswith(self._said):
+            self._said, piece = text, text[len(self._said) :]
+            self._say(piece)
+
+    def _settled(self, text: str) -> str:
+        """As much of a text as stays, whatever comes: no half of a character, and nothing that the next word may change."""
+        whole = text.rstrip("\ufffd")
+        return whole.rpartition(" ")[0] if self._cleans else whole
+
+    def end(self) -> None:
+        """The last token has come; what is left is in the answer."""
 
 
 def _ends(generation: Any) -> frozenset[int]:

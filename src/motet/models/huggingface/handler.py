@@ -76,6 +76,11 @@ class HuggingFaceHandler(Handler):
             cut.append("it is quantized by one scale for all rows of a call, so each row is a call of its own")
         return cut
 
+    def streams(self, source: ModelSource) -> bool:
+        """Whether it writes texts, token by token."""
+        folder = read_folder(source)
+        return task_of(folder, source) == "text-generation"
+
     def load(self, source: ModelSource) -> LoadedModel:
         """Load tokenizer and network; see `Handler.load`."""
         folder = read_folder(source)

@@ -18,6 +18,7 @@ from motet.errors import (
 )
 from motet.models.calling import RemoteCaller
 from motet.models.handler import TokenUsage
+from motet.models.openai.events import AnswerEvents
 from motet.models.openai.usage import Price
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, error_of
 from motet.oip.rest import decode_json
@@ -82,8 +83,14 @@ class EndpointCalls:
             raise found[0]  # type: ignore[misc]
         return found
 
-    def __call__(self, question: Mapping[str, Any]) -> tuple[dict[str, Any], TokenUsage]:
+    def __call__(
+        self, question: Mapping[str, Any], events: AnswerEvents | None = None
+    ) -> tuple[dict[str, Any], TokenUsage]:
         """Send a request.
+
+        Args:
+            question: what is asked.
+            events: is given the answer as server-sent events, where the endpoint answers by them.
 
         Returns:
             The answer, an object of JSON, and what it used.
@@ -92,9 +99,10 @@ class EndpointCalls:
             MotetError: when it is not answered, or by something else; see `RemoteCaller`.
         """
         body = msgspec.json.encode(question)
-        got = self._got(lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s))
+        listen = None if events is None else events.take
+        got = self._got(lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s, listen=listen))
         try:
-            answer = decode_json(got.body, "")
+            answer = decode_json(got.body, "") if events is None else events.answer()
         except InputError as error:
             raise AnswerError(error.what, where=self._where) from error
         if not isinstance(answer, dict):
@@ -111,6 +119,8 @@ class EndpointCalls:
     def _got(self, make: Callable[[float], RemoteCall]) -> RemoteAnswer:
         got = self._caller.ask(make)
         if isinstance(got, LostCall) and got.kind != "connect":
+            if got.begun and got.kind == "broken":
+                raise RequestError("the answer was cut off before its end", where=self._where)
             if got.kind == "broken":
                 raise RequestError("the connection broke before the answer came", where=self._where)
             hint = "allow more time with `with: {timeout_s: ...}`"

@@ -80,6 +80,10 @@ class OpenAIHttpHandler(RemoteHandler):
         check_options(source, (*ADDRESS_OPTIONS, *self.options))
         return declared_over(EndpointOptions.read(source).signature, source)
 
+    def streams(self, source: ModelSource) -> bool:
+        """Whether it answers texts, which are asked for piece by piece where somebody listens."""
+        return source.options.get("mode", "chat") != "embeddings" and source.options.get("schema") is None
+
     def load(self, source: ModelSource) -> LoadedModel:
         """Make ready to call it; no connection is made yet.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,14 @@ from motet.errors import AnswerError, cut
 from motet.models.handler import ModelSource, TokenUsage
 from motet.models.openai.answer_schema import AnswerSchema
 from motet.models.openai.calls import EndpointCalls
+from motet.models.openai.events import AnswerEvents
 from motet.models.openai.options import EndpointOptions
+from motet.system.pieces import saying
 from motet.types import Signature
 
 __all__ = ["TextModel", "rows_of"]
 
+_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _CUT_OFF = {
     "length": ("the answer was cut off (finish_reason: length)", "allow more with `with: {max_tokens: ...}`, or take what "
                "there is with `truncated: true`"),
@@ -67,9 +71,8 @@ class TextModel:
                 found.append(error)
             else:
                 found.append({})
-        for (place, _), answer in zip(
-            asked, self._calls.each(self._answered, [each for _, each in asked]), strict=True
-        ):
+        ask = partial(self._answered, alone=len(found) == 1)
+        for (place, _), answer in zip(asked, self._calls.each(ask, [each for _, each in asked]), strict=True):
             found[place] = answer
         return {
             name: [each if isinstance(each, Exception) else each[name] for each in found]
@@ -85,8 +88,13 @@ class TextModel:
             return {**self._fixed, "messages": self._options.messages.make(row)}
         return {**self._fixed, "prompt": self._options.prompt.text(row)}
 
-    def _answered(self, question: Mapping[str, Any]) -> dict[str, Any]:
-        answer, used = self._calls(question)
+    def _answered(self, question: Mapping[str, Any], alone: bool = False) -> dict[str, Any]:
+        say = saying("text") if alone and self._schema is None else None
+        if say is None:
+            answer, used = self._calls(question)
+        else:
+            events = AnswerEvents(say, self._where, chat=self._options.mode == "chat")
+            answer, used = self._calls({**_STREAM, **question}, events)
         choice = _choice(answer, self._where)
         text = self._text(choice)
         found: dict[str, Any] = {"text": text} if self._schema is None else self._values(self._schema, text)

@@ -6,6 +6,7 @@ graph_batcher.py   the bounded queue of a graph: takes batches from it, has them
 groups.py          which requests go together where models come and go
 in_flight.py       a batch that is being played
 placement.py       where a batch is played: in the loop, in a thread or as a task; what batches cost, which decides it
+listened.py        a request whose texts are told while they are written
 responder.py       gives each request its answer, once
 hooks.py           who is told of what is played
 response_cache.py  answers that are given again

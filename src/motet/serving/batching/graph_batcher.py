@@ -13,7 +13,8 @@ import contextlib
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from motet.errors import (
@@ -29,10 +30,12 @@ from motet.runtime.batcher import LoopCalls
 from motet.runtime.executor import Executor, Trace
 from motet.runtime.host import ModelRuntime
 from motet.runtime.latency import LONG_S
-from motet.runtime.shares import ThreadShares
+from motet.runtime.shares import Share, ThreadShares
+from motet.runtime.streaming import streamed_outputs
 from motet.serving.batching.groups import RequestGroups
 from motet.serving.batching.hooks import Both, CallHook, PlayHook, alike, explained
 from motet.serving.batching.in_flight import InFlight
+from motet.serving.batching.listened import play_listened
 from motet.serving.batching.placement import ActiveGraphs, Placement
 from motet.serving.batching.request import DEFAULT_PRIORITY, Request
 from motet.serving.batching.responder import Responder
@@ -69,6 +72,7 @@ class GraphBatcher:
         limits: of queues and batches; may be set.
         responder: gives its requests their answers.
         placement: decides where its batches are played.
+        streamed: the calls that say their texts while they are written, see `streamed_outputs`; empty before it is loaded.
     """
 
     def __init__(
@@ -86,6 +90,8 @@ class GraphBatcher:
         self.name, self.executor = name, executor
         self.responder = Responder(name, listener)
         self._loop, self._threads, self.limits = loop, threads.share(), limits
+        self._remote = calls.share(elsewhere=True)
+        self.streamed: Mapping[tuple[str, str], Mapping[str, str]] = {}
         self._waiting_executor = Executor(executor.checked, executor.host, calls=calls, shared=executor.shared)
         self._active, self.placement = active, Placement(executor, active, at_once)
         self.rivals: list[GraphBatcher] = []
@@ -105,6 +111,7 @@ class GraphBatcher:
         """Load the models, and play a row through them where one can be made up; may take long, for any thread."""
         self.executor.load()
         self._models = self.executor.models()
+        self.streamed = streamed_outputs(self.executor.checked, self.executor.host.resolver)
         self._apart = RequestGroups(self.executor.lazy.keyed()) if self.executor.lazy_keys else None
         self.placement.load(self._models)
 
@@ -213,8 +220,7 @@ class GraphBatcher:
             if self.placement.costs.expect(rows + 1) > patience:
                 break
             together = not quick or not self._loose or alike(request, quick[0])
-            special = request.explain or request.watch is not None
-            if together and not special and self.placement.costs.expect(rows + request.rows) <= patience:
+            if together and not request.is_alone and self.placement.costs.expect(rows + request.rows) <= patience:
                 quick.append(request)
                 rows += request.rows
         if not quick:
@@ -248,7 +254,7 @@ class GraphBatcher:
         taken: list[Request] = []
         rows = 0
         while waiting and (not taken or rows + waiting[0].rows <= self.limits.batch_rows):
-            special = waiting[0].explain or waiting[0].watch is not None
+            special = waiting[0].is_alone
             if taken and (special or (self._loose and not alike(waiting[0], taken[0]))):
                 break
             if taken and self._apart is not None and not self._apart.together(waiting[0], taken[0]):
@@ -306,6 +312,11 @@ class GraphBatcher:
         if requests[0].explain:
             self._in_thread(playing, lambda: explained(self.executor, playing.batch()))
             return False
+        if requests[0].pieces is not None:
+            waits = self.placement.waits
+            play = partial(play_listened, self.executor, playing, self.streamed, trace, self._loop, waits=waits)
+            self._in_thread(playing, play, self._remote if waits else self._threads)
+            return False
         if requests[0].watch is not None:
             self._as_task(playing, Both(CallHook(requests[0].watch), trace))
             return False
@@ -327,9 +338,9 @@ class GraphBatcher:
             return True
         return False
 
-    def _in_thread(self, playing: InFlight, play: Callable[[], tuple[Any, ...]]) -> None:
+    def _in_thread(self, playing: InFlight, play: Callable[[], tuple[Any, ...]], threads: Share | None = None) -> None:
         self._playing.append(playing)
-        future = self._loop.run_in_executor(self._threads, play)
+        future = self._loop.run_in_executor(threads or self._threads, play)
         future.add_done_callback(lambda done: self._done(playing, done))
 
     def _as_task(self, playing: InFlight, trace: Trace | None) -> None:
@@ -378,5 +389,5 @@ class GraphBatcher:
         if not isinstance(error, MotetError):
             error = ModelError(summary(error), where=self.name)
         for request in requests:
-            if not request.settled:
+            if not self.responder.useless(request, self._loop.time()):
                 self.responder.refuse(request, error)

@@ -7,11 +7,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
-from motet.batch import Batch, Column, Ragged, concat_columns
+from motet.batch import Batch, Column, Ragged
 from motet.errors import Failure, MotetError
-from motet.runtime.executor import Call, Executor, Played, Trace, drive
+from motet.runtime.executor import Call, Executor, Played, Trace, drive, joined
 from motet.serving.batching.request import Reply, Request
 
 __all__ = ["AnswerHook", "Both", "CallHook", "PlayHook", "alike", "explained"]
@@ -69,7 +67,7 @@ class CallHook:
         watch: is given each call.
     """
 
-    def __init__(self, watch: Callable[[Call], None]) -> None:
+    def __init__(self, watch: Callable[[Call], object]) -> None:
         self._watch = watch
 
     def append(self, call: Call, /) -> None:
@@ -118,12 +116,8 @@ def explained(executor: Executor, batch: Batch) -> tuple[Played, float, list[lis
     traces: list[list[Call]] = [[] for _ in range(len(batch))]
     parts = [drive(tracing.play(batch.take([row]), traces[row])) for row in range(len(batch))]
     executor.count_of(tracing)
-    filled = [part for part in parts if len(part.outputs)] or parts[:1]
-    names = filled[0].outputs.columns
-    columns = {name: concat_columns([part.outputs.columns[name] for part in filled]) for name in names}
-    ids = np.concatenate([part.outputs.ids for part in filled])
-    failures = [failure for part in parts for failure in part.failures]
-    return Played(Batch(columns, ids), failures), time.perf_counter() - started, traces
+    played = joined(parts)
+    return Played(played.outputs, played.failures), time.perf_counter() - started, traces
 
 
 def alike(request: Request, other: Request) -> bool:

@@ -10,6 +10,7 @@ from typing import Protocol
 from motet.batch import Column, Indices
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call
+from motet.runtime.pieces import PieceBuffer
 
 __all__ = ["ANONYMOUS", "DEFAULT_PRIORITY", "OWNER", "BatchCodec", "Identity", "Reply", "Request"]
 
@@ -98,6 +99,8 @@ class Request(ABC):
         identity: who asks.
         explain: whether the reply is to carry the calls of models; such a request is played row by row.
         watch: is given every call of a model when it is done, in the event loop; such a request is played alone.
+        pieces: is given the texts of the answer piece by piece, while they are written, each row by its place; such a request is
+            played alone, row by row. None where nobody listens.
         cancelled: set by the protocol when nobody waits for the answer any more; seen before rows cost compute.
         arrived: when it was submitted, on the clock `time.monotonic`, which is that of the event loop; set by the repository.
         batch_codec: reads and answers it with others like it; None where it is read and answered alone. Such a request has
@@ -107,8 +110,8 @@ class Request(ABC):
     """
 
     __slots__ = (
-        "arrived", "batch_codec", "cancelled", "columns", "deadline", "explain", "id", "identity", "kept_as", "priority", "rows", "settled",
-        "watch",
+        "arrived", "batch_codec", "cancelled", "columns", "deadline", "explain", "id", "identity", "kept_as", "pieces", "priority", "rows",
+        "settled", "watch",
     )  # fmt: skip
 
     def __init__(
@@ -126,10 +129,16 @@ class Request(ABC):
         self.columns, self.rows, self.id = columns, rows, id
         self.deadline, self.priority, self.identity, self.explain = deadline, priority, identity, explain
         self.watch = watch
+        self.pieces: PieceBuffer | None = None
         self.cancelled = self.settled = False
         self.arrived = 0.0
         self.kept_as = b""
         self.batch_codec: BatchCodec | None = None
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether it shares a batch with no other one: somebody looks on, or listens."""
+        return self.explain or self.watch is not None or self.pieces is not None
 
     @abstractmethod
     def answered(self, reply: Reply) -> None:

@@ -21,10 +21,12 @@ from motet.serving.grpc.codec import (
     wanted_outputs,
     write_answer,
 )
+from motet.serving.grpc.pieces import PieceTeller, Tell
 from motet.serving.grpc.status import code_of, retry_metadata, text_of
 from motet.serving.middleware.call import REQUEST_ID, IncomingCall
 from motet.serving.middleware.context import RequestContext
 from motet.serving.middleware.middleware import Middleware
+from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.wire.long import LONG_RAW_BYTES
 
@@ -32,6 +34,8 @@ __all__ = ["Inference", "internal_error", "refuse"]
 
 T = TypeVar("T")
 _LOG = logging.getLogger("motet.serving")
+_STREAM = "stream"
+"""The parameter of a request of a stream that asks for the pieces of texts."""
 QUIET_S, QUIET_WITHIN_S = 0.05, 0.5
 
 
@@ -78,8 +82,15 @@ class Inference:
             begun = self._begun
             await asyncio.sleep(QUIET_S)
 
-    async def answer(self, data: bytes, context: Any, headers: Headers, method: str) -> Any:
+    async def answer(self, data: bytes, context: Any, headers: Headers, method: str, tell: Tell | None = None) -> Any:
         """The `ModelInferResponse` to a request.
+
+        Args:
+            data: the request's bytes.
+            context: of gRPC.
+            headers: of the call.
+            method: its name.
+            tell: sends responses before it, with the pieces of its texts; None where there can be none.
 
         Raises:
             MotetError: when there is none.
@@ -94,7 +105,7 @@ class Inference:
 
             entered = self._middleware.enter(call, deadline)
             with entered if isinstance(entered, RequestContext) else await entered as entered:
-                answer = await self._play(message, entered)
+                answer = await self._play(message, entered, tell)
                 entered.sent_bytes = answer.ByteSize()
                 return answer
         except MotetError:
@@ -111,7 +122,7 @@ class Inference:
             self._held_bytes -= size
             raise OverloadedError("the requests under way take all the memory they may", retry_after_s=1)
 
-    async def _play(self, message: Any, entered: RequestContext) -> Any:
+    async def _play(self, message: Any, entered: RequestContext, tell: Tell | None) -> Any:
         served = self.repository.find(message.model_name, message.model_version)
         signature = served.signature
         wanted = wanted_outputs(message, signature)
@@ -127,15 +138,21 @@ class Inference:
             identity=entered.identity,
         )
         entered.carry(request)
+        version = message.model_version or served.versions[-1]
+        teller = None
+        if tell is not None and parameter(message.parameters, _STREAM) is True and _streams(served):
+            teller = PieceTeller(tell, message, version, self.repository.limits.write_timeout_s)
+            request.pieces = teller.pieces
         self.repository.submit(served, request)
         try:
+            if teller is not None:
+                await teller.until(request.future)
             reply = entered.reply = await request.future
         except asyncio.CancelledError:
             request.cancelled = True
             raise
         if reply.failures:
             raise failed_rows(reply, rows)
-        version = message.model_version or served.versions[-1]
         long = long_to_write(
             message, signature.outputs, reply.columns, (reply.end - reply.first) / max(1, reply.batch_rows)
         )
@@ -152,6 +169,11 @@ class Inference:
         if timeout_s is None:
             return call.deadline
         return began + timeout_s if call.deadline is None else min(began + timeout_s, call.deadline)
+
+
+def _streams(served: RepositoryEntry) -> bool:
+    """Whether it has texts that are told while they are written."""
+    return served.batcher is not None and bool(served.batcher.streamed)
 
 
 def _parsed(data: bytes) -> Any:

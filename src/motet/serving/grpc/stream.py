@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, NamedTuple
 
 import grpc
 
@@ -11,13 +11,20 @@ from motet.errors import MotetError, NotReadyError
 from motet.oip.messages import ModelInferRequest, ModelStreamInferResponse
 from motet.serving.grpc.calls import Headers, begun
 from motet.serving.grpc.infer import Inference, internal_error, refuse
+from motet.serving.grpc.pieces import FINAL
 from motet.serving.grpc.status import text_of
 from motet.serving.repository.entry import STOPS
 
 __all__ = ["Streams"]
 
-_FINAL = "triton_final_response"
 _END = object()
+
+
+class _Piece(NamedTuple):
+    """A response that comes before the answer, and when it has been written."""
+
+    response: Any
+    is_sent: asyncio.Event
 
 
 class Streams:
@@ -43,13 +50,19 @@ class Streams:
         """Answer a stream of `ModelInferRequest`, each given as its bytes."""
         headers = await begun(context)
         slots = asyncio.Semaphore(self._num_requests)
-        ready: asyncio.Queue[Any] = asyncio.Queue()  # no longer than there are slots, and one for the end
+        ready: asyncio.Queue[Any] = (
+            asyncio.Queue()
+        )  # no longer than twice as many as there are slots, and one for the end
         reader = asyncio.get_running_loop().create_task(self._read(context, headers, slots, ready))
         self._readers.add(reader)
         try:
             while (answer := await ready.get()) is not _END:
-                await context.write(answer)
-                slots.release()
+                if isinstance(answer, _Piece):
+                    await context.write(answer.response)
+                    answer.is_sent.set()
+                else:
+                    await context.write(answer)
+                    slots.release()
         finally:
             self._readers.discard(reader)
             reader.cancel()
@@ -93,14 +106,19 @@ class Streams:
             task.add_done_callback(tasks.discard)
 
     async def _answer(self, data: bytes, context: Any, headers: Headers, ready: asyncio.Queue[Any]) -> None:
+        async def tell(response: Any) -> None:
+            piece = _Piece(response, asyncio.Event())
+            ready.put_nowait(piece)
+            await piece.is_sent.wait()
+
         try:
             answer = ModelStreamInferResponse(
-                infer_response=await self._inference.answer(data, context, headers, "ModelStreamInfer")
+                infer_response=await self._inference.answer(data, context, headers, "ModelStreamInfer", tell)
             )
         except MotetError as error:
             answer = ModelStreamInferResponse(error_message=text_of(error))
             _name(answer.infer_response, data)
-        answer.infer_response.parameters[_FINAL].bool_param = True
+        answer.infer_response.parameters[FINAL].bool_param = True
         ready.put_nowait(answer)
 
 

@@ -287,7 +287,7 @@ class InferExchange(Request):
         self.id = "" if name is None else name.decode("latin-1")
         self.deadline, self.identity = None, ANONYMOUS
         self.cancelled = self.settled = self.explain = False
-        self.watch = self.batch_codec = None
+        self.watch = self.pieces = self.batch_codec = None
         self.arrived, self.kept_as = 0.0, b""
         self.route, self.origin, self.keep_alive, self.known = route, origin, keep_alive, known
         self.data: bytes | None = None

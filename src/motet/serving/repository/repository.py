@@ -205,7 +205,7 @@ class ModelRepository:
             self._not_ready(served, error)
             request.failed(error)
             return
-        if batcher.responder.cache is not None and not request.explain and request.watch is None:
+        if batcher.responder.cache is not None and not request.is_alone:
             request.kept_as = batcher.responder.cache.key(served.name, served.digest, request.columns, request.rows)
             known = batcher.responder.cache.get(request.kept_as)
             if known is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -25,7 +26,7 @@ from motet.serving.rest.answers import answer_of
 from motet.serving.rest.calls import enter, unless_gone
 from motet.serving.rest.picture_answers import asked_image, image_response
 from motet.serving.rest.respond import JSON, MediaTypeError, json_response
-from motet.serving.rest.stream import EventStream
+from motet.serving.rest.stream import AnswerStream, EventStream
 from motet.serving.rest.uploads import form_rows, raw_row
 from motet.serving.wire.compress import decompress
 from motet.serving.wire.envelope import read_json
@@ -211,7 +212,9 @@ class Predict:
         served: RepositoryEntry,
         context: RequestContext,
     ) -> Response:
-        stream = EventStream(given, rows, played, lambda error: self._fail(error, played, context), context)
+        stream = self._stream(given, rows, played, served, context)
+        if served.batcher is not None and served.batcher.streamed:
+            stream.listen(self._repository.limits.write_timeout_s)
         if rows.places:
             self._repository.submit(served, played)
             if played.future.done() and played.future.exception() is not None:
@@ -219,6 +222,17 @@ class Predict:
         else:  # no row could be played
             played.future.set_result(Reply({}, 0, 0, None, (), 0, 0.0, 0.0))
         return stream
+
+    def _stream(
+        self,
+        given: PredictRequest,
+        rows: JsonRows,
+        played: RequestFuture,
+        served: RepositoryEntry,
+        context: RequestContext,
+    ) -> AnswerStream:
+        """What answers in parts."""
+        return EventStream(given, rows, played, partial(self._fail, played=played, context=context), context)
 
     @staticmethod
     def _fail(error: BaseException, played: RequestFuture, context: RequestContext) -> None:

@@ -1,5 +1,6 @@
-"""Server-sent events: each member's answer when it is there, then the whole (https://html.spec.whatwg.org, 9.2).
+"""Server-sent events: what there is of an answer while it is made, then the whole (https://html.spec.whatwg.org, 9.2).
 
+    event: piece    data: {"row", "output", "text"}: the next piece of a text that a model writes
     event: member   data: {"node", "member", "uses", "version", "rows", "seconds", "outputs", "failed"}
     event: result   data: what is answered without a stream
     event: error    data: {"error", "status"}
@@ -10,8 +11,10 @@ A comment is sent while there is nothing to say, so that nobody on the way takes
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, ClassVar, Protocol
 
 import msgspec
 import numpy as np
@@ -21,14 +24,16 @@ from starlette.types import Receive, Scope, Send
 
 from motet.errors import CancelledError, MotetError
 from motet.runtime.executor import Call
+from motet.runtime.pieces import PieceBuffer
 from motet.runtime.rows import JsonRows, rows_of
+from motet.serving.batching.request import Reply
 from motet.serving.batching.request_future import RequestFuture
 from motet.serving.middleware.context import RequestContext
 from motet.serving.rest.answers import answer_of
 from motet.serving.rest.calls import gone
 from motet.serving.rest.explain import calls_by_row, said_of
 
-__all__ = ["EventStream"]
+__all__ = ["AnswerStream", "EventStream"]
 
 HEARTBEAT_S = 10.0
 
@@ -40,49 +45,79 @@ class StreamedRequest(Protocol):
     explain: bool
 
 
-class EventStream(Response):
+class AnswerStream(Response):
     """An answer in parts.
 
     Args:
-        given: what was asked.
         rows: those that came.
         played: is to be submitted after this is made.
         failed: is called when there is no answer.
         context: ends when there is one.
+
+    Attributes:
+        is_eager: whether it begins before there is anything to tell. Else it need not begin: `_of_error` gives nothing then.
     """
 
+    is_eager: ClassVar[bool] = True
+
     def __init__(
-        self,
-        given: StreamedRequest,
-        rows: JsonRows,
-        played: RequestFuture,
-        failed: Callable[[BaseException], None],
-        context: RequestContext,
+        self, rows: JsonRows, played: RequestFuture, failed: Callable[[BaseException], None], context: RequestContext
     ) -> None:
         super().__init__(
             media_type="text/event-stream", headers={"cache-control": "no-store", "x-accel-buffering": "no"}
         )
         del self.headers["content-length"]
-        self._given, self._rows, self._played, self._failed, self._context = given, rows, played, failed, context
-        self._calls: list[Call] = []
-        self._events: asyncio.Queue[Call | None] = asyncio.Queue()  # as many as the graph has calls
-        played.watch = self._events.put_nowait
+        self._rows, self._played, self._failed, self._context = rows, played, failed, context
+        self._events: asyncio.Queue[Call | None] = (
+            asyncio.Queue()
+        )  # as many as the graph has calls; None for something else
+        self._begun = False
         played.future.add_done_callback(lambda _: self._events.put_nowait(None))
+
+    def listen(self, patience_s: float) -> None:
+        """Have pieces of texts told.
+
+        Args:
+            patience_s: how long the client may read none of them.
+        """
+        wake = partial(asyncio.get_running_loop().call_soon_threadsafe, self._events.put_nowait, None)
+        self._played.pieces = PieceBuffer(wake, patience_s)
+
+    @abstractmethod
+    def _of_call(self, call: Call) -> bytes:
+        """What is told of a call."""
+
+    @abstractmethod
+    def _of_piece(self, row: int, output: str, piece: str) -> bytes:
+        """What is told of a piece of a text; the row by its place among those that are played."""
+
+    @abstractmethod
+    def _of_reply(self, reply: Reply) -> bytes:
+        """The end of it.
+
+        Raises:
+            MotetError: when the whole answer is an error.
+        """
+
+    @abstractmethod
+    def _of_error(self, error: MotetError) -> bytes:
+        """The end of what cannot be answered."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the events."""
-        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         leaving = asyncio.ensure_future(gone(Request(scope, receive)))
         try:
-            await send(start)
-            await self._send(send, b": accepted\n\n")
+            if self.is_eager:
+                await self._begin(send)
             while True:
                 event = await self._next(leaving)
                 if event:
                     await self._send(send, event)
                 if self._played.future.done() and self._events.empty():
                     break
-            await send({"type": "http.response.body", "body": self._end(), "more_body": False})
+            event = self._end()
+            if event or self._begun:
+                await self._send(send, event, more=False)
         except (CancelledError, OSError):  # which sending to a client that is gone raises, as ASGI has it
             self._failed(CancelledError("the caller is gone"))
         except BaseException as error:
@@ -91,12 +126,19 @@ class EventStream(Response):
         finally:
             leaving.cancel()
 
-    async def _send(self, send: Send, event: bytes) -> None:
-        self._context.sent_bytes += len(event)
-        await send({"type": "http.response.body", "body": event, "more_body": True})
+    async def _begin(self, send: Send) -> None:
+        self._begun = True
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+    async def _send(self, send: Send, event: bytes, *, more: bool = True) -> None:
+        if not self._begun:
+            await self._begin(send)
+        if more:
+            self._context.sent_bytes += len(event)
+        await send({"type": "http.response.body", "body": event, "more_body": more})
 
     async def _next(self, leaving: asyncio.Future[None]) -> bytes:
-        """The next event, nothing at the end of all, or a comment when there was none for long.
+        """The next events, nothing where there is no more to tell, or a comment when there was nothing for long.
 
         Raises:
             CancelledError: when the client has gone.
@@ -111,8 +153,57 @@ class EventStream(Response):
             call = getting.result()
         finally:
             getting.cancel()
-        if call is None:
-            return b""
+        return self._pieces() if call is None else self._pieces() + self._of_call(call)
+
+    def _pieces(self) -> bytes:
+        pieces = [] if self._played.pieces is None else self._played.pieces.take()
+        return b"".join(self._of_piece(*each) for each in pieces)
+
+    def _end(self) -> bytes:
+        """The last events."""
+        try:
+            reply = self._played.future.result()
+            event = self._pieces() + self._of_reply(reply)
+        except MotetError as error:
+            event = self._pieces() + self._of_error(error)
+            self._context.sent_bytes += len(event)
+            self._failed(error)
+            return event
+        self._context.sent_bytes += len(event)
+        self._context.reply = reply
+        self._context.end()
+        return event
+
+
+class EventStream(AnswerStream):
+    """An answer in parts, each an event of its own kind.
+
+    Args:
+        given: what was asked.
+        rows, played, failed, context: see `AnswerStream`.
+    """
+
+    def __init__(
+        self,
+        given: StreamedRequest,
+        rows: JsonRows,
+        played: RequestFuture,
+        failed: Callable[[BaseException], None],
+        context: RequestContext,
+    ) -> None:
+        super().__init__(rows, played, failed, context)
+        self._given = given
+        self._calls: list[Call] = []
+        played.watch = self._events.put_nowait
+
+    async def _begin(self, send: Send) -> None:
+        await super()._begin(send)
+        await self._send(send, b": accepted\n\n")
+
+    def _of_piece(self, row: int, output: str, piece: str) -> bytes:
+        return _event("piece", {"row": self._rows.places[row], "output": output, "text": piece})
+
+    def _of_call(self, call: Call) -> bytes:
         self._calls.append(call)
         return _event("member", self._member(call))
 
@@ -131,24 +222,13 @@ class EventStream(Response):
         ]
         return about
 
-    def _end(self) -> bytes:
-        """The last event."""
-        try:
-            reply = self._played.future.result()
-            played = len(self._rows.places)
-            calls = calls_by_row(self._calls, played) if self._given.explain and played else None
-            answer = answer_of(self._rows, reply, calls, single=self._given.single)
-        except MotetError as error:
-            text = str(error).replace("\n  hint: ", "; hint: ")
-            event = _event("error", {"error": text, "status": error.status})
-            self._context.sent_bytes += len(event)
-            self._failed(error)
-            return event
-        event = _event("result", answer)
-        self._context.sent_bytes += len(event)
-        self._context.reply = reply
-        self._context.end()
-        return event
+    def _of_reply(self, reply: Reply) -> bytes:
+        played = len(self._rows.places)
+        calls = calls_by_row(self._calls, played) if self._given.explain and played else None
+        return _event("result", answer_of(self._rows, reply, calls, single=self._given.single))
+
+    def _of_error(self, error: MotetError) -> bytes:
+        return _event("error", {"error": str(error).replace("\n  hint: ", "; hint: "), "status": error.status})
 
 
 def _event(name: str, value: Any) -> bytes:

@@ -40,10 +40,14 @@ class LanguageForm(ABC):
     Attributes:
         path: where it is asked.
         name: of the object that answers.
+        chunk: of the objects of a stream; empty where there is none.
+        prefix: what ids begin with.
     """
 
     path: ClassVar[str]
     name: ClassVar[str]
+    chunk: ClassVar[str] = ""
+    prefix: ClassVar[str] = ""
 
     @abstractmethod
     def shape(self, served: RepositoryEntry) -> Shape:
@@ -65,13 +69,36 @@ class LanguageForm(ABC):
     def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
         """The object that answers."""
 
-    def chunks(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
-        """The same as parts of a stream: the whole answer, and its end.
+    def piece(self, row: int, text: str, *, first: bool) -> dict[str, Any]:
+        """The choice of a part of a stream that has the next piece of a row's text."""
+        raise NotImplementedError(f"{self.path} does not stream")
 
-        Raises:
-            InputError: when there are no such streams.
-        """
-        raise InputError("'stream' is not offered here", hint="leave it out")
+    def last(self, row: int) -> dict[str, Any]:
+        """The choice that ends a row's text."""
+        return {"index": row, "text": "", "logprobs": None, "finish_reason": "stop"}
+
+    def chunk_head(self, served: RepositoryEntry) -> dict[str, Any]:
+        """What every part of a stream begins with."""
+        return self.head(self.chunk, self.prefix, served)
+
+    def texts(self, reply: Reply, served: RepositoryEntry) -> list[str]:
+        """The texts of the rows."""
+        column = reply.columns[self.shape(served).output]
+        return ["" if (text := column[row]) is None else str(text) for row in range(reply.first, reply.end)]
+
+    @staticmethod
+    def usage(reply: Reply) -> dict[str, int] | None:
+        """The tokens of all rows, where the graph has outputs of these names; None where it does not say."""
+        found = {}
+        for name in ("prompt_tokens", "completion_tokens"):
+            column = reply.columns.get(name)
+            if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
+                found[name] = int(column[reply.first : reply.end].sum())
+        return {**found, "total_tokens": sum(found.values())} if "prompt_tokens" in found else None
+
+    def _used(self, reply: Reply) -> dict[str, Any]:
+        usage = self.usage(reply)
+        return {} if usage is None else {"usage": usage}
 
     def rows(self, body: Body, served: RepositoryEntry) -> list[dict[str, Any]]:
         """The rows of a request. Parameters that the graph has inputs for are given to them; the other ones mean nothing here.
@@ -79,8 +106,7 @@ class LanguageForm(ABC):
         Raises:
             InputError: when something is asked for that is not offered, or the graph is none of texts.
         """
-        if body.get("stream"):
-            self.chunks({"choices": []})
+        self.is_streamed(body)
         for name in _UNHEARD:
             if _is_unheard(name, body.get(name)):
                 raise InputError(f"{name!r} is not offered here", hint="leave it out")
@@ -91,6 +117,19 @@ class LanguageForm(ABC):
         more = {name: body[name] for name in inputs if name != taken and body.get(name) is not None and name != "model"}
         return [{taken: value, **more} for value in values]
 
+    def is_streamed(self, body: Body) -> bool:
+        """Whether the answer is to come in parts.
+
+        Raises:
+            InputError: when it cannot, or what is said of it is wrong.
+        """
+        stream = body.get("stream")
+        if stream not in (None, True, False):
+            raise InputError(f"'stream' must be true or false; got {stream!r}")
+        if stream and not self.chunk:
+            raise InputError("'stream' is not offered here", hint="leave it out")
+        return bool(stream)
+
     @staticmethod
     def head(name: str, prefix: str, served: RepositoryEntry) -> dict[str, Any]:
         """What every answer in words begins with."""
@@ -99,6 +138,7 @@ class LanguageForm(ABC):
 
 class _Chat(LanguageForm):
     path, name = "/v1/chat/completions", "chat.completion"
+    chunk, prefix = "chat.completion.chunk", "chatcmpl"
 
     def shape(self, served: RepositoryEntry) -> Shape:
         return text_shape(served)
@@ -118,23 +158,22 @@ class _Chat(LanguageForm):
         return [_text_of(asked["content"])]
 
     def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
-        (text,) = _texts(reply, self.shape(served).output)
+        (text,) = self.texts(reply, served)
         message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
-        return {**self.head(self.name, "chatcmpl", served), "choices": [choice], **_usage(reply)}
+        return {**self.head(self.name, self.prefix, served), "choices": [choice], **self._used(reply)}
 
-    def chunks(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
-        said = [
-            {"index": 0, "delta": {"role": "assistant", "content": each["message"]["content"]}, "finish_reason": None}
-            for each in answer["choices"]
-        ]
-        head = {name: each for name, each in answer.items() if name != "usage"} | {"object": "chat.completion.chunk"}
-        end = {"index": 0, "delta": {}, "finish_reason": "stop"}
-        return [{**head, "choices": said}, {**head, "choices": [end]}]
+    def piece(self, row: int, text: str, *, first: bool) -> dict[str, Any]:
+        delta = {"role": "assistant", "content": text} if first else {"content": text}
+        return {"index": row, "delta": delta, "logprobs": None, "finish_reason": None}
+
+    def last(self, row: int) -> dict[str, Any]:
+        return {"index": row, "delta": {}, "logprobs": None, "finish_reason": "stop"}
 
 
 class _Completion(LanguageForm):
     path, name = "/v1/completions", "text_completion"
+    chunk, prefix = "text_completion", "cmpl"
 
     def shape(self, served: RepositoryEntry) -> Shape:
         return text_shape(served)
@@ -146,12 +185,12 @@ class _Completion(LanguageForm):
     def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
         choices = [
             {"index": place, "text": text, "logprobs": None, "finish_reason": "stop"}
-            for place, text in enumerate(_texts(reply, self.shape(served).output))
+            for place, text in enumerate(self.texts(reply, served))
         ]
-        return {**self.head(self.name, "cmpl", served), "choices": choices, **_usage(reply)}
+        return {**self.head(self.name, self.prefix, served), "choices": choices, **self._used(reply)}
 
-    def chunks(self, answer: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{name: each for name, each in answer.items() if name != "usage"}]
+    def piece(self, row: int, text: str, *, first: bool) -> dict[str, Any]:
+        return {"index": row, "text": text, "logprobs": None, "finish_reason": None}
 
 
 class _Embedding(LanguageForm):
@@ -175,7 +214,7 @@ class _Embedding(LanguageForm):
                 raise InputError(f"'dimensions' must be {len(vector)} or left out; got {size!r}")
             value = base64.b64encode(vector.tobytes()).decode() if coded else vector.tolist()
             data.append({"object": "embedding", "index": place, "embedding": value})
-        usage = _usage(reply).get("usage", {"prompt_tokens": 0, "total_tokens": 0})
+        usage = self.usage(reply) or {"prompt_tokens": 0, "total_tokens": 0}
         return {"object": self.name, "model": served.name, "data": data, "usage": usage}
 
 
@@ -200,18 +239,3 @@ def _text_of(content: Any) -> str:
     if not all(isinstance(each, dict) and isinstance(each.get("text"), str) for each in parts):
         raise InputError("the content of the last message of the user must be text")
     return "".join(each["text"] for each in parts if each is not None)
-
-
-def _texts(reply: Reply, output: str) -> list[str]:
-    column = reply.columns[output]
-    return ["" if (text := column[row]) is None else str(text) for row in range(reply.first, reply.end)]
-
-
-def _usage(reply: Reply) -> dict[str, Any]:
-    """The tokens of all rows, where the graph has outputs of these names; nothing where it does not say."""
-    found = {}
-    for name in ("prompt_tokens", "completion_tokens"):
-        column = reply.columns.get(name)
-        if isinstance(column, np.ndarray) and column.dtype.kind in "iu":
-            found[name] = int(column[reply.first : reply.end].sum())
-    return {"usage": {**found, "total_tokens": sum(found.values())}} if "prompt_tokens" in found else {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -16,11 +17,15 @@ from motet.errors import InputError, MotetError
 from motet.runtime.rows import JsonRows
 from motet.serving.batching.parameters import failed_rows
 from motet.serving.batching.request import Reply
+from motet.serving.batching.request_future import RequestFuture
+from motet.serving.middleware.context import RequestContext
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.rest.openai.errors import openai_error
 from motet.serving.rest.openai.forms import CHAT, COMPLETION, EMBEDDING, LanguageForm
+from motet.serving.rest.openai.stream import ChunkStream
 from motet.serving.rest.predict import PredictRequest, PredictWhole, decoded
 from motet.serving.rest.respond import json_response
+from motet.serving.rest.stream import AnswerStream
 
 __all__ = ["OpenAIRoutes"]
 
@@ -93,7 +98,7 @@ class _Ask(PredictWhole):
     async def _read(self, request: Request, body: bytes, served: RepositoryEntry) -> PredictRequest:
         value = await decoded(self._inflated(request, body))
         given = _Question(id=request.headers.get("x-request-id", ""), body=value, parameters=self._in_query(request))
-        given.rows = self.form.rows(value, served)
+        given.rows, given.stream = self.form.rows(value, served), self.form.is_streamed(value)
         return given
 
     async def _response(
@@ -103,14 +108,16 @@ class _Ask(PredictWhole):
         assert reply is not None  # no form has no rows
         if reply.failures:
             raise failed_rows(reply, rows.total)
-        answer = self.form.answer(reply, served, given.body)
-        return _streamed(self.form, answer, given.body) if given.body.get("stream") else json_response(answer)
+        return json_response(self.form.answer(reply, served, given.body))
 
-
-def _streamed(form: LanguageForm, answer: dict[str, Any], body: Mapping[str, Any]) -> Response:
-    """An answer as server-sent events, for clients that always stream: graphs answer whole, so that its text is one event."""
-    chunks, options = form.chunks(answer), body.get("stream_options")
-    if isinstance(options, Mapping) and options.get("include_usage") and "usage" in answer:
-        chunks.append({**chunks[-1], "choices": [], "usage": answer["usage"]})
-    events = [b"data: " + msgspec.json.encode(each) + b"\n\n" for each in chunks]
-    return Response(b"".join([*events, b"data: [DONE]\n\n"]), media_type="text/event-stream")
+    def _stream(
+        self,
+        given: PredictRequest,
+        rows: JsonRows,
+        played: RequestFuture,
+        served: RepositoryEntry,
+        context: RequestContext,
+    ) -> AnswerStream:
+        assert isinstance(given, _Question)
+        failed = partial(self._fail, played=played, context=context)
+        return ChunkStream(self.form, given.body, served, rows, played, failed, context)

@@ -1,0 +1,121 @@
+"""An answer that comes as server-sent events: its text as it grows, and in the end the object that a whole answer is.
+
+https://platform.openai.com/docs/api-reference/chat-streaming
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from motet.errors import AnswerError, RequestError, cut
+from motet.oip.asking import error_of
+from motet.oip.rest import decode_json
+from motet.system.pieces import Say
+
+__all__ = ["AnswerEvents"]
+
+_DONE = b"[DONE]"
+
+
+class AnswerEvents:
+    """Puts an answer together from its parts.
+
+    Args:
+        say: is given each piece of the text.
+        where: the model, for messages.
+        chat: whether it is one of a chat; else of a completion.
+    """
+
+    def __init__(self, say: Say, where: str, *, chat: bool) -> None:
+        self._say, self._where, self._chat = say, where, chat
+        self._bytes, self._lines, self._plain = b"", list[bytes](), False
+        self._over = False
+        self._texts: list[str] = []
+        self._refusal: list[str] = []
+        self._logprobs: list[Any] = []
+        self._finish: Any = None
+        self._usage: Any = None
+
+    def take(self, headers: Mapping[str, str], part: bytes) -> None:
+        """Take some bytes of it.
+
+        Raises:
+            AnswerError: when an event is not understood.
+            RequestError: when the endpoint says that it failed.
+            DeadlineError: when nobody waits for more of it.
+        """
+        self._plain = not headers.get("content-type", "").startswith("text/event-stream")
+        self._bytes += part
+        if not self._plain:
+            for event in self._events():
+                self._event(event)
+
+    def answer(self) -> Any:
+        """The whole of it, as an endpoint answers that is not asked for events.
+
+        Raises:
+            RequestError: when it was cut off.
+            InputError: when it came at one go, and is no JSON.
+        """
+        if self._plain:
+            return decode_json(self._bytes, "")
+        self._bytes += b"\n\n"  # which the last event may lack
+        for event in self._events():
+            self._event(event)
+        if not self._over and self._finish is None:
+            raise RequestError("the answer was cut off before its end", where=self._where)
+        text = "".join(self._texts)
+        choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
+        if self._chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": "".join(self._refusal) or None}
+            choice["logprobs"] = {"content": self._logprobs}
+        else:
+            choice |= {"text": text, "logprobs": {"token_logprobs": self._logprobs}}
+        return {"choices": [choice], "usage": self._usage}
+
+    def _events(self) -> Iterator[bytes]:
+        """The data of each event that is complete; what is begun waits for its end."""
+        *lines, self._bytes = self._bytes.replace(b"\r\n", b"\n").split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                self._lines.append(line[5:].removeprefix(b" "))
+            elif not line and self._lines:
+                event, self._lines = b"\n".join(self._lines), []
+                yield event
+
+    def _event(self, event: bytes) -> None:
+        if event == _DONE:
+            self._over = True
+        if self._over:
+            return
+        try:
+            chunk = decode_json(event, "")
+        except ValueError as error:
+            told = cut(event.decode(errors="replace"))
+            raise AnswerError(f"an event of the answer is no JSON; it is {told!r}", where=self._where) from error
+        if not isinstance(chunk, dict):
+            what = f"an event of the answer is no object of JSON; it is {cut(str(chunk))!r}"
+            raise AnswerError(what, where=self._where)
+        if chunk.get("error"):
+            raise RequestError(f"its server answered an error: {error_of(chunk)}", where=self._where)
+        if chunk.get("usage"):
+            self._usage = chunk["usage"]
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, Mapping) and choice.get("index", 0) == 0:
+                self._choice(choice)
+
+    def _choice(self, choice: Mapping[str, Any]) -> None:
+        delta = choice.get("delta") if self._chat else choice
+        delta = delta if isinstance(delta, Mapping) else {}
+        said = choice.get("logprobs")
+        if isinstance(said, Mapping):
+            self._logprobs += said.get("content" if self._chat else "token_logprobs") or ()
+        self._finish = choice.get("finish_reason") or self._finish
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refusal.append(refusal)
+        piece = delta.get("content" if self._chat else "text")
+        if isinstance(piece, str) and piece:
+            self._texts.append(piece)
+            self._say(piece)
