@@ -170,7 +170,7 @@ def test_which_text_must_be_said():
         with pytest.raises(InputError, match="output 'score' is float64, no text"):
             graph.stream({"text": "x"}, output="score")
         with pytest.raises(InputError, match="a row is a mapping of inputs by name"):
-            graph.stream("x")
+            graph.stream("x")  # type: ignore[arg-type]
 
 
 def test_what_a_generator_must_yield():
