@@ -454,12 +454,19 @@ class Graph(data.GraphSpec):
                 `rows_per_hour`, `deadline` (seconds, or `2h`) and `budget`; `profile`, what was measured before, or its file;
                 `seconds`, how long measuring takes about (10); `reading`, how the source is read, as `motet run` has it.
 
+        Returns:
+            What rows take, pools and costs, and, as `applied`, the graph with hints; `str`, `to_json()` and `html()` show it.
+
         Raises:
             InputError: when goals exclude each other, no machine has room for a stage, or a model is paid.
         """
+        from dataclasses import replace
+
+        from motet.planning.capacity.applied import hinted
         from motet.planning.capacity.plan import plan_capacity
 
-        return plan_capacity(self.checked, source, **options)
+        found = plan_capacity(self.checked, source, **options)
+        return replace(found, applied=_opened(self.changed(models=hinted(self, found.hints))))
 
     def experiment(self, source: Any, **options: Unpack[ExperimentOptions]) -> ExperimentReport:
         """What an experiment of the graph comes to: a route by weighted split with a `metric`.

@@ -1,6 +1,7 @@
 """Plans of machines: the arithmetic, recomputed by hand; and profiles, as they are measured, saved and read again."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 import motet as mt
 from helpers import labelled
 from motet.cli import cli
-from motet.errors import InputError
+from motet.engines.engine import find_engine
+from motet.engines.stages import stages_of
+from motet.errors import InputError, UnknownNameError
 from motet.planning.capacity.catalogue import MachineCatalogue, MachineShape
 from motet.planning.capacity.pools import placed
 from motet.planning.capacity.profile import GraphProfile, ModelProfile, NodeProfile
@@ -183,7 +186,12 @@ def test_what_was_seen_of_memory_fills_what_the_graph_does_not_say() -> None:
     found = _classic(needs).plan(profile=profile, machines=CLASSIC)
     assert found.right_sized is not None
     assert [pool.machine.name for pool in found.right_sized.pools] == ["small", "memory", "accelerator", "small"]
-    assert found.hints == {"parse": {"memory": "2GiB"}, "features": {"memory": "32GiB"}, "format": {"memory": "2GiB"}}
+    assert found.hints == {
+        "parse": {"resources": {"memory": "2GiB"}},
+        "features": {"resources": {"memory": "32GiB"}},
+        "format": {"resources": {"memory": "2GiB"}},
+    }
+    assert found.applied.models["features"].resources.memory_bytes == 32 * GIB
     assert "network was seen to take 1 GiB, less than half of the 8 GiB that the graph says, which count" in str(found)
 
 
@@ -329,3 +337,78 @@ def test_the_page(measured: Any, tmp_path: Path) -> None:
         assert "http" not in each
     assert "a pool for each stage saves 63%" in pages[1]
     assert "features_node" in pages[1]
+
+
+FILE = """\
+motet: 1
+name: classic
+inputs: {x: "float32[4]"}
+models:
+  # reads
+  one: "python:planning.test_capacity_plan:same"  # by its URI alone
+  two:
+    uri: "python:planning.test_capacity_plan:same"
+    resources: {memory: 24GiB}
+nodes:
+  one_node: {model: one, inputs: [x]}
+  two_node: {model: two, inputs: [one_node.y]}
+outputs: {y: two_node.y}
+"""
+
+
+def _two() -> GraphProfile:
+    nodes = tuple(NodeProfile(name, "model", 0.001) for name in ("one_node", "two_node"))
+    return _profile(nodes=nodes, models=(ModelProfile("one", 1 * GIB, call_rows=32), ModelProfile("two", 1 * GIB)))
+
+
+def test_hints_are_written_into_the_text_of_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "g.yaml").write_text(FILE.replace("planning.test_capacity_plan", __name__))
+    (tmp_path / "p.json").write_text(_two().to_json())
+    (tmp_path / "m.yaml").write_text(
+        "machines:\n  - {name: small, cpu: 4, memory: 8GiB, price: 1}\n  - {name: big, cpu: 8, memory: 32GiB, price: 8}\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    args = ["plan", "g.yaml", "--profile", "p.json", "--machines", "m.yaml", "--apply", "out.yaml"]
+    done = CliRunner().invoke(cli, args)
+    assert done.exit_code == 0, done.output
+    assert "hint: one: resources: {memory: 1GiB}\nhint: one: batch: {rows: 32}" in done.output
+    text = (tmp_path / "out.yaml").read_text()
+    assert "  # reads\n  # Planned by motet plan for 1,000,000 rows by a pool for each stage, " in text
+    assert "batch: {rows: 32}}  # by its URI alone" in text
+    assert "resources: {memory: 24GiB, cpu: 8}" in text  # one process for a machine's memory has all of its cores
+    again = mt.load(tmp_path / "out.yaml")
+    assert again.models["one"].batch.rows == 32
+    assert again.models["two"].resources.cpu == 8
+    assert [str(stage).partition(":")[0] for stage in stages_of(again.checked)] == ["one_node", "two_node"]
+    assert "'out.yaml' is there" in CliRunner().invoke(cli, args).output
+    done = CliRunner().invoke(cli, [*args[:1], "out.yaml", *args[2:], "--overwrite"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "out.yaml").read_text() == text  # nothing is left to say
+
+
+@pytest.mark.parametrize(("engine", "module"), [("beam", "apache_beam"), ("ray", "ray"), ("spark", "pyspark")])
+def test_engines_take_what_is_to_be_submitted(engine: str, module: str) -> None:
+    pytest.importorskip(module)
+    graph = _classic()
+    for catalogue in (CLASSIC, MachineCatalogue.of([MachineShape("all", 4, 64 * GIB, 1, price=1)])):
+        found = graph.plan(profile=_profile(), machines=catalogue, deadline=600)
+        command = found.submitted(engine, "g.yaml", ["in.parquet"])[-1]
+        words = shlex.split(command)
+        assert words[: words.index("--")] == [
+            "motet", "run", "g.yaml", "--input", "in.parquet", "--output", "OUTPUT/", "--engine", engine,
+        ]  # fmt: skip
+        find_engine(engine, words[words.index("--") + 1 :])
+        assert ("--one-stage" in words) == (len(found.chosen.pools) == 1)
+
+
+def test_what_is_submitted_says_how_many() -> None:
+    found = _classic().plan(profile=_profile(), machines=CLASSIC, deadline=100)
+    counts = {pool.machine.name: pool.count for pool in found.chosen.pools[1:3]}
+    lines = found.submitted("ray", "g.yaml")
+    assert f"# on each of {counts['accelerator']:,} machines 'accelerator'" in lines
+    assert f"ray start --address=HEAD:6379 --num-cpus=1 --memory={8 * GIB} --num-gpus=1" in lines
+    slowest = found.chosen.slowest
+    assert slowest.machine.name == "memory"
+    assert found.submitted("kubernetes", "g.yaml")[1].endswith(f"--replicas 1:{slowest.count}")
+    with pytest.raises(UnknownNameError, match="sparkle.*did you mean 'spark'"):
+        found.submitted("sparkle", "g.yaml")

@@ -10,31 +10,37 @@ import yaml
 from motet.errors import GraphError
 from motet.graph.yaml import dump
 
-__all__ = ["MARK", "with_settings"]
+__all__ = ["MARK", "flow", "with_settings"]
 
 MARK = "# Tuned by motet tune"
 _Edit = tuple[int, int, str]
 
 
-def with_settings(text: str, changes: Mapping[str, Mapping[str, Any]], comment: str) -> str:
-    """A graph file with other settings of nodes.
+def with_settings(
+    text: str, changes: Mapping[str, Mapping[str, Any]], comment: str, *, section: str = "nodes", mark: str = MARK
+) -> str:
+    """A graph file with other settings of nodes, or of models.
 
     Args:
         text: the file.
-        changes: by node the keys that are set, and to what.
-        comment: a line that is put above each of the nodes.
+        changes: by node, or model, the keys that are set, and to what.
+        comment: what stands behind `mark` above each of them.
+        section: `nodes` or `models`.
+        mark: what the line above each of them begins with; one that is there is replaced.
 
     Raises:
         GraphError: when the nodes are not where they can be changed; then the file is to be written anew.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
-    nodes = _entry(root, "nodes")[1]
+    nodes = _entry(root, section)[1]
     edits: list[_Edit] = []
     for name, settings in changes.items():
         key, value = _entry(nodes, name)
-        for setting, new in settings.items():
-            edits.append(_set(text, value, setting, _flow(new)))
-        edits += _commented(text, key, nodes, comment)
+        if isinstance(value, yaml.ScalarNode) and section == "models":  # its URI alone
+            edits.append((value.start_mark.index, value.end_mark.index, flow({"uri": value.value, **settings})))
+        else:
+            edits += [_set(text, value, setting, flow(new)) for setting, new in settings.items()]
+        edits += _commented(text, key, nodes, mark, comment)
     for start, end, new in sorted(edits, reverse=True):
         text = text[:start] + new + text[end:]
     return text
@@ -48,7 +54,7 @@ def _entry(mapping: Any, name: str) -> tuple[Any, Any]:
     raise GraphError(f"there is no {name!r} that can be changed")
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     """A value on one line."""
     return dump({"x": value}).partition(":")[2].strip()
 
@@ -78,11 +84,11 @@ def _end(node: Any) -> int:
     return _end(last[1] if isinstance(last, tuple) else last)
 
 
-def _commented(text: str, key: Any, nodes: Any, comment: str) -> list[_Edit]:
+def _commented(text: str, key: Any, nodes: Any, mark: str, comment: str) -> list[_Edit]:
     """The edit that puts a comment above a node, in the place of one that an earlier tuning left there."""
     line = key.start_mark.index - key.start_mark.column
     if nodes.flow_style or text[line : key.start_mark.index].strip():
-        return [(0, 0, f"{MARK}{comment}\n")] if not text.startswith(MARK) else []
+        return [(0, 0, f"{mark}{comment}\n")] if not text.startswith(mark) else []
     above = text[:line].rstrip("\n").rfind("\n") + 1
-    start = above if text[above:line].strip().startswith(MARK) else line
-    return [(start, line, f"{' ' * key.start_mark.column}{MARK}{comment}\n")]
+    start = above if text[above:line].strip().startswith(mark) else line
+    return [(start, line, f"{' ' * key.start_mark.column}{mark}{comment}\n")]

@@ -18,6 +18,7 @@ from motet.planning.capacity.wording import (
 )
 from motet.planning.charts import shares_chart
 from motet.planning.page import html_table, section, whole_page
+from motet.planning.tuned_file import flow
 
 if TYPE_CHECKING:
     from motet.planning.capacity.pools import PoolPlan
@@ -32,7 +33,7 @@ def page(plan: CapacityPlan) -> str:
     parts += [
         _pools(plan, name, found) for name, found in (("uniform", plan.uniform), ("right_sized", plan.right_sized))
     ]
-    return whole_page(f"Motet: machines for {plan.profile.graph}", [*parts, _foot(plan)])
+    return whole_page(f"Motet: machines for {plan.profile.graph}", [*parts, _hints(plan), _foot(plan)])
 
 
 def _head(plan: CapacityPlan) -> str:
@@ -80,6 +81,12 @@ def _pools(plan: CapacityPlan, name: str, found: PoolPlan | None) -> str:
     lead = f"{total(plan, found).strip().capitalize()}. {plan.unmet.get(name, '')}".strip()
     title = plan_name(name)
     return section(title.capitalize(), lead, chart + html_table(*pools_table(plan, found, "stage")))
+
+
+def _hints(plan: CapacityPlan) -> str:
+    rows = [[model, key, flow(value)] for model, each in plan.hints.items() for key, value in each.items()]
+    lead = "What motet plan --apply writes into the graph; what it says itself stays."
+    return section("Hints", lead, html_table(["model", "key", "value"], rows) if rows else "")
 
 
 def _foot(plan: CapacityPlan) -> str:

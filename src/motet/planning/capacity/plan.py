@@ -8,8 +8,8 @@ from typing import Any, TypedDict
 from motet.errors import InputError
 from motet.graph.capacity import Resources
 from motet.graph.check import CheckedGraph
-from motet.graph.fields import write_bytes
 from motet.planning.capacity.amounts import shown_size
+from motet.planning.capacity.applied import hints_of
 from motet.planning.capacity.catalogue import EXAMPLE, MachineCatalogue
 from motet.planning.capacity.goal import PlanGoal
 from motet.planning.capacity.pools import PoolPlan, counted, own_pools, placed, shared_pools
@@ -109,7 +109,6 @@ class _Planning:
         self, checked: CheckedGraph, profile: GraphProfile, catalogue: MachineCatalogue, goal: PlanGoal
     ) -> None:
         self._checked, self._profile, self._catalogue, self._goal = checked, profile, catalogue, goal
-        self._hinted: dict[int, Mapping[str, Resources]] = {}
 
     def plan(self) -> CapacityPlan:
         """The plan.
@@ -132,7 +131,7 @@ class _Planning:
         chosen = right if pays else uniform
         return CapacityPlan(
             self._profile, self._catalogue, self._goal, uniform, right, pays,
-            hints=self._written(chosen, hints if pays else {}),
+            hints={} if chosen is None else hints_of(self._checked.graph, chosen, self._profile, hints if pays else {}),
             unmet={name: said for name, said in (("uniform", unmet_one), ("right_sized", unmet_right)) if said},
             notes=list(self._notes(chosen)),
         )  # fmt: skip
@@ -175,26 +174,6 @@ class _Planning:
         need = stuck.need
         said = f"{need.cpu:g} cores, {shown_size(need.memory_bytes + stuck.batch_bytes)}, {need.accelerator:g} accelerators"
         return f"no machine has room for {', '.join(stuck.nodes[:3]) or 'reading'}, which needs {said}"
-
-    def _written(self, plan: PoolPlan | None, hints: Mapping[str, Resources]) -> dict[str, dict[str, Any]]:
-        """By model the `resources` that are to be written: what the graph says nothing of, and cores where processes have several."""
-        found: dict[str, dict[str, Any]] = {
-            name: {"memory": write_bytes(each.memory_bytes)} for name, each in hints.items()
-        }
-        if plan is None:
-            return found
-        for pool in plan.pools:
-            asking = {name: model for name, model in self._models_of(pool.work).items() if model.cpu == 1.0}
-            most = max((model.accelerator, model.memory_bytes) for model in asking.values()) if asking else ()
-            for name, model in asking.items():
-                if pool.threads > 1 and (model.accelerator, model.memory_bytes) == most:
-                    found.setdefault(name, {})["cpu"] = pool.threads
-        return found
-
-    def _models_of(self, work: StageWork) -> dict[str, Resources]:
-        graph = self._checked.graph
-        uses = [member.uses for name in work.nodes for member in graph.nodes[name].members]
-        return {name: graph.models[name].resources for name in dict.fromkeys(uses) if name in graph.models}
 
     def _notes(self, plan: PoolPlan | None) -> Iterator[str]:
         profile = self._profile

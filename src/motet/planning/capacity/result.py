@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from motet.planning.capacity.amounts import shown_money
 from motet.planning.capacity.catalogue import MachineCatalogue
 from motet.planning.capacity.goal import PlanGoal
 from motet.planning.capacity.pools import PoolPlan
@@ -36,9 +37,10 @@ class CapacityPlan:
         uniform: one pool of machines of one shape that plays all stages; None where no machine has the most of everything.
         right_sized: for each stage a pool of its own; None where the graph has one stage.
         pays: whether that costs less.
-        hints: by model what `--apply` writes.
+        hints: by model the keys of a graph file that are to be set.
         unmet: by plan why the goal cannot be reached, and what can.
         notes: what else should be known.
+        applied: the graph with the hints, where `Graph.plan` made it.
     """
 
     profile: GraphProfile
@@ -50,6 +52,7 @@ class CapacityPlan:
     hints: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     unmet: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    applied: Any = field(default=None, compare=False)
 
     @property
     def chosen(self) -> PoolPlan:
@@ -90,8 +93,30 @@ class CapacityPlan:
         """What `motet run` answers on the machine where it was measured."""
         return self.profile.rows_per_second()
 
-    def to_json(self) -> str:
-        """The plan as JSON."""
+    @property
+    def comment(self) -> str:
+        """Where the hints are from, in a line."""
+        cost = shown_money(self.chosen.cost, priced=self.catalogue.priced)
+        pools = "a pool for each stage" if self.pays else "one pool"
+        return f" for {self.goal.rows:,} rows by {pools}, {cost}; measured on {self.profile.machine}."
+
+    def submitted(self, engine: str, graph: str, inputs: Sequence[str] = ()) -> list[str]:
+        """Commands that have the plan played.
+
+        Args:
+            engine: `beam`, `ray`, `spark`, or `kubernetes`, where the graph is served.
+            graph: the file of the graph with the hints.
+            inputs: what is read.
+
+        Raises:
+            UnknownNameError: when there is no such engine.
+        """
+        from motet.planning.capacity.submit import commands
+
+        return commands(self.chosen, engine, graph, inputs)
+
+    def to_json(self, **others: Any) -> str:
+        """The plan as JSON, with other keys beside."""
         found = {
             "graph": self.profile.graph,
             "rows": self.goal.rows,
@@ -107,6 +132,7 @@ class CapacityPlan:
             "unmet": self.unmet,
             "hints": self.hints,
             "notes": list(self.notes),
+            **others,
             "profile": json.loads(self.profile.to_json()),
         }
         return json.dumps(plain(found), indent=2)

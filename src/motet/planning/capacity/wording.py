@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from motet.planning.capacity.amounts import shown_each, shown_money, shown_size, shown_time
 from motet.planning.capacity.pools import PoolPlan, StagePool
+from motet.planning.tuned_file import flow
 from motet.planning.wording import table
 
 if TYPE_CHECKING:
     from motet.planning.capacity.result import CapacityPlan
 
-__all__ = ["as_lines", "heading", "here", "models_table", "nodes_table", "plan_name", "pools_table", "total", "verdict"]
+__all__ = [
+    "as_lines",
+    "heading",
+    "here",
+    "models_table",
+    "nodes_table",
+    "plan_name",
+    "pools_table",
+    "shown_hints",
+    "total",
+    "verdict",
+]
 
 MOST_MODELS = 12
 """Models that are shown; all are in the JSON."""
@@ -29,7 +41,13 @@ def as_lines(plan: CapacityPlan) -> list[str]:
             lines += [*table(*pools_table(plan, found, plan_name(name))), total(plan, found), ""]
     lines.append(verdict(plan))
     lines += [f"{plan_name(name)}: cannot be reached: {said}" for name, said in plan.unmet.items() if said]
-    return lines + [f"note: {note}" for note in plan.notes]
+    lines += [f"hint: {model}: {key}: {flow(said)}" for model, each in shown_hints(plan) for key, said in each.items()]
+    return [line.rstrip() for line in lines + [f"note: {note}" for note in plan.notes]]
+
+
+def shown_hints(plan: CapacityPlan) -> list[tuple[str, Mapping[str, Any]]]:
+    """What `--apply` writes, of a dozen models."""
+    return list(plan.hints.items())[:MOST_MODELS]
 
 
 def plan_name(name: str) -> str:
