@@ -20,7 +20,6 @@ from helpers.nearest import check_search, killed_and_resumed, rows_of, scores_of
 from motet.cli import cli
 from motet.databases import retry
 from motet.databases.address import METRICS, QUERIED, TableAddress
-from motet.engines.splits.run import check_options
 from motet.errors import InputError, ModelLoadError
 
 lancedb = pytest.importorskip("lancedb")
@@ -231,11 +230,6 @@ def test_what_has_no_value_is_no_other_value(tmp_path: Path) -> None:
     with pytest.raises(mt.RowErrors, match="column 'flag' has no value in a row that was found, and bool has none"):
         found("flag")
     assert np.isnan(found("n")[1])
-
-
-def test_engines_of_clusters_refuse_tables() -> None:
-    with pytest.raises(InputError, match="engine ray: tables of databases are written by one process"):
-        check_options("ray", {}, "lancedb:x#t")
 
 
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:

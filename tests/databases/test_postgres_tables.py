@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 import motet as mt
 from helpers.nearest import check_search, killed_and_resumed, rows_of, searching, storing
+from helpers.split_engines import Threads
 from motet.databases.address import METRICS, TableAddress
 from motet.databases.layout import TableLayout
 from motet.databases.postgres import PostgresTable
@@ -67,6 +68,15 @@ def rows_in(server: str, table: str) -> dict[Any, dict[str, Any]]:
         )
     assert len({row["id"] for row in found}) == len(found)
     return {row["id"]: row for row in found}
+
+
+def test_workers_of_engines_write_rows_themselves(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = rows_of(40)
+    pq.write_table(rows, "in.parquet", row_group_size=5)
+    report = storing().run("in.parquet", f"{server}#by_workers", engine=Threads())
+    assert (report.rows, report.answered) == (40, 40)
+    assert rows_in(server, "by_workers") == {row["id"]: {**row, "less": -row["price"]} for row in rows.to_pylist()}
 
 
 def test_a_run_writes_rows_in_their_places(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -111,6 +111,11 @@ class TableAddress:
         return self.scheme in ("lancedb", "qdrant", "sqlite") and "://" not in self.place
 
     @property
+    def takes_writers(self) -> bool:
+        """Whether it is a server, into which several processes may write at a time."""
+        return self.scheme.startswith(("postgresql", "qdrant+", "sqlalchemy"))
+
+    @property
     def beside(self) -> str:
         """The path beside which files of a run over the table stand: of a server's, in the current folder."""
         if self.is_local:

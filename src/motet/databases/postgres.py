@@ -166,7 +166,7 @@ class PostgresTable:
             with connection.cursor().copy(f"COPY {_STAGE} ({names}) FROM STDIN (FORMAT BINARY)") as copy:
                 copy.write(data)
             connection.execute(
-                f"INSERT INTO {self._name} ({names}) SELECT {values} FROM {_STAGE} "
+                f"INSERT INTO {self._name} ({names}) SELECT {values} FROM {_STAGE} ORDER BY {quoted(layout.id)} "
                 f"ON CONFLICT ({quoted(layout.id)}) DO {act}"
             )
 

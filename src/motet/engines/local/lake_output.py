@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from motet.engines.local.destination import Destination
 from motet.engines.local.journal import NOTE
-from motet.engines.local.output import Output
+from motet.engines.local.output import Output, Refuses
 from motet.engines.local.work import WorkFolder, work_folder
 from motet.errors import InputError
 from motet.io.jsontext import plain_batch, plain_schema
@@ -108,6 +108,27 @@ class LakeDestination(Destination):
         return LakeOutput(self, work)
 
 
+@dataclass(frozen=True)
+class LakeRefusal:
+    """Which rows a table cannot hold.
+
+    Attributes:
+        stored: the schema that rows are given to it in.
+        where: the table, for messages.
+    """
+
+    stored: pa.Schema
+    where: str
+
+    def plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows without JSON that is kept as it was written."""
+        return plain_batch(batch, plain_schema(batch.schema))
+
+    def __call__(self, batch: pa.RecordBatch) -> Mapping[int, str]:
+        """By row why it cannot be held."""
+        return unfit_rows(self.plain(batch), self.stored, self.where)
+
+
 class LakeOutput(Output):
     """Puts rows aside, and adds them to a table in one transaction.
 
@@ -120,7 +141,7 @@ class LakeOutput(Output):
 
     def __init__(self, destination: LakeDestination, work: WorkFolder) -> None:
         self._destination, self._table, self._work = destination, destination.table, work
-        self._stored = pa.schema([])
+        self._refusal = LakeRefusal(pa.schema([]), destination.shown)
         self._file: Any = None
         self._out: Any = None
         self._rows = 0
@@ -143,12 +164,13 @@ class LakeOutput(Output):
         return stored, there
 
     def _open(self, schema: pa.Schema) -> None:
-        self._stored, there = self._of(schema)
+        stored, there = self._of(schema)
         if there is not None:
             check_filled(schema, there, self._destination.shown)
         with writing(self._path):
             self._file = pa.OSFile(os.fsencode(self._path), "w")
-            self._out = pa.ipc.new_file(self._file, self._stored)
+            self._out = pa.ipc.new_file(self._file, stored)
+        self._refusal = LakeRefusal(stored, self._destination.shown)
 
     @cached_property
     def _path(self) -> str:
@@ -157,14 +179,17 @@ class LakeOutput(Output):
 
     def refused(self, batch: pa.RecordBatch) -> Mapping[int, str]:
         """See `Output`."""
-        return unfit_rows(self._plain(batch), self._stored, self._destination.shown)
+        return self.refuses(batch.schema)(batch)
 
-    def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        return plain_batch(batch, plain_schema(batch.schema))
+    def refuses(self, schema: pa.Schema) -> Refuses:
+        """See `Output`."""
+        if not self.is_open:
+            self.open(schema)
+        return self._refusal
 
     def _write(self, batch: pa.RecordBatch) -> None:
         with writing(self._path):
-            self._out.write_batch(fitting(self._plain(batch), self._stored))
+            self._out.write_batch(fitting(self._refusal.plain(batch), self._refusal.stored))
         self._rows += batch.num_rows
 
     def start_over(self) -> None:
@@ -177,7 +202,8 @@ class LakeOutput(Output):
         with writing(self._path):
             self._end()
         self._work.check()
-        self._table.commit(self._read, self._stored, self._noted(), self._note, replaces=not self._destination.adds)
+        stored = self._refusal.stored
+        self._table.commit(self._read, stored, self._noted(), self._note, replaces=not self._destination.adds)
         self._table.close()
 
     def _end(self) -> None:

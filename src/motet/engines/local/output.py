@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import pyarrow as pa
 
@@ -14,7 +14,10 @@ from motet.io.places import Place
 from motet.io.sink import CountingWriter, check_format
 from motet.io.target import StreamTarget, target_of
 
-__all__ = ["FileOutput", "Output", "StreamOutput", "open_beside"]
+__all__ = ["FileOutput", "Output", "Refuses", "StreamOutput", "open_beside"]
+
+Refuses = Callable[[pa.RecordBatch], Mapping[int, str]]
+"""By row why it cannot be written. It pickles."""
 
 
 class Output(ABC):
@@ -74,6 +77,10 @@ class Output(ABC):
     def refused(self, batch: pa.RecordBatch) -> Mapping[int, str]:
         """By row why it cannot be written, of rows that its columns' types do not tell; they fail alone."""
         return {}
+
+    def refuses(self, schema: pa.Schema) -> Refuses | None:
+        """What says the same elsewhere of rows of a schema, which the output is opened with; None where it refuses none."""
+        return None
 
     def flush(self) -> None:
         """Of an output that keeps: have all that was written stay, whatever happens."""

@@ -6,7 +6,7 @@ Rows that were written and not yet in a piece are written again, each in its own
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from motet.databases.layout import TableLayout, last_of_each, vector_length
 from motet.databases.opening import open_table
 from motet.databases.table import Table
 from motet.engines.local.destination import Destination
-from motet.engines.local.output import Output
+from motet.engines.local.output import Output, Refuses
 from motet.engines.local.work import WorkFolder, work_folder
 from motet.errors import InputError, ResumeError
 from motet.io.cutter import Cutter
@@ -103,7 +103,28 @@ class TableDestination(Destination):
 
     def open(self, work: WorkFolder, added: Added | None = None) -> Output:
         """See `Destination`."""
-        return TableOutput(open_table(self.address), self)
+        return TableOutput.of(self)
+
+
+@dataclass(frozen=True)
+class TableRefusal:
+    """Which rows a table cannot take.
+
+    Attributes:
+        layout: its columns.
+        keeps_text: see `Table`.
+    """
+
+    layout: TableLayout
+    keeps_text: bool
+
+    def plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        """Rows in the types of the table."""
+        return self.layout.plain(plain_batch(batch, plain_schema(batch.schema)))
+
+    def __call__(self, batch: pa.RecordBatch) -> dict[int, str]:
+        """By row why it cannot be written."""
+        return self.layout.refused(self.plain(batch), text=not self.keeps_text)
 
 
 class TableOutput(Output):
@@ -119,9 +140,14 @@ class TableOutput(Output):
 
     def __init__(self, table: Table, destination: TableDestination) -> None:
         self._table, self._destination = table, destination
-        self._layout: TableLayout | None = None
+        self._refusal: TableRefusal | None = None
         self._earlier = 0
         self._groups = Cutter(WRITTEN_ROWS, at_most(WRITTEN_BYTES, part=16), self._upsert)
+
+    @classmethod
+    def of(cls, destination: TableDestination) -> TableOutput:
+        """What writes to a table."""
+        return cls(open_table(destination.address), destination)
 
     @property
     def rows(self) -> int:
@@ -158,25 +184,26 @@ class TableOutput(Output):
         if there is not None and layout.metric is None:
             layout = replace(layout, metric=there.metric)
         self._table.prepare(layout)
-        self._layout = layout
+        self._refusal = TableRefusal(layout, self._table.keeps_text)
 
-    def refused(self, batch: pa.RecordBatch) -> dict[int, str]:
+    def refused(self, batch: pa.RecordBatch) -> Mapping[int, str]:
+        """See `Output`."""
+        return self.refuses(batch.schema)(batch)
+
+    def refuses(self, schema: pa.Schema) -> Refuses:
         """See `Output`."""
         if not self.is_open:
-            self.open(batch.schema)
-        assert self._layout is not None
-        return self._layout.refused(self._plain(batch), text=not self._table.keeps_text)
-
-    def _plain(self, batch: pa.RecordBatch) -> pa.RecordBatch:
-        assert self._layout is not None
-        return self._layout.plain(plain_batch(batch, plain_schema(batch.schema)))
+            self.open(schema)
+        assert self._refusal is not None
+        return self._refusal
 
     def _write(self, batch: pa.RecordBatch) -> None:
-        self._groups.add(self._plain(batch))
+        assert self._refusal is not None
+        self._groups.add(self._refusal.plain(batch))
 
     def _upsert(self, held: Sequence[pa.RecordBatch]) -> None:
-        assert self._layout is not None
-        self._table.upsert(last_of_each(join(held), self._layout.id))
+        assert self._refusal is not None
+        self._table.upsert(last_of_each(join(held), self._refusal.layout.id))
 
     def flush(self) -> None:
         """See `Output`."""

@@ -102,7 +102,7 @@ class SplitEngine(ABC):
             InputError: when the source, the output or an option cannot be used.
             RunError: when the run could not go on; what is finished is kept, and `resume` goes on from there.
         """
-        check_options(self.name, options, output)
+        check_options(self.name, options)
         with prepared(checked, source, output, options) as run:
             return SplitRun(run, self.name, self.connected, self.map, self.split_bytes, one_stage=self.one_stage).play()
 
@@ -113,7 +113,7 @@ class SplitEngine(ABC):
         """
         from motet.engines.local.dry_run import dry_run  # few runs are dry
 
-        check_options(self.name, options, output)
+        check_options(self.name, options)
         with (
             prepared(checked, source, output, options) as run,
             connected(self.name, partial(self.connected, [stage.need for stage in self.stages(checked)])),

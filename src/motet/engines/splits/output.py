@@ -11,7 +11,9 @@ from motet.engines.local.folder_output import FolderParts
 from motet.engines.local.output import Output
 from motet.engines.local.prepared import PreparedRun
 from motet.engines.local.results import failure_file
+from motet.engines.local.table_output import TableDestination
 from motet.engines.splits.folder import SplitJournal, SplitResult
+from motet.engines.splits.tables import SplitTable
 from motet.errors import Failure, RunError
 
 __all__ = ["SplitOutput"]
@@ -24,16 +26,19 @@ class SplitOutput:
         run: the run.
         journal: has what workers wrote.
         schema: of the answers.
+        goes_on: whether an earlier part of the run has written.
 
     Attributes:
         part_format: what workers write; None for what is put together.
+        table: what workers must know of a table that answers go to; None where they go to files.
         first_failures: the first few, as people read them, once it is published.
 
     Raises:
         InputError: when the output cannot hold the columns, or holds what no run wrote.
+        ResumeError: when a table that workers have written into is gone.
     """
 
-    def __init__(self, run: PreparedRun, journal: SplitJournal, schema: pa.Schema) -> None:
+    def __init__(self, run: PreparedRun, journal: SplitJournal, schema: pa.Schema, *, goes_on: bool) -> None:
         self._run, self._journal, self._schema = run, journal, schema
         destination = run.destination
         self.part_format = (destination.format or PARTS_FORMAT) if destination.is_folder else None
@@ -43,8 +48,25 @@ class SplitOutput:
             else FolderParts(destination.path, journal.folder, self.part_format)
         )
         self._output.check(schema)
+        self.table = None if isinstance(self._output, FolderParts) else self._table(self._output, goes_on=goes_on)
         self._failures = failure_file(run, journal)
         self.first_failures: Sequence[str] = ()
+
+    def _table(self, output: Output, *, goes_on: bool) -> SplitTable | None:
+        """What workers must know of the output, where it is a table; it is there then."""
+        destination = self._run.destination
+        by_workers = isinstance(destination, TableDestination) and destination.address.takes_writers
+        if by_workers and goes_on:
+            output.check_there()
+        refuses = output.refuses(self._schema)
+        if refuses is None:
+            return None
+        return SplitTable(refuses, destination if by_workers and isinstance(destination, TableDestination) else None)
+
+    def abort(self) -> None:
+        """Let go of what was opened early."""
+        if isinstance(self._output, Output) and self._output.is_open:
+            self._output.abort()
 
     def publish(self, results: Sequence[SplitResult], failing: Iterable[Sequence[SplitResult]]) -> str:
         """Put answers and failures where they belong, in the order of the source. The path of the failures.
@@ -92,10 +114,13 @@ class SplitOutput:
 
     def _put_together(self, output: Output, results: Sequence[SplitResult]) -> None:
         try:
-            output.open(self._schema)
+            if not output.is_open:
+                output.open(self._schema)
             for result in results:
                 for batch in self._journal.rows_of(result.part):
                     output.write(batch)
+            if self.table is not None and self.table.destination is not None:
+                output.resume(sum(result.answered for result in results))  # workers have counted what they wrote
             _check_rows(output.rows, sum(result.answered for result in results), self._run.output)
             output.close()
         except BaseException:

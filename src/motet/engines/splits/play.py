@@ -25,6 +25,7 @@ from motet.engines.local.rows import MOST_BYTES
 from motet.engines.local.selection import Chosen
 from motet.engines.splits.folder import SplitFolder, SplitResult
 from motet.engines.splits.shuffle import SlotWriter, StageShuffle, Window
+from motet.engines.splits.tables import SplitTable, TableWriter
 from motet.engines.splits.work import SplitWork, Stopwatch
 from motet.errors import MotetError
 from motet.io.sink import CountingWriter
@@ -105,6 +106,7 @@ class SplitPlan:
         path: where modules are found.
         shuffle: where rows come from and go to; None where there is one stage.
         cwd: the folder that paths are relative to.
+        table: what is known of a table that answers go to; None where they go to files.
     """
 
     pickled: bytes
@@ -116,6 +118,12 @@ class SplitPlan:
     path: tuple[str, ...] = ()
     shuffle: StageShuffle | None = None
     cwd: str = ""
+    table: SplitTable | None = None
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it gives the answers of the run."""
+        return self.shuffle is None or self.shuffle.last
 
     @cached_property
     def job(self) -> Job:
@@ -211,7 +219,9 @@ def _played(plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> SplitResult:
         with (
             tallied() as tally,
             share_of_cores() as cores,
-            closing(_pipeline(worker, batches, 1 if worker.lazy else cores)) as played,
+            closing(
+                _pipeline(worker, batches, 1 if worker.lazy else cores, plan.table if plan.is_last else None)
+            ) as played,
         ):
             played.start()
             for rows, answers, failures in played:
@@ -224,12 +234,17 @@ def _played(plan: SplitPlan, task: AnyTask, folder: SplitFolder) -> SplitResult:
         raise
 
 
-def _pipeline(worker: BatchWorker, batches: Iterator[_Read], at_once: int) -> Pipeline[_Read, _Answered]:
+def _pipeline(
+    worker: BatchWorker, batches: Iterator[_Read], at_once: int, table: SplitTable | None
+) -> Pipeline[_Read, _Answered]:
     """Reads ahead, and plays so many batches at a time."""
 
     def play(given: _Read) -> _Answered:
         ids, read = given
-        return len(ids), *worker.play(read, ids)
+        answers, failures = worker.play(read, ids)
+        if table is not None:
+            answers, failures = table.taken(ids, answers, failures)
+        return len(ids), answers, failures
 
     return Pipeline(batches, play, at_once, (lambda given: given[1].nbytes, _bytes))
 
@@ -245,11 +260,15 @@ class _PartWriter:
         self._number, self._folder, self._rows = task.number, folder, 0
         self._writing = Stopwatch()
         schema, self._shuffle = plan.job.answers_schema, plan.shuffle
-        if self._shuffle is None or self._shuffle.last:
+        self._answers: CountingWriter
+        if plan.is_last:
             self._part, self._answers = folder.open("part", task.number, schema, plan.format)
+            if plan.table is not None and plan.table.destination is not None:
+                self._answers = TableWriter(plan.table.destination, schema, self._answers)
         else:
             assert isinstance(task, StageTask)
             self._part, out = folder.open_slots(task.number, schema)
+            assert self._shuffle is not None
             self._answers = SlotWriter(out, self._shuffle, task.window)
         self._open_failures = partial(folder.open, "failed", task.number, plan.job.failures_schema, None)
         self._failures: tuple[str, CountingWriter] | None = None

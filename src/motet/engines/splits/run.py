@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from motet.databases.address import is_table
 from motet.engines.job import Job
 from motet.engines.local.beginning import Beginning, check_output
 from motet.engines.local.options import BulkOptions
@@ -59,15 +58,12 @@ _TRACE = re.compile(
 """A trace of a worker, as engines put it into what they say: its error, and its hint."""
 
 
-def check_options(engine: str, options: Mapping[str, Any], output: str = "") -> None:
+def check_options(engine: str, options: Mapping[str, Any]) -> None:
     """See that a run asks for nothing that only one process does.
 
     Raises:
         InputError: when it does.
     """
-    if is_table(output):
-        hint = "write to a folder, and from there with the engine local"
-        raise InputError("tables of databases are written by one process", where=f"engine {engine}", hint=hint)
     for name, reason in _LOCAL_ONLY.items():
         if name in options and options[name] and options[name] != getattr(BulkOptions, name):
             raise InputError(f"{name} {reason}", where=f"engine {engine}", hint="leave it out, or use the engine local")
@@ -161,11 +157,12 @@ class SplitRun:
         """
         journal = SplitJournal(self._run.destination.work_folder())
         try:
-            return self._played(journal)
+            with ExitStack() as undo:
+                return self._played(journal, undo)
         finally:
             journal.release()
 
-    def _played(self, journal: SplitJournal) -> RunReport:
+    def _played(self, journal: SplitJournal, undo: ExitStack) -> RunReport:
         run = self._run
         beginning = Beginning(run, journal)
         earlier = journal.manifest() if beginning.goes_on else None
@@ -181,10 +178,11 @@ class SplitRun:
         )
         if earlier is not None:
             manifest.check_same(earlier, run.output)
-        output = SplitOutput(run, journal, job.answers_schema)
+        output = SplitOutput(run, journal, job.answers_schema, goes_on=earlier is not None)
+        undo.callback(output.abort)
         plan = SplitPlan(
             pickled(job), journal.folder.where, uuid.uuid4().hex, manifest.to_json(), output.part_format, some(tasks),
-            tuple(sys.path), cwd=os.getcwd(),
+            tuple(sys.path), cwd=os.getcwd(), table=output.table,
         )  # fmt: skip
         stages = stage_runs(job, stages_of(job.checked, one=len(self._stages) == 1), tasks, plan)
         needs = [stage.player.need for stage in stages]
@@ -201,6 +199,7 @@ class SplitRun:
                 self._check_failures(finished=True)
         with underway(run.output):
             failed_path = output.publish([results[task.number] for task in stages[-1].tasks], failing(stages, results))
+        undo.pop_all()
         journal.remove()
         return self._report(job, stages, results, earlier_parts, failed_path, output.first_failures)
 
