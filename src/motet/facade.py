@@ -378,6 +378,22 @@ class Graph(data.GraphSpec):
 
         return evaluate(self.checked, _shared_resolver(), source, label, **options)
 
+    def teach(
+        self, source: Any, output: str | Path | None = None, *, of: str | None = None, **options: Unpack[RunOptions]
+    ) -> Any:
+        """Write what the graph says of every class, for a student to learn from: its answers, and its scores as the column `soft`.
+
+        Args:
+            source, output, options: as for `run`, which it is: `keep=["image"]` keeps what the student takes, `engine` says what runs it.
+            of: the output, or column, whose scores they are (the only output): scores, or what is made of them.
+
+        Raises:
+            InputError: when no column of scores stands before it, or several do.
+        """
+        from motet.planning.teach import teacher_outputs
+
+        return _opened(self.changed(outputs=teacher_outputs(self.checked, of))).run(source, output, **options)
+
     def tune(self, source: Any, *, label: str, **options: Unpack[TuneOptions]) -> Tuning:
         """The same graph with better settings: thresholds, order and members of cascades, weights, combiner and members of ensembles.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
-from motet.cli.run import source_options
+from motet.cli.run import column_names, source_options
 from motet.cli.shown import json_option
+
+if TYPE_CHECKING:
+    from motet.facade import Graph
 
 __all__ = ["command", "label_options"]
 
@@ -55,6 +58,7 @@ _LABEL_OPTIONS = (
     exits={OK: "all rows answered", FAILED: EXITS[FAILED], WRONG: EXITS[WRONG], ROWS_FAILED: "some rows failed; they are counted"},
 )  # fmt: skip
 @click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
+@click.argument("engine_options", nargs=-1, metavar="[-- ENGINE OPTIONS]")
 @label_options
 @click.option(
     "--metric",
@@ -64,24 +68,45 @@ _LABEL_OPTIONS = (
 )
 @click.option("--by", metavar="COLUMN", help="Also for each value of this column, of the input or of the graph.")
 @click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@click.option(
+    "--teach", metavar="OUT.parquet", help="Write the rows' answers and scores (soft), for a student; a run of its own."
+)
+@click.option(
+    "--keep",
+    callback=column_names,
+    metavar="a,b",
+    help="With --teach: columns of the input to write, as for motet run.",
+)
+@click.option(
+    "--engine", metavar="NAME", help="With --teach: what runs it: local, beam, ray or spark.  [default: local]"
+)
+@click.option("--overwrite", is_flag=True, help="With --teach: write over an output that is there.")
 @json_option
 @click.pass_context
 def command(
     ctx: click.Context,
     /,
     graph: str,
+    engine_options: tuple[str, ...],
     input_: tuple[str, ...],
     label: str,
     metric: tuple[str, ...],
     html: str | None,
     as_json: bool,
+    teach: str | None,
     **options: Any,
 ) -> None:
     """Say what a graph and each of its members are worth, on rows whose right answers are known.
 
     Every member of its cascades and ensembles answers each row, once. Prints metrics with 95 % intervals, confusions,
-    calibration, how far members agree, and what a row costs.
+    calibration, how far members agree, and what a row costs. Members are asked on this machine; --teach is a run, which any
+    engine plays.
     """
+    taught = {name: options.pop(name) for name in ("keep", "engine", "overwrite")}
+    if teach is None and (given := [f"--{name}" for name, value in taught.items() if value]):
+        raise click.UsageError(
+            f"{given[0]} means nothing without --teach: members are asked one by one, on this machine"
+        )
     found = load_graph(graph)
     source, chosen = split_options(input_, options)
     done = found.evaluate(source, label=label, metric=metric, **chosen)
@@ -90,8 +115,34 @@ def command(
 
         write_whole(html, done.html().encode())
     click.echo(done.to_json() if as_json else str(done))
+    if teach is not None:
+        _teach(found, source, teach, chosen, {**taught, "engine_options": engine_options})
     if done.failures:
         ctx.exit(ROWS_FAILED)
+
+
+def _teach(graph: Graph, source: Any, output: str, chosen: dict[str, Any], options: dict[str, Any]) -> None:
+    """Write soft labels, and say what they are."""
+    from motet.engines.engine import find_engine
+    from motet.planning.teach import SOFT, soft_labels
+
+    column = soft_labels(graph.checked, chosen["of"])
+    engine = find_engine(options["engine"] or "local", options["engine_options"])
+    told = {name: value for name, value in chosen["reading"].items() if value is not None}
+    keep = {} if options["keep"] is None else {"keep": options["keep"]}
+    done = graph.teach(
+        source,
+        output,
+        of=chosen["of"],
+        engine=engine,
+        limit=chosen["limit"],
+        overwrite=options["overwrite"],
+        **told,
+        **keep,
+    )
+    labels = graph.checked.columns[column].labels
+    classes = f" ({', '.join(labels)})" if labels else ""
+    click.echo(f"{SOFT} is {column}{classes} of {done.rows - done.failed:,} rows, in {output}", err=True)
 
 
 def split_options(input_: tuple[str, ...], options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:

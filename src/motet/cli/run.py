@@ -33,10 +33,10 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
-__all__ = ["command", "source_options"]
+__all__ = ["column_names", "command", "source_options"]
 
 
-def _names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
+def column_names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
     """Names separated by commas; None where the option is not given."""
     return None if value is None else [name.strip() for name in value.split(",") if name.strip()]
 
@@ -135,7 +135,7 @@ _EXITS = {
 )
 @click.option(
     "--partition-by",
-    callback=_names,
+    callback=column_names,
     default="",
     metavar="a,b",
     help="Columns by whose values an output folder has folders.",
@@ -154,8 +154,8 @@ _EXITS = {
     "--append", is_flag=True, help="Play only files that no run before has played, and add parts to a folder."
 )
 @click.option("--overwrite", is_flag=True, help="Write over an output, or an unfinished run, that is there.")
-@click.option("--keep", callback=_names, metavar="a,b", help="Columns of the input to write beside the outputs.")
-@click.option("--drop", callback=_names, metavar="c", default="", help="Columns of the input to leave out.")
+@click.option("--keep", callback=column_names, metavar="a,b", help="Columns of the input to write beside the outputs.")
+@click.option("--drop", callback=column_names, metavar="c", default="", help="Columns of the input to leave out.")
 @click.option("--only-failed", metavar="FILE", type=click.Path(), help="Play only the rows of a file of failures.")
 @click.option(
     "--into", metavar="PATH", help="With --only-failed: put the answers into the output that its rows failed in."

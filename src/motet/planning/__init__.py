@@ -6,6 +6,7 @@
     classes.py ──► answers and labels as the same classes
     evaluate.py ──► Evaluation (evaluation.py), as text (wording.py), JSON and a page (page.py, charts.py)
     search.py ──► settings, tried      tune.py ──► Tuning (tuning.py)      tuned_file.py ──► settings in a graph file
+    teach.py ──► scores of the graph, for a student
 
 The models are called once for each row, whatever is asked afterwards.
 """

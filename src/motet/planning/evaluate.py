@@ -19,12 +19,11 @@ from motet.planning.drift.evidence import DriftOfEvidence
 from motet.planning.evaluation import Agreement, Evaluation, Segment, Standing
 from motet.planning.labelled import LabelledRows
 from motet.planning.metrics import METRICS, QualityMetric, confusion, metric_named
-from motet.planning.parts import column_named, nodes_above, replay_parts
+from motet.planning.parts import column_named, output_named, replay_parts, score_columns
 from motet.planning.recording import Recorder, Recording
 from motet.planning.replay import Replayed, Replayer, alone
 from motet.planning.standings import Assessor, Marked
 from motet.runtime.resolve import ModelResolver
-from motet.types import ColumnType
 
 __all__ = ["EvaluateOptions", "Evidence", "evaluate", "gather"]
 
@@ -102,8 +101,8 @@ def gather(
     """Play labelled rows once, every member on each of them; arguments are those of `evaluate`."""
     own = checked
     checked = _with_shadows(checked, resolver)
-    column = column_named(checked, _output(checked, of, label), "of")
-    candidates = _candidates(checked, column)
+    column = column_named(checked, output_named(checked, of, label), "of")
+    candidates = score_columns(checked, column)
     names = [label] if by_unit is None else [label, by_unit]
     asked = [metric_named(each) for each in ([metric] if isinstance(metric, str) else metric or ())]
     rows = LabelledRows.open(checked, source, names, [by] if by else [], limit, reading or {})
@@ -276,35 +275,6 @@ def _notes(seen: Evidence) -> Iterator[str]:
         yield f"models of {', '.join(behind)} stand behind other members, and were called for each setting"
     if seen.recording.num_rows > len(seen.assessor.labelled):
         yield "rows without a label are in no number but that of all rows"
-
-
-def _output(checked: CheckedGraph, of: str | None, label: str) -> str:
-    """The output that is compared with labels."""
-    outputs = list(checked.graph.outputs)
-    if of is not None:
-        return of
-    if len(outputs) == 1:
-        return outputs[0]
-    if label in outputs:
-        return label
-    raise InputError(
-        f"the graph has several outputs ({', '.join(outputs)})",
-        where="of",
-        hint="say which one labels are for: --of OUTPUT",
-    )
-
-
-def _candidates(checked: CheckedGraph, column: str) -> dict[str, ColumnType]:
-    """Columns that may hold the scores of the answer: those of cascades, ensembles, routes and models before it."""
-    graph, own = checked.graph, column.split(".")[0]
-    reachable = {own, *nodes_above(checked).get(own, ())}
-    found: dict[str, ColumnType] = {}
-    for full, kind in checked.columns.items():
-        name, _, output = full.partition(".")
-        single = name in reachable and "." not in output and name in graph.nodes and graph.nodes[name].members
-        if single and kind.dtype.startswith("float") and len(kind.shape) == 1:
-            found[full] = kind
-    return found
 
 
 def _metrics(asked: Sequence[QualityMetric], reader: AnswerReader) -> list[QualityMetric]:

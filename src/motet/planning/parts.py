@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from motet.errors import UnknownNameError
+from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.nodes.cascade import Cascade
 from motet.nodes.ensemble import Ensemble
+from motet.types import ColumnType
 
-__all__ = ["KeptNode", "ReplayParts", "column_named", "nodes_above", "replay_parts"]
+__all__ = ["KeptNode", "ReplayParts", "column_named", "nodes_above", "output_named", "replay_parts", "score_columns"]
 
 KeptNode = Cascade | Ensemble
 """Nodes of which every member's answers are kept."""
@@ -83,3 +84,32 @@ def _patient(node: object) -> KeptNode:
     """A node that waits for its members however long they take."""
     assert isinstance(node, KeptNode)
     return replace(node, within_ms=None) if isinstance(node, Ensemble) else node
+
+
+def score_columns(checked: CheckedGraph, column: str) -> dict[str, ColumnType]:
+    """Columns that may hold the scores of the answer: those of cascades, ensembles, routes and models before it."""
+    graph, own = checked.graph, column.split(".")[0]
+    reachable = {own, *nodes_above(checked).get(own, ())}
+    found: dict[str, ColumnType] = {}
+    for full, kind in checked.columns.items():
+        name, _, output = full.partition(".")
+        single = name in reachable and "." not in output and name in graph.nodes and graph.nodes[name].members
+        if single and kind.dtype.startswith("float") and len(kind.shape) == 1:
+            found[full] = kind
+    return found
+
+
+def output_named(checked: CheckedGraph, of: str | None, label: str | None = None) -> str:
+    """The output that is compared with labels."""
+    outputs = list(checked.graph.outputs)
+    if of is not None:
+        return of
+    if len(outputs) == 1:
+        return outputs[0]
+    if label in outputs:
+        return label
+    raise InputError(
+        f"the graph has several outputs ({', '.join(outputs)})",
+        where="of",
+        hint="say which one labels are for: --of OUTPUT",
+    )
