@@ -192,7 +192,10 @@ def test_what_was_seen_of_memory_fills_what_the_graph_does_not_say() -> None:
         "format": {"resources": {"memory": "2GiB"}},
     }
     assert found.applied.models["features"].resources.memory_bytes == 32 * GIB
-    assert "network was seen to take 1 GiB, less than half of the 8 GiB that the graph says, which count" in str(found)
+    assert (
+        "memory grew by less than half of what the graph says, in brackets, which counts: network 1 GiB (8 GiB)"
+        in str(found)
+    )
 
 
 def test_a_rate_is_bound_by_what_there_is_least_of() -> None:

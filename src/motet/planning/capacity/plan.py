@@ -24,6 +24,10 @@ SECONDS = 10.0
 """What measuring takes about, beside loading models."""
 
 
+MOST_NAMED = 4
+"""Models that a note names."""
+
+
 class CapacityOptions(TypedDict, total=False):
     """What `Graph.plan` takes beside a source."""
 
@@ -195,10 +199,15 @@ class _Planning:
 
     def _differences(self) -> Iterator[str]:
         """Models whose declared memory is far from what was seen; what is declared counts."""
+        found: dict[str, list[str]] = {"more than": [], "less than half of": []}
         for each in self._profile.models:
             model = self._checked.graph.models.get(each.name)
             said = 0 if model is None else model.resources.memory_bytes
             if said and each.memory_bytes and not 0.5 <= each.memory_bytes / said <= 1.0:
                 more = "more than" if each.memory_bytes > said else "less than half of"
-                seen = shown_size(each.memory_bytes)
-                yield f"{each.name} was seen to take {seen}, {more} the {shown_size(said)} that the graph says, which count"
+                found[more].append(f"{each.name} {shown_size(each.memory_bytes)} ({shown_size(said)})")
+        for more, models in found.items():
+            if models:
+                others = f" and {len(models) - MOST_NAMED:,} others" if len(models) > MOST_NAMED else ""
+                named = ", ".join(models[:MOST_NAMED]) + others
+                yield f"memory grew by {more} what the graph says, in brackets, which counts: {named}"
