@@ -127,7 +127,7 @@ def test_guardrails_hold_break_or_stay_open() -> None:
     failing = _report(experiment, rates, failed=failures(0.06))
     assert failing.comparison("new").broken == ["errors"]
     assert failing.sentence.startswith(
-        "Keep old: new breaks the guardrail of errors, +4.95% (+4.31% to +5.59%), bound +2.00%."
+        "Keep old: new breaks the guardrail of errors, +4.95% (+4.23% to +5.67%), bound +2.00%."
     )
     assert failing.comparison("new").guardrails[1].state == "open"
     unknown = _report(experiment, rates)

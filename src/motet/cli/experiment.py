@@ -1,4 +1,4 @@
-"""`motet experiment`: what the arms of a split come to."""
+"""`motet experiment`: what the arms of a split come to, and what they get from now on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import click
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.evaluate import split_options
 from motet.cli.exits import EXITS, FAILED, OK, WRONG, Command, CommandGroup, load_graph
+from motet.cli.experiment_live import kept_report, promote, ramp, server_option, show_live, stop
 from motet.cli.run import source_options
 from motet.cli.shown import json_option
+from motet.cli.talk import ServerAccess, access_options
 
 __all__ = ["command"]
 
@@ -23,15 +25,18 @@ def command() -> None:
 
 
 @command.command("report", cls=Command, short_help="Say whether an arm is better.", exits=_EXITS)
-@click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
+@click.argument("graph", metavar="GRAPH", type=GRAPH_FILE)
 @click.option(
     "--input",
     "input_",
     metavar="PATH",
     multiple=True,
-    required=True,
     help="Answers of motet run, or its input, with what came of them.",
 )
+@click.option(
+    "--from", "from_", metavar="URL", help="The database that servers keep the experiment in: sqlite:///FILE."
+)
+@server_option
 @click.option(
     "--label", metavar="COLUMN", help="What came of each row: true or false, or a number.  [default: the metric's name]"
 )
@@ -48,17 +53,38 @@ def command() -> None:
 @click.option("--since", metavar="WHEN", help="Only rows since then: 7d, 12h, 2026-05-04; needs --time.")
 @source_options
 @click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@access_options
 @json_option
-def report(graph: str, input_: tuple[str, ...], html: str | None, as_json: bool, **options: Any) -> None:
+def report(
+    graph: str,
+    input_: tuple[str, ...],
+    from_: str | None,
+    server: str,
+    html: str | None,
+    access: ServerAccess,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Say what each arm of an experiment comes to, and whether to keep the control or to promote another arm.
 
-    Its intervals hold at all looks together, so it may be asked every day.
+    Its intervals hold at all looks together, so it may be asked every day. With --input or --from GRAPH is the graph's file;
+    without them a running server is asked, and GRAPH is the name of the graph.
     """
+    if not input_ and from_ is None:
+        show_live(graph, options, server, access, html=html, as_json=as_json)
+        return
     found = load_graph(graph)
-    source, chosen = split_options(input_, options)
-    done = found.experiment(source, **chosen)
+    if from_ is not None:
+        done = kept_report(found, from_, options, input_)
+    else:
+        source, chosen = split_options(input_, options)
+        done = found.experiment(source, **chosen)
     if html is not None:
         from motet.system.whole_files import write_whole
 
         write_whole(html, done.html().encode())
     click.echo(done.to_json() if as_json else str(done))
+
+
+for each in (promote, stop, ramp):
+    command.add_command(each)

@@ -43,10 +43,10 @@ def streamed_outputs(checked: CheckedGraph, resolver: ModelResolver, path: str =
         path: the graphs it stands in.
     """
     graph, found = checked.graph, dict[tuple[str, str], dict[str, str]]()
-    for output, reference in graph.outputs.items():
-        name, _, column = checked.canonical[reference].partition(".")
+    for output, kind in checked.signature.outputs.items():  # a server may play more, which no answer shows
+        name, _, column = checked.canonical[graph.outputs[output]].partition(".")
         node = graph.nodes.get(name)
-        if node is None or checked.signature.outputs[output] != STRING:
+        if node is None or kind != STRING:
             continue
         for member, theirs in _tellers(checked, node, column):
             for call, own in _called(checked, resolver, (path, name), member, theirs):

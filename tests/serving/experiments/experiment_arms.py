@@ -19,8 +19,8 @@ def plain(x):
 
 
 def bold(x):
-    if (x == -1).any():
-        raise ValueError("a row of -1")
+    if (x < 0).any():
+        raise ValueError("a row below 0")
     return {"score": x + 100}
 
 
@@ -30,7 +30,7 @@ def models():
 
 
 def shop(name="shop", metric="clicked", **split):
-    """Two arms by user; -1 fails in either."""
+    """Two arms by user; -1 fails in either, and -2 in the second."""
     user, x = mt.input("user", "string"), mt.input("x", "float32")
     arm = mt.route(models(), x, split=split or {"plain": 1, "bold": 1}, by=user, metric=metric, name="ab")
     return mt.Graph(name, outputs={"score": arm})

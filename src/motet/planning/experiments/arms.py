@@ -66,7 +66,7 @@ class ArmSums:
         if units < FEWEST:
             return Interval(total / units if units else math.nan, math.nan, math.nan)
         error = math.sqrt(float(spread(units, total, squares, rate=self.rate)) / units)
-        half = float(boundary(units, planned, alpha)) * error
+        half = float(boundary(units, rounded(planned), alpha)) * error
         low, high = total / units - half, total / units + half
         return Interval(total / units, max(low, 0.0) if self.rate else low, min(high, 1.0) if self.rate else high)
 
@@ -120,7 +120,7 @@ class Pair:
             share: of the units the share that will meet the arm.
             alpha: of looks together the share that may be wrong.
         """
-        wanted = effect * self.base
+        wanted, share = effect * self.base, np.asarray(share, dtype=np.float64)
         with np.errstate(divide="ignore", invalid="ignore"):
             size = planned_units(wanted, self.variance * (1 / share + 1 / (1 - share)), alpha)
         known = (wanted > 0) & (share > 0) & (share < 1) & (self.variance > 0)

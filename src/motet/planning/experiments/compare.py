@@ -22,6 +22,9 @@ __all__ = ["Comparer"]
 MOST_SEGMENTS = 20
 """Values of a column that are looked at, the most frequent first."""
 
+GUARDED = 1000.0
+"""The units by which the boundaries of guardrails are lowest."""
+
 
 @dataclass(frozen=True)
 class Comparer:
@@ -89,7 +92,7 @@ class Comparer:
             more = 0.0
             if verdict == "undecided":
                 more = pair.more(metric.effect, planned, share, self.arm_alpha, sign=self.sign) / part
-            guardrails = list(self._guardrails(name, planned))
+            guardrails = list(self._guardrails(name))
             yield ArmComparison(name, difference, lift, verdict, planned / part, more, guardrails)
 
     def _pair(self, sums: ArmSums, name: str) -> Pair:
@@ -117,15 +120,16 @@ class Comparer:
             return "worse"
         return "no gain" if most < self.experiment.metric.effect else "undecided"
 
-    def _guardrails(self, name: str, planned: float) -> Iterator[GuardrailState]:
+    def _guardrails(self, name: str) -> Iterator[GuardrailState]:
+        """The guardrails of an arm, at boundaries that are low early: harm is to be seen long before the metric is decided."""
         bounds = self.experiment.metric.guardrails
         if bounds.errors is not None:
             pair = self._pair(self._sums(self.units.failed, rate=True), name)
-            found = _difference(pair, pair.factor(planned, self.arm_alpha))
+            found = _difference(pair, pair.factor(GUARDED, self.arm_alpha))
             yield _state("errors", bounds.errors, found if self.knows_failures else _UNKNOWN)
         if bounds.seconds is not None:
             pair = self._pair(self._sums(self.units.seconds, rate=False), name)
-            logs = _difference(pair, pair.factor(planned, self.arm_alpha))
+            logs = _difference(pair, pair.factor(GUARDED, self.arm_alpha))
             factor = Interval(*(math.exp(min(each, 700.0)) for each in (logs.value, logs.low, logs.high)))
             yield _state("seconds", bounds.seconds, factor)
 

@@ -6,38 +6,37 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
-from motet.errors import GraphError
-from motet.graph.fields import from_environment, of_kind, show
+from motet.errors import GraphError, InputError
+from motet.graph.fields import from_environment, show
 from motet.graph.forms import either
 from motet.graph.section import Converter, KeyRule, Section, between
 
-__all__ = ["ExperimentsConfig", "read_duration"]
+__all__ = ["ExperimentsConfig"]
 
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_DURATION = r"[0-9]+(\.[0-9]+)?[smhdw]"
+_DURATION = r"[0-9]+(\.[0-9]+)? ?[smhdw]"
 LEAST_KEY = 16
 """Letters that a key from the environment has at least."""
 
 
-def read_duration(value: object, where: str, folder: str = "") -> float:
+def _duration(value: object, where: str, folder: str = "") -> float:
     """Seconds, as a number, or as `30s`, `15m`, `12h`, `7d`, `2w`.
 
     Raises:
         GraphError: when it is something else, or not more than 0.
     """
-    if isinstance(value, str) and re.fullmatch(_DURATION, value):
-        found = float(value[:-1]) * _UNITS[value[-1]]
-    elif isinstance(value, str):
-        raise GraphError(f"{show(value)} is no time", where=where, hint="write 30s, 15m, 12h, 7d or 2w, or seconds")
-    else:
-        found = float(of_kind(value, float, where))
+    from motet.workflow.options import read_duration_s
+
+    try:
+        found = read_duration_s(value, where)
+    except InputError as error:
+        raise GraphError(error.what, where=where, hint=error.hint) from None
     if not 0 < found < float("inf"):
         raise GraphError(f"must be more than 0; got {show(value)}", where=where)
     return found
 
 
 _WINDOW_FORM = either({"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": f"^{_DURATION}$"})
-_Duration = Annotated[float, Converter(read_duration, _WINDOW_FORM)]
+_Duration = Annotated[float, Converter(_duration, _WINDOW_FORM)]
 
 
 @dataclass(frozen=True)

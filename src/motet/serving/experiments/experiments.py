@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import secrets
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ from motet.serving.experiments.arms import ArmColumns, columns_of, played
 from motet.serving.experiments.database import ExperimentDatabase
 from motet.serving.experiments.decisions import Decision, latest, with_periods
 from motet.serving.experiments.feedback import Feedback
+from motet.serving.experiments.guardian import followed_up
 from motet.serving.experiments.hook import ExperimentHook
 from motet.serving.experiments.tables import (
     EXPOSURE_KINDS,
@@ -36,6 +38,7 @@ from motet.serving.sinks.targets import told
 from motet.serving.sinks.targets.sql import SqlTarget
 from motet.serving.sinks.writer import SinkWriter
 from motet.system.incidents import INCIDENTS, Outage
+from motet.system.locks import lock_file
 
 __all__ = ["Experiments"]
 
@@ -79,7 +82,9 @@ class Experiments:
         self._mark: object = None
         self._begun = False
         self._outage = Outage(log, "decisions", "experiments")
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._spool = spool
+        self._lock: int | None = None
 
     # What is played.
 
@@ -225,26 +230,51 @@ class Experiments:
         return changed
 
     def start(self) -> None:
-        """Begin to follow what is decided."""
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        """Begin to follow what is decided, and to look at ramps and guardrails."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [
+            loop.create_task(
+                self._again(self.config.poll_s, self.follow, "decisions on experiments cannot be followed")
+            ),
+            loop.create_task(self._again(self.config.check_s, self.guard, "guardrails cannot be looked at")),
+        ]
 
-    async def _run(self) -> None:
+    async def _again(self, every_s: float, act: Callable[[], Awaitable[None]], failed: str) -> None:
         while True:
-            await asyncio.sleep(self.config.poll_s)
+            await asyncio.sleep(every_s)
             if self.graphs:
                 try:
-                    await self.follow()
+                    await act()
                 except Exception:
-                    log.exception("decisions on experiments cannot be followed")
+                    log.exception(failed)
+
+    async def guard(self) -> None:
+        """Have ramps go on, and guardrails hold; of the processes of a folder one does."""
+        if not self._guards():
+            return
+        for graph in self.graphs:
+            for experiment in self.experiments(graph):
+                mine = [each for each in self._decisions if (each.graph, each.node) == (graph, experiment.node)]
+                found = await asyncio.to_thread(followed_up, self.database, experiment, mine)
+                if found is not None:
+                    await self.decide(found)
+
+    def _guards(self) -> bool:
+        """Whether this is the process that looks at guardrails; another one takes its place when it ends."""
+        if self._lock is None:
+            self._lock = lock_file(str(self._spool / "experiments.lock"))
+        return self._lock is not None
 
     async def close(self, timeout_s: float) -> None:
         """Write what is held, as far as there is time; the rest goes to the spools."""
-        if self._task is not None:
-            self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
         await asyncio.gather(self._exposures.close(timeout_s), self._outcomes.close(timeout_s))
         for writer in (self._exposures, self._outcomes):
             writer.say_lost(now=True)
         await asyncio.to_thread(self.database.close)
+        if self._lock is not None:
+            os.close(self._lock)
 
 
 def _writer(config: ExperimentsConfig, table: str, root: Path, spool: Path, *, durable: bool) -> SinkWriter:

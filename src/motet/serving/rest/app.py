@@ -17,6 +17,7 @@ from motet.errors import MotetError
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.about import MetadataRoutes
+from motet.serving.rest.experiments import ExperimentRoutes
 from motet.serving.rest.feedback import FeedbackRoutes
 from motet.serving.rest.openai.routes import OpenAIRoutes
 from motet.serving.rest.openapi import openapi
@@ -49,6 +50,7 @@ def create_app(repository: ModelRepository, middleware: Middleware, parts: AppPa
         Route("/predict/{name}", predict.__call__, methods=["POST"]),
         Route("/predict/{name}/versions/{version}", predict.__call__, methods=["POST"]),
         *FeedbackRoutes(repository, middleware, parts).routes(),
+        *ExperimentRoutes(repository, middleware, parts).routes(),
         *MetadataRoutes(repository, parts, middleware).routes(),
         *V1(repository, middleware).routes(),
         *OpenAIRoutes(repository, middleware).routes(),
