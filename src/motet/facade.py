@@ -279,7 +279,7 @@ class Graph(data.GraphSpec):
 
     def _bound(self, columns: Any) -> tuple[Batch, list[Failure]]:
         """The batch of what is given, and the rows that do not fit."""
-        if hasattr(columns, "__arrow_c_stream__"):
+        if hasattr(columns, "__arrow_c_stream__") or hasattr(columns, "with_format"):  # a frame, or a data set
             from motet.engines.layout import bind_frame
 
             return bind_frame(columns, self.checked)
@@ -311,7 +311,7 @@ class Graph(data.GraphSpec):
         """Play a whole data set, on this machine unless another engine is named.
 
         Args:
-            source: a frame (pandas, polars, DuckDB), a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a
+            source: a frame (pandas, polars, DuckDB, `datasets`), a file (Parquet, Arrow, CSV, JSON Lines), a folder, a list of files, a
                 pyarrow data set or table, or an iterable of batches or frames.
             output: the file to write; its suffix says the format. A folder (a path ending in `/`) keeps the parts. None
                 gives the answers back, unless `into` names an output that is there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ MOST_NAMED = 8
 """Suffixes of files that are left out."""
 _LOGS = {"/_delta_log/": "Delta Lake", "/.hoodie/": "Hudi", ".metadata.json": "Iceberg"}
 """What is in the paths of files of tables that have a log."""
+_STATE, _DICT = "state.json", "dataset_dict.json"
+"""What the package `datasets` writes beside the files of a data set, and of several."""
 _HINTS = {
     "Delta Lake": "name it as one: delta:FOLDER",
     "Iceberg": "name it as one: iceberg://CATALOG/NAMESPACE.TABLE",
@@ -39,6 +42,7 @@ def input_files(paths: Sequence[str], format: str | None, description: str) -> t
     """
     found, twice = _each_once([look_for(path) for path in paths])
     _check_no_log(found, description)
+    found = [_of_dataset(each, description) for each in found] if format is None else found
     chosen = format or _one_format([file for each in found for file in each.files], description)
     found = [_readable(each, chosen) for each in found]
     files, said = _sorted_out(found, chosen, twice, any_suffix=format is not None)
@@ -67,6 +71,27 @@ def _check_no_log(found: Sequence[Found], where: str) -> None:
                 raise InputError(
                     f"is a table of {kind}, whose log says which of its files count", where=where, hint=hint
                 )
+
+
+def _of_dataset(found: Found, where: str) -> Found:
+    """The files of a folder that `Dataset.save_to_disk` wrote, in the order that it says; other folders as they are.
+
+    Raises:
+        InputError: when it is the folder of a `DatasetDict`, or a file of it is not there.
+    """
+    names = {file.path[len(file.root) :].lstrip("/"): file for file in found.files}
+    if found.named or not names.keys() & {_STATE, _DICT}:
+        return found
+    if _DICT in names:
+        said = ", ".join(sorted({name.partition("/")[0] for name in names if name.endswith(f"/{_STATE}")}))
+        raise InputError(f"is a DatasetDict of {said}", where=where, hint="name the folder of one of them")
+    try:
+        listed = [each["filename"] for each in json.loads(names[_STATE].read())["_data_files"]]
+    except (ValueError, KeyError, TypeError):
+        return found  # a table that is called so
+    if lost := [name for name in listed if name not in names]:
+        raise InputError(f"{lost[0]} is not there, which {_STATE} names", where=where, hint="save the data set again")
+    return replace(found, files=[names[name] for name in listed])
 
 
 def _readable(found: Found, format: str) -> Found:

@@ -18,6 +18,7 @@ import pyarrow as pa
 from motet.batch import Batch
 from motet.databases.address import QUERIED, TableAddress, is_table
 from motet.errors import InputError, UnknownNameError
+from motet.io.datasets import is_dataset, open_dataset
 from motet.io.decryption import Decrypt, ParquetKeys
 from motet.io.files import FoundFile, asked
 from motet.io.fitted import decoded_schema
@@ -106,9 +107,9 @@ def open_source(
     """Open what rows are to be read from.
 
     Args:
-        what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a data
-            frame (pandas, polars, DuckDB); the address of a table or a query of SQLite or PostgreSQL (sql.py); a
-            PyArrow dataset, table or record batch reader; a dict of arrays or a `Batch`;
+        what: a path, an fsspec URL, a pattern (`parts/*.parquet`), a folder, or a list of them; a data frame (pandas, polars,
+            DuckDB) or a data set of the package `datasets`; the address of a table or a query of a database (sql.py), or of a
+            table of a lake; a PyArrow dataset, table or record batch reader; a dict of arrays or a `Batch`;
             or an iterable of batches of any of these kinds; or a source, as it is. In a folder, names that begin with `_`
             or `.`, and files of unknown suffixes, are left out.
         format: `parquet`, `arrow`, `csv`, `jsonl` or `images`, or what an installed package adds; None goes by suffix.
@@ -160,6 +161,8 @@ def _open(
 def _open_values(what: Any, types: Mapping[str, ColumnType]) -> Source:
     if isinstance(what, pa.Table):
         return TableSource(what)
+    if is_dataset(what):
+        return open_dataset(what, types)
     if isinstance(what, (pa.RecordBatch, Mapping, Batch)):
         return TableSource(
             pa.Table.from_batches([as_record_batch(what, types=types)]), f"a {type(what).__name__} in memory"
