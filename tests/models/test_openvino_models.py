@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -49,6 +50,31 @@ def written(scores: str, tmp_path: Path) -> str:
 
 def right(path: str, x: Any) -> Any:
     return onnxruntime.InferenceSession(path).run(None, {"x": x})[0]
+
+
+def signal_stack() -> int | None:
+    """Where this thread handles signals, if not on its own stack."""
+
+    class Stack(ctypes.Structure):
+        _fields_ = [("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+
+    found = Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    place: int | None = found.place
+    return place
+
+
+def test_a_thread_that_loads_handles_signals_where_it_did(scores: str, source: Any) -> None:
+    """OpenVINO would give it a stack for them, and free that when another thread lets go of the model."""
+
+    def load() -> tuple[int | None, int | None]:
+        before = signal_stack()
+        loaded(source(scores)).close()
+        return before, signal_stack()
+
+    with ThreadPoolExecutor(1) as thread:
+        before, behind = thread.submit(load).result()
+    assert before == behind
 
 
 def test_both_kinds_of_files_answer_as_onnx_runtime(scores: str, written: str, source: Any) -> None:

@@ -13,6 +13,7 @@ from motet.cli.stages import ENGINE, stages_on
 
 if TYPE_CHECKING:
     from motet.graph.check import CheckedGraph
+    from motet.graph.graph import GraphSpec
     from motet.graph.input import Input
     from motet.runtime.resolve import ModelResolver
 
@@ -57,7 +58,8 @@ def command(
     if golden is None:
         if update or tolerance is not None:
             raise click.UsageError("--update and --tolerance are for golden rows: give --golden", ctx)
-        click.echo("\n".join(summary(found.checked, found.executor.host.resolver, engine)))
+        resolver = found.executor.host.resolver
+        click.echo("\n".join([*summary(found.checked, resolver, engine), *_settled(found, found.checked, resolver)]))
         return
     if engine is not None:
         raise click.UsageError("--engine shows stages, and golden rows are played here: leave one of them out", ctx)
@@ -132,6 +134,20 @@ def _notes(checked: CheckedGraph, resolver: ModelResolver) -> Iterator[str]:
             yield f"model {name!r}: {text}"
     for inner in checked.graphs.values():
         yield from _notes(inner, resolver)
+
+
+def _settled(declared: GraphSpec, checked: CheckedGraph, resolver: ModelResolver, path: str = "") -> Iterator[str]:
+    """What was found of models whose precision was to be chosen, a line each."""
+    for name, model in declared.models.items():
+        if model.options.get("precision") == "auto" and name in checked.graph.models:
+            from motet.runtime.precision.settle import told
+
+            current = checked.graph.models[name]
+            located = resolver.locate(current, checked.graph.folder)
+            yield from (f"note: model {path}{name!r}: {text}" for text in told(current.options, located.digest))
+    for name, inner in checked.graphs.items():
+        if name in declared.graphs:
+            yield from _settled(declared.graphs[name], inner, resolver, f"{path}{name}/")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -82,7 +82,10 @@ def _packed(checked: CheckedGraph, resolver: ModelResolver) -> CheckedGraph:
         if _is_local(model, folder):
             found = resolver.locate(model, folder)
             uri = packed(found.handler.name, found.source.location, found.files)
-            models[name] = replace(model, uri=uri, version=found.version)
+            options = {
+                key: value for key, value in model.options.items() if key != "quantized"
+            }  # that file is what goes
+            models[name] = replace(model, uri=uri, version=found.version, options=options)
     graphs = {name: _packed(inner, resolver) for name, inner in checked.graphs.items()}
     inside = {name: each.graph for name, each in graphs.items()}
     return replace(checked, graph=checked.graph.changed(models=models, graphs=inside), graphs=graphs)

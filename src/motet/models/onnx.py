@@ -6,6 +6,7 @@ first axis of each tensor is the row. Options (`with:` of the model):
     providers           execution providers in order of preference, instead of the one of `device`: names, or
                         `[name, {option: value}]`; those of CUDA and TensorRT are put on `device`
     graph_optimization  disabled, basic, extended or all (the default)
+    precision, backend, sample, tolerance    in which numbers it is computed, and by which library: see `onnx_precision.py`
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from motet.models.common import (
 from motet.models.digest import Change, change_of
 from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import RowByRow, one_row_a_call_if_needed
+from motet.models.onnx_precision import OPTIONS, is_quantized, openvino_model, precision_of
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
 from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_bits
 from motet.threads import new_lock
@@ -66,7 +68,8 @@ class OnnxHandler(Handler):
         Raises:
             ModelLoadError: when it is no ONNX file, or takes or gives what is no column.
         """
-        check_options(source, ("providers", "graph_optimization"))
+        check_options(source, ("providers", "graph_optimization", *OPTIONS))
+        precision_of(source)
         file, meeting = _read(source)
         own_inputs = {
             tensor.name: _column_type(source, tensor, "input", "export the model with a first axis for the rows")
@@ -85,9 +88,11 @@ class OnnxHandler(Handler):
 
     def notes(self, source: ModelSource) -> list[str]:
         """What whoever checks a graph should know of this model."""
-        if _read(source)[1] is not RowSharing.TOGETHER:
-            return []
-        return ["rows that share a call change each other's answers, so each row is a call of its own"]
+        precision = precision_of(source)
+        notes = [] if precision.is_plain else [f"computed in {precision}"]
+        if _read(source)[1] is RowSharing.TOGETHER:
+            notes.append("rows that share a call change each other's answers, so each row is a call of its own")
+        return notes
 
     def companions(self, path: str) -> list[str]:
         """The files beside `path` that hold its weights, relative paths; empty for a model in one file.
@@ -104,8 +109,22 @@ class OnnxHandler(Handler):
             ModelLoadError: when ONNX Runtime refuses the file or has no provider for the device.
             MissingExtraError: when ONNX Runtime is not installed.
         """
-        signature = self.signature(source)
-        return _model(open_session(source), signature, source)
+        signature, precision = self.signature(source), precision_of(source)
+        if precision.name == "auto" or (precision.name.startswith("int8") and not is_quantized(_read(source)[0])):
+            raise load_error(source, f"its precision {precision.name} is not settled yet", "load it by a graph")
+        if precision.backend == "openvino":
+            return _apart(openvino_model(source, signature, precision), signature, source)
+        file, rows = _read(source)
+        exact = precision.is_plain and (rows is RowSharing.TOGETHER or (rows is RowSharing.APART and same_bits(file)))
+        return _apart(OnnxModel(open_session(source), signature, exact), signature, source)
+
+    def onnx_file(self, source: ModelSource) -> OnnxFile:
+        """What the file says of itself.
+
+        Raises:
+            ModelLoadError: when it is no ONNX file.
+        """
+        return _read(source)[0]
 
 
 def open_session(source: ModelSource) -> Any:
@@ -174,16 +193,13 @@ def _runtime(source: ModelSource) -> Any:
                 os.environ.pop(_NO_TELEMETRY, None)
 
 
-def _model(session: Any, signature: Signature, source: ModelSource) -> LoadedModel:
-    """The model of a session; where the graph does not tell whether rows meet in a call, a few made-up rows do."""
-    file, rows = _read(source)
-    if rows is RowSharing.APART:
-        return OnnxModel(session, signature, same_bits(file))
+def _apart(model: LoadedModel, signature: Signature, source: ModelSource) -> LoadedModel:
+    """A model whose rows do not meet; where the graph does not tell whether they do, a few made-up rows do."""
+    rows = _read(source)[1]
     if rows is RowSharing.UNKNOWN:
-        return one_row_a_call_if_needed(OnnxModel(session, signature, False), signature, place(source))
+        return one_row_a_call_if_needed(model, signature, place(source))
     fixed = signature.fixed_rows or 1
-    model = OnnxModel(session, signature)
-    return model if fixed == 1 else RowByRow(model, fixed)
+    return RowByRow(model, fixed) if rows is RowSharing.TOGETHER and fixed > 1 else model
 
 
 def _run_of(session: Any) -> Callable[..., Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar
 
 from motet.batch import Array
@@ -36,9 +37,10 @@ from motet.models.instances import Instances
 from motet.models.keep import LoadCache
 from motet.models.onnx_proto import read_onnx
 from motet.system.limits import num_cores
+from motet.threads import new_lock
 from motet.types import ColumnType, Signature
 
-__all__ = ["OpenVINOHandler", "OpenVINOModel"]
+__all__ = ["OpenVINOHandler", "OpenVINOModel", "compile_openvino", "openvino_core", "read_openvino"]
 
 _OUT_OF_MEMORY = ("bad_alloc", "out of memory", "Cannot allocate", "could not allocate")
 _PRECISIONS = {"f32": "f32", "bf16": "bf16", "f16": "f16", "auto": "undefined"}
@@ -53,7 +55,7 @@ class OpenVINOHandler(Handler):
     suffixes: ClassVar[tuple[str, ...]] = (".xml",)
 
     def __init__(self) -> None:
-        self._kept: LoadCache[Any] = LoadCache(_read, whole=_whole)
+        self._kept: LoadCache[Any] = LoadCache(read_openvino, whole=_whole)
 
     @staticmethod
     def companions(path: str) -> list[str]:
@@ -77,18 +79,7 @@ class OpenVINOHandler(Handler):
         check_cpu(source, "OpenVINO")
         model = self._kept.take(source)
         signature = _signature(model, source)
-        at_once = max(1, num_cores() // source.threads)
-        settings = {
-            "INFERENCE_PRECISION_HINT": precision,
-            "INFERENCE_NUM_THREADS": at_once * source.threads,
-            "NUM_STREAMS": at_once,
-            "ENABLE_CPU_PINNING": False,  # several models, and processes, would be bound to the same cores
-        }
-        try:
-            compiled = _openvino(source).Core().compile_model(model, "CPU", settings)
-        except RuntimeError as error:
-            raise_memory_error(error, _OUT_OF_MEMORY)
-            raise load_error(source, f"OpenVINO cannot compile it: {_reason(error)}") from error
+        compiled, at_once = compile_openvino(model, source, precision)
         places = {name: at for at, name in enumerate(_names(model.outputs))}
         outputs = {name: places[name] for name in signature.outputs}
         loaded = OpenVINOModel(compiled, at_once, _names(model.inputs), outputs)
@@ -106,6 +97,7 @@ class OpenVINOModel:
     """
 
     fresh_outputs = True
+    batch_invariant = False
 
     def __init__(self, compiled: Any, at_once: int, inputs: Sequence[str], outputs: Mapping[str, int]) -> None:
         self._requests: Instances[Any] | None = Instances(compiled.create_infer_request, at_once)
@@ -134,6 +126,34 @@ class OpenVINOModel:
         self._requests = None
 
 
+def compile_openvino(model: Any, source: ModelSource, precision: str) -> tuple[Any, int]:
+    """Compile what `read_openvino` gave.
+
+    Args:
+        model: it.
+        source: where it is from, and how many threads a call may use.
+        precision: what OpenVINO calls the precision to compute in.
+
+    Returns:
+        The compiled model, and how many calls of it are computed at a time.
+
+    Raises:
+        ModelLoadError: when OpenVINO does not compile it.
+    """
+    at_once = max(1, num_cores() // source.threads)
+    settings = {
+        "INFERENCE_PRECISION_HINT": precision,
+        "INFERENCE_NUM_THREADS": at_once * source.threads,
+        "NUM_STREAMS": at_once,
+        "ENABLE_CPU_PINNING": False,  # several models, and processes, would be bound to the same cores
+    }
+    try:
+        return openvino_core(source).compile_model(model, "CPU", settings), at_once
+    except RuntimeError as error:
+        raise_memory_error(error, _OUT_OF_MEMORY)
+        raise load_error(source, f"OpenVINO cannot compile it: {_reason(error)}") from error
+
+
 def _check_whole(name: str, column: Array) -> None:
     if column.dtype.name not in _WIDE or not column.size:
         return
@@ -144,8 +164,29 @@ def _check_whole(name: str, column: Array) -> None:
         raise InputError(what, hint="play the model by ONNX Runtime")
 
 
-def _openvino(source: ModelSource) -> Any:
-    return framework("openvino", "openvino", "openvino", source)
+_core_of: dict[int, Any] = {}
+_making = new_lock()
+
+
+def openvino_core(source: ModelSource) -> Any:
+    """OpenVINO's core, one for the life of a process.
+
+    What computes on the processor is loaded once for each core, gives the thread that loads it a stack for signals, and frees
+    that with the core, in whatever thread that is then: a signal later would end the process. So it is a thread that ends at once.
+    """
+    openvino = framework("openvino", "openvino", "openvino", source)
+
+    def make() -> Any:
+        core = openvino.Core()
+        core.set_property({"ENABLE_MMAP": False})  # a file that is cut off meanwhile would end the process
+        core.get_property("CPU", "FULL_DEVICE_NAME")
+        return core
+
+    with _making:
+        if os.getpid() not in _core_of:
+            with ThreadPoolExecutor(1, "motet-openvino") as thread:
+                _core_of[os.getpid()] = thread.submit(make).result()
+        return _core_of[os.getpid()]
 
 
 def _weights(path: str) -> str:
@@ -157,7 +198,12 @@ def _whole(path: str) -> str:
     return _weights(path) if path.lower().endswith(".xml") and os.path.isfile(_weights(path)) else path
 
 
-def _read(source: ModelSource) -> Any:
+def read_openvino(source: ModelSource) -> Any:
+    """The model of a file, as OpenVINO has it, not compiled.
+
+    Raises:
+        ModelLoadError: when OpenVINO does not read it.
+    """
     path = source.location
     if path.lower().endswith(".xml") and not os.path.isfile(_weights(path)):
         name = os.path.basename(_weights(path))
@@ -165,9 +211,7 @@ def _read(source: ModelSource) -> Any:
             source, f"its weights, {name}, are not beside it", "copy both files that openvino.save_model wrote"
         )
     try:
-        core = _openvino(source).Core()
-        core.set_property({"ENABLE_MMAP": False})  # a file that is cut off meanwhile would end the process
-        return core.read_model(path)
+        return openvino_core(source).read_model(path)
     except RuntimeError as error:
         hint = "write it with openvino.save_model(model, 'x.xml'), or name an ONNX file"
         raise load_error(source, f"OpenVINO cannot read it: {_reason(error)}", hint) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -20,6 +21,7 @@ from motet.models.handler import Handler, ModelSource
 from motet.models.keep import file_change
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate
+from motet.models.onnx_precision import quantized_path
 from motet.runtime.call_cost import check_cost
 from motet.system.limits import num_cores
 from motet.system.recent import LruCache
@@ -135,13 +137,20 @@ class ModelResolver:
             raise ModelLoadError(f"the models of keys cannot be listed: {error}", where=model.uri) from error
 
     def current(self, model: Model, folder: str) -> Model:
-        """A model of a store pinned to the version that it means now; others as they are.
+        """A model of a store pinned to the version that it means now, one of an open precision to what is settled; others as they are.
 
         Raises:
             NotPublishedError: when the store has no such version.
             StoreError: when the store cannot be reached.
+            ModelLoadError: when a precision cannot be settled.
         """
-        return self._stored.current(model, folder) if model.uri.startswith(STORE) else model
+        model = self._stored.current(model, folder) if model.uri.startswith(STORE) else model
+        if model.options.get("precision") in ("auto", "int8", "int8-dynamic") and "quantized" not in model.options:
+            from motet.runtime.precision.settle import settled  # what it needs is needed by few
+
+            found = self._located_as_is(model, folder)
+            return settled(model, found.handler, found.source, found.digest, folder)
+        return model
 
     def locate(self, model: Model, folder: str) -> ResolvedModel:
         """Find a model's handler and file.
@@ -149,7 +158,9 @@ class ModelResolver:
         Raises:
             MotetError: when the URI names no known handler, or the file is not there.
         """
-        model = self.current(model, folder)
+        return self._located_as_is(self.current(model, folder), folder)
+
+    def _located_as_is(self, model: Model, folder: str) -> ResolvedModel:
         key = (model, folder)
         known = self._located.get(key)
         if known and known.state == _state_of(known.files):
@@ -166,6 +177,8 @@ class ModelResolver:
             found = locate(model.uri, base=folder or None, allow_unpickle=model.unpickle)
         handler, location = found.handler, found.location
         files = tuple(found.files) or _code_files(model, handler, location)
+        if quantized := _quantized(model, handler):
+            location, files = quantized, (quantized,)
         state = _state_of(files)  # before they are read: what changes meanwhile is looked at again
         named = getattr(handler, "version", None)
         try:
@@ -175,6 +188,7 @@ class ModelResolver:
             raise ModelLoadError(what, where=f"model {model.name!r}") from error
         by_file = digest[:12] if handler.has_file else ""
         version = model.version or label or by_file or (named(location) if named is not None else "")
+        version = _in_precision(version, model, handler)
         source = ModelSource(
             model.name,
             location,
@@ -290,6 +304,31 @@ def _code_files(model: Model, handler: Handler, location: str) -> tuple[str, ...
     find = getattr(handler, "code_file", None) if model.has_process else None
     found = None if find is None else find(location)
     return () if found is None else (found,)
+
+
+def _quantized(model: Model, handler: Handler) -> str:
+    """The file in int8 that an ONNX model is played as; empty where it is played as it is.
+
+    Raises:
+        ModelLoadError: when it is not on this machine.
+    """
+    name = model.options.get("quantized")
+    if not isinstance(name, str) or handler.name != "onnx":
+        return ""
+    path = quantized_path(name)
+    if not os.path.isfile(path):
+        what = f"the int8 file that was made of it when the graph was loaded is not here: {path}"
+        hint = "give workers the files of models, let MOTET_CACHE_DIR be one folder for all, or load the graph anew"
+        raise ModelLoadError(what, where=f"model {model.name!r}", hint=hint)
+    return path
+
+
+def _in_precision(version: str, model: Model, handler: Handler) -> str:
+    """What to call a version of an ONNX model that is computed otherwise than its file says: its answers are others."""
+    said = [model.options.get("precision", ""), model.options.get("backend", "")]
+    how = [each for each in said if each not in ("", "f32", "onnxruntime")] if handler.name == "onnx" else []
+    suffix = "+" + ".".join(map(str, how))
+    return version + suffix if how and not version.endswith(suffix) else version
 
 
 def _check_placing(model: Model, located: ResolvedModel) -> None:

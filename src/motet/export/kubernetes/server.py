@@ -128,6 +128,8 @@ class GraphServer:
                 found.update(_EXTRAS.get(find_handler(uri)[0].name, "").split())
             if is_address(uri):
                 found.add("remote")
+        if any("precision" in model.options and _is_onnx(model) for model, _ in models_of(self.graph)):
+            found.add("precision")
         if self.uses_store:
             found |= store_extras(store)
         if any("uint8" in str(each.type) for each in self.graph.inputs.values()):
@@ -278,6 +280,8 @@ def read_server(path: str | Path) -> GraphServer:
         if not Path(found).exists():
             raise GraphError(f"there is no such model file: {found}", where=where)
         models.append(Path(found))
+        if _is_onnx(model) and (sample := Path(folder, str(model.options.get("sample") or "."))).is_file():
+            models.append(sample)
     graphs = [name for name in texts if Path(name).suffix in (".yaml", ".yml") or name == whole]
     modules = {found for name in graphs for found in modules_named(parse(texts[name]), Path(whole).parent)}
     for name in graphs:
@@ -297,6 +301,12 @@ def read_server(path: str | Path) -> GraphServer:
             hint="name them all in the command",
         )
     return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)), tuple(sorted(named)))
+
+
+def _is_onnx(model: Model) -> bool:
+    with contextlib.suppress(MotetError):
+        return find_handler(model.uri)[0].name == "onnx"
+    return False
 
 
 def _refuse_private(model: Model, folder: str, where: str) -> None:
