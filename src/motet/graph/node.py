@@ -251,6 +251,19 @@ class Player(NodePlayer, Protocol):
         """
         ...
 
+    async def together(self, columns: Mapping[str, Column], chosen: Indices) -> list[tuple[Indices, Answer]]:
+        """Play rows through several models as one call, where their structure allows it.
+
+        Args:
+            columns: those of the node, by reference.
+            chosen: for each row the place of its member among the node's, -1 for none.
+
+        Returns:
+            The places of the rows that are answered, ascending, with their answers, none of which has a fault. All others are to be
+            asked of their models.
+        """
+        ...
+
     async def in_time(
         self, calls: Mapping[Member, Callable[[Player], Coroutine[Any, Any, Answer]]], rows: int, seconds: float
     ) -> list[Answer | DeadlineError]:

@@ -100,9 +100,10 @@ class Handler(Protocol):
     `safe_suffixes`, a tuple of the suffixes whose files carry no code although `runs_code`; `companions(path)`, which gives the
     relative paths of the files beside a model's own that belong to it, so that they are fetched and digested with it;
     `installed(location, base)`, of models that may be installed packages, their folder there, else the location as it is;
-    `folder_heads`, `folder_files` and `code_suffixes`, of models that are folders, see `motet.models.folders`; and
-    `notes(source)`, sentences that `motet check` shows. `streams(source)` says whether a model gives its texts piece by piece to
-    whoever listens, see `motet.system.pieces`.
+    `folder_heads`, `folder_files` and `code_suffixes`, of models that are folders, see `motet.models.folders`;
+    `notes(source)`, sentences that `motet check` shows; and `program(source, most_bytes)`, what a model computes, a
+    `motet.models.stacking.program.Program`, where models that differ in their weights alone may be played as one call.
+    `streams(source)` says whether a model gives its texts piece by piece to whoever listens, see `motet.system.pieces`.
     """
 
     name: ClassVar[str]

@@ -33,6 +33,7 @@ from motet.models.independence import RowByRow, one_row_a_call_if_needed
 from motet.models.onnx_precision import OPTIONS, is_quantized, openvino_model, precision_of
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
 from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_bits
+from motet.models.stacking.program import Program
 from motet.threads import new_lock
 from motet.types import ANY, ColumnType, Signature
 
@@ -101,6 +102,12 @@ class OnnxHandler(Handler):
             ModelLoadError: when it is no ONNX file.
         """
         return list(_read(ModelSource(path, path))[0].external_files)
+
+    def program(self, source: ModelSource, most_bytes: int) -> Program:
+        """What it computes; see `Handler`."""
+        from motet.models.stacking.onnx_program import onnx_program
+
+        return onnx_program(source.location, self.signature(source), most_bytes)
 
     def load(self, source: ModelSource) -> LoadedModel:
         """Load it into a session of `source.threads` threads.

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "OnnxTensor", "read_onnx"]
+__all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "OnnxTensor", "ProtoReader", "Span", "read_onnx"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_OPSET = 7, 8
@@ -97,7 +97,9 @@ Span = tuple[int, int]
 Field = tuple[int, int, Span]
 
 
-class _Reader:
+class ProtoReader:
+    """Reads fields of a message: `data` is all bytes, and a span is from where to where a message lies in them."""
+
     def __init__(self, data: mmap.mmap | bytes) -> None:
         self.data = data
 
@@ -122,6 +124,7 @@ class _Reader:
             yield number, value, (start, at)
 
     def varint(self, at: int, end: int) -> tuple[int, int]:
+        """The number that begins at a byte, and where the next field begins."""
         value = shift = 0
         while at < end and shift < 70:
             byte = self.data[at]
@@ -142,6 +145,7 @@ class _Reader:
         return found
 
     def text(self, span: Span) -> str:
+        """The bytes of a field as text."""
         return bytes(self.data[span[0] : span[1]]).decode(errors="replace")
 
     def text_of(self, span: Span, number: int) -> str:
@@ -165,10 +169,10 @@ def read_onnx(path: str) -> OnnxFile:
         if not file.seek(0, 2):
             raise OnnxFormatError("it is empty")
         with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _read_model(_Reader(data), (0, len(data)))
+            return _read_model(ProtoReader(data), (0, len(data)))
 
 
-def _read_model(reader: _Reader, span: Span) -> OnnxFile:
+def _read_model(reader: ProtoReader, span: Span) -> OnnxFile:
     graphs: list[Span] = []
     opsets: dict[str, int] = {}
     for number, _, inner in reader.fields(span):
@@ -184,7 +188,7 @@ def _read_model(reader: _Reader, span: Span) -> OnnxFile:
     return _read_graph(reader, graphs[-1], opsets.get("", opsets.get("ai.onnx", 0)))
 
 
-def _read_graph(reader: _Reader, span: Span, opset: int) -> OnnxFile:
+def _read_graph(reader: ProtoReader, span: Span, opset: int) -> OnnxFile:
     inputs: list[OnnxTensor] = []
     outputs: list[OnnxTensor] = []
     nodes: list[OnnxNode] = []
@@ -208,7 +212,9 @@ def _read_graph(reader: _Reader, span: Span, opset: int) -> OnnxFile:
     return OnnxFile(given, tuple(outputs), tuple(external), tuple(nodes), weights, integers, opset)
 
 
-def _read_node(reader: _Reader, span: Span, weights: dict[str, int], integers: dict[str, tuple[int, ...]]) -> OnnxNode:
+def _read_node(
+    reader: ProtoReader, span: Span, weights: dict[str, int], integers: dict[str, tuple[int, ...]]
+) -> OnnxNode:
     """A node; what a `Constant` holds is put among the weights."""
     names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_OPERATOR: [""], _NODE_DOMAIN: [""]}
     attributes: dict[str, tuple[int, ...]] = {}
@@ -227,7 +233,7 @@ def _read_node(reader: _Reader, span: Span, weights: dict[str, int], integers: d
     return OnnxNode(full, tuple(names[_NODE_INPUT]), tuple(names[_NODE_OUTPUT]), attributes)
 
 
-def _read_attribute(reader: _Reader, span: Span) -> tuple[str, tuple[int, ...], Span | None]:
+def _read_attribute(reader: ProtoReader, span: Span) -> tuple[str, tuple[int, ...], Span | None]:
     """An attribute's name, its integers, and where its tensor is."""
     name, single, several, tensor = "", list[int](), list[int](), None
     for number, value, inner in reader.fields(span):
@@ -243,7 +249,7 @@ def _read_attribute(reader: _Reader, span: Span) -> tuple[str, tuple[int, ...], 
 
 
 def _read_weight(
-    reader: _Reader, span: Span, name: str, weights: dict[str, int], integers: dict[str, tuple[int, ...]]
+    reader: ProtoReader, span: Span, name: str, weights: dict[str, int], integers: dict[str, tuple[int, ...]]
 ) -> None:
     """Note the number of axes of a constant, and its values where they are a few 64-bit integers."""
     dims: list[int] = []
@@ -265,13 +271,13 @@ def _read_weight(
         integers[name] = tuple(values)
 
 
-def _external_files(reader: _Reader, span: Span) -> dict[str, None]:
+def _external_files(reader: ProtoReader, span: Span) -> dict[str, None]:
     entries = [inner for number, _, inner in reader.fields(span) if number == _TENSOR_EXTERNAL_DATA]
     pairs = [(reader.text_of(entry, _ENTRY_KEY), reader.text_of(entry, _ENTRY_VALUE)) for entry in entries]
     return {value: None for key, value in pairs if key == "location"}
 
 
-def _read_value(reader: _Reader, span: Span) -> OnnxTensor:
+def _read_value(reader: ProtoReader, span: Span) -> OnnxTensor:
     name, kind, elem_type, axes = "", "unknown", 0, None
     for number, _, inner in reader.fields(span):
         if number == _VALUE_NAME:
@@ -284,7 +290,7 @@ def _read_value(reader: _Reader, span: Span) -> OnnxTensor:
     return OnnxTensor(name, kind, elem_type, axes)
 
 
-def _read_tensor(reader: _Reader, span: Span) -> tuple[int, tuple[int | str | None, ...] | None]:
+def _read_tensor(reader: ProtoReader, span: Span) -> tuple[int, tuple[int | str | None, ...] | None]:
     elem_type, axes = 0, None
     for number, value, inner in reader.fields(span):
         if number == _TENSOR_ELEM_TYPE:
@@ -294,7 +300,7 @@ def _read_tensor(reader: _Reader, span: Span) -> tuple[int, tuple[int | str | No
     return elem_type, axes
 
 
-def _read_axis(reader: _Reader, span: Span) -> int | str | None:
+def _read_axis(reader: ProtoReader, span: Span) -> int | str | None:
     for number, value, inner in reader.fields(span):
         if number == _DIM_VALUE:
             return value if 0 <= value < 1 << 63 else None

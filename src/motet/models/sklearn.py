@@ -47,6 +47,7 @@ from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_quiet import quiet
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
+from motet.models.stacking.program import Program
 from motet.system.recent import LruCache
 from motet.tracebacks import summary
 from motet.types import ColumnType, Signature
@@ -95,6 +96,12 @@ class SklearnHandler(Handler):
         signature, make = _looked(estimator, source, self._learned.get(learned_key(source)))
         _set_jobs(estimator, source.threads)
         return SklearnModel(estimator, signature, make, source.threads)
+
+    def program(self, source: ModelSource, most_bytes: int) -> Program:
+        """What the estimator computes, which is loaded for it and kept for a while; see `Handler`."""
+        from motet.models.stacking.sklearn_program import sklearn_program
+
+        return sklearn_program(self._kept.look(source), self.signature(source), most_bytes)
 
     def check(self, source: ModelSource) -> None:
         """Refuse options that there are not."""

@@ -16,7 +16,7 @@ from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_o
 from motet.graph.condition import Condition
 from motet.graph.experiment import METRIC, ExperimentMetric
 from motet.graph.fields import Fields, show
-from motet.graph.forms import NUMBER, TEXT, by_name, least
+from motet.graph.forms import NUMBER, TEXT, TRUTH, by_name, least
 from motet.graph.keyed import KEY
 from motet.graph.members import INPUTS, MEMBERS, check_member, read_members, write_members
 from motet.graph.node import NO_ANSWER, Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
@@ -71,6 +71,7 @@ class Route(MembersNode):
         max_swap_wait_ms: how long rows whose model is not loaded may be passed over by rows of models that are.
         combine: `union` where the classes of members differ: a score for each class that any of them knows, 0 where one
             does not; None for members that have the same.
+        stack: whether models that differ in their weights alone may be played as one call.
         sought: the URIs that models of other keys would have, with `{key}` in them; only found when a graph is checked.
     """
 
@@ -85,6 +86,7 @@ class Route(MembersNode):
     max_loaded: int | None = None
     max_swap_wait_ms: float | None = None
     combine: str | None = None
+    stack: bool = True
     sought: tuple[str, ...] = field(default=(), compare=False)
     metric: ExperimentMetric | None = field(default=None, metadata={NO_ANSWER: True})
 
@@ -103,6 +105,7 @@ class Route(MembersNode):
         "output": TEXT,
         **section_form(SwapBounds)["properties"],
         "combine": UNION,
+        "stack": {**TRUTH, "default": True},
     }
 
     def keyed(self, models: Mapping[str, Mapping[str, str]], uris: Mapping[str, str]) -> Route:
@@ -165,13 +168,21 @@ class Route(MembersNode):
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call each model once, on the rows of all arms that stand for it."""
         chosen, faults = self._choose(columns, rows, player)
-        shares = self._shares(chosen) if rows else [(0, np.empty(0, dtype=np.int64))]
+        together = await player.together(columns, chosen) if self.stack and rows > 1 else []
+        left = chosen
+        for share, _ in together:
+            left = left.copy() if left is chosen else left
+            left[share] = -1
+        shares = self._shares(left) if rows else [(0, np.empty(0, dtype=np.int64))]
         calls = [self._call(place, columns, share, chosen, player) for place, share in shares]
         uses = [self.players[place].uses for place, _ in shares]
         answers = await player.gather(calls, uses, [len(share) for _, share in shares])
         parts = [
             (share, self._answer(place, answer, chosen[share], player))
             for (place, share), answer in zip(shares, answers, strict=True)
+        ]
+        parts += [
+            (share, self._answer(int(chosen[share[0]]), answer, chosen[share], player)) for share, answer in together
         ]
         return merge(parts, rows, faults)
 
@@ -318,6 +329,7 @@ class Route(MembersNode):
         said["metric"] = (
             ExperimentMetric.read(fields.raw("metric"), fields.place("metric")) if "metric" in fields else None
         )
+        said["stack"] = fields.get("stack")
         return _checked(cls(name, inputs, arms, combine=read_combine(fields), **said), fields.where)
 
     def write(self) -> dict[str, Any]:
@@ -332,6 +344,8 @@ class Route(MembersNode):
         for key in ("key", "otherwise", "missing", "output", "max_loaded", "max_swap_wait_ms", "combine"):
             if getattr(self, key) is not None:
                 written[key] = getattr(self, key)
+        if not self.stack:
+            written["stack"] = False
         return written
 
 
@@ -371,6 +385,7 @@ def route(
     max_loaded: int | None = None,
     max_swap_wait_ms: float | None = None,
     combine: str | None = None,
+    stack: bool = True,
     name: str | None = None,
 ) -> Handle:
     """Send each row through one member.
@@ -397,6 +412,8 @@ def route(
             not given.
         combine: `union` for members whose classes differ: a score for each class that any of them knows, 0 where one does
             not. Without it they must be the same, in whatever order.
+        stack: whether models that differ in their weights alone may be played as one call, which is quicker where many of them
+            have a few rows each.
         name: the node's name; `route` and a number when not given.
 
     Returns:
@@ -414,7 +431,7 @@ def route(
             name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
             None if key is None else names.ref(key), split or {}, None if by is None else names.ref(by), salt, conditions,
             otherwise, missing, output, bounds.max_loaded, bounds.max_swap_wait_ms, checked_combine(combine, f"{where}: combine"),
-            metric=None if metric is None else ExperimentMetric.read(metric, f"{where}: metric"),
+            stack, metric=None if metric is None else ExperimentMetric.read(metric, f"{where}: metric"),
         )  # fmt: skip
         return _checked(said, where)
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 from weakref import WeakKeyDictionary
 
 from motet.batch import Column, Ragged, concat_columns, take_rows
@@ -19,13 +19,15 @@ from motet.errors import ModelError, ModelUnavailableError, OverloadedError
 from motet.graph.node import Answer, Fault
 from motet.nodes.merge import kept_rows
 from motet.runtime.call_cost import CallCost
-from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import ModelRuntime
 from motet.runtime.latency import INLINE_S, BatchLatency
 from motet.runtime.shares import Share, ThreadShares
 from motet.tracebacks import ends_program
 
 __all__ = ["Batcher", "LoopCalls"]
+
+Runner: TypeAlias = Callable[[Sequence[Column], int], Answer]
+"""Plays columns of so many rows: a function's runner, or models that are played together."""
 
 MAX_ROWS = 2048
 """Rows that are taken together where the model does not say how many."""
@@ -234,7 +236,7 @@ class Batcher:
         self._schedule()
 
 
-def _timed(runner: FunctionRunner, columns: Sequence[Column], rows: int) -> tuple[Answer, float]:
+def _timed(runner: Runner, columns: Sequence[Column], rows: int) -> tuple[Answer, float]:
     started = time.perf_counter()
     answer = runner(columns, rows)
     return answer, time.perf_counter() - started
@@ -284,7 +286,7 @@ class LoopCalls:
     ) -> None:
         self._loop, self._threads, self._remote, self._at_once = loop, threads, remote, at_once
         self._batchers: dict[ModelRuntime, Batcher] = {}
-        self._functions: WeakKeyDictionary[FunctionRunner, tuple[BatchLatency, Share]] = WeakKeyDictionary()
+        self._functions: WeakKeyDictionary[Runner, tuple[BatchLatency, Share]] = WeakKeyDictionary()
 
     def share(self, *, elsewhere: bool) -> Share:
         """A share of the threads where calls are made: of those that wait for another process or machine, or of the others."""
@@ -313,7 +315,7 @@ class LoopCalls:
         """Play rows through a model, or one of its replicas, together with others that wait for it."""
         return await self.batcher(model)(columns, rows, replica)
 
-    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
+    async def function(self, runner: Runner, columns: Sequence[Column], rows: int) -> Answer:
         """Play rows through a function: in the loop where that is expected to be quick, else in a thread."""
         found = self._functions.get(runner)
         if found is None:

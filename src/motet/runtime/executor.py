@@ -31,6 +31,7 @@ from motet.runtime.residency.lazy_models import LazyModels, share_places
 from motet.runtime.resolve import is_elsewhere, is_paid
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
+from motet.runtime.stacks import RouteStack, make_stacks
 from motet.runtime.stats import CallCounts, NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
@@ -119,6 +120,9 @@ class Executor:
             executor.lazy.load_residents()
         needed = self._needed()
         side_by_side(lambda each: each[0].model(each[1]), needed, num_cores())
+        for executor in self._all():
+            for step in executor._steps:
+                executor.stacks(step)
 
     def close(self) -> None:
         """Let the models go, and what plays nodes as plain functions, which holds this; it may be used again."""
@@ -128,6 +132,7 @@ class Executor:
         for executor in self._all():
             executor._straight = executor._at_once = None
             executor._models.clear()
+            executor.shared.stacks.clear()
         self.host.close()
 
     def __reduce__(self) -> NoReturn:
@@ -192,6 +197,19 @@ class Executor:
         for executor, name in self._needed([step]):
             executor.model(name)
 
+    def stacks(self, step: NodeStep) -> Sequence[RouteStack]:
+        """The models of a route that are played together; made once all of them that stay are loaded."""
+        node, stacks = step.played, self.shared.stacks
+        if not isinstance(node, Route) or not node.stack:
+            return ()
+        found = stacks.get(step.path)
+        if found is None:
+            stay = {member.uses for member in node.members} - self.lazy.keys.keys() - self.graphs.keys()
+            if len(stay) < 2 or not stay <= self._models.keys():
+                return ()
+            found = stacks[step.path] = make_stacks(node, self.checked, {name: self._models[name] for name in stay})
+        return found
+
     @property
     def shadows(self) -> Mapping[tuple[str, str], Shadow]:
         """The members that are played off the way of the answers, by the path of their node and their name."""
@@ -215,7 +233,9 @@ class Executor:
 
     def looking_on(self) -> Executor:
         """What plays the same graph and keeps every column, for explanations; what it does is not counted here."""
-        return Executor(self.checked, self.host, keep_all=True, shared=CallCounts(late=self.shared.late))
+        return Executor(
+            self.checked, self.host, keep_all=True, shared=CallCounts(late=self.shared.late, stacks=self.shared.stacks)
+        )
 
     def members(self, step: NodeStep) -> Members:
         """Makes calls of a node's members, where none is awaited."""

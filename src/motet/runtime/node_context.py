@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from motet.batch import Batch, Column, Indices, take_columns
+from motet.batch import Batch, Column, Indices, take_columns, take_rows
 from motet.errors import DeadlineError, GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
 from motet.graph.node import Answer, AtOnce, Fault, Member, Player, ReplicaShares
@@ -35,6 +35,7 @@ from motet.types import ColumnType
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor
+    from motet.runtime.stacks import RouteStack
 
 __all__ = ["Call", "Calls", "DirectContext", "NodeStep", "Trace", "TurnContext", "drive", "offer_asides"]
 
@@ -208,6 +209,50 @@ class TurnContext(_Turn):
         else:
             answers = await calls.gather([calls.model(model, *part) for part in parts])
         return merge([(places, answer) for (_, places), answer in zip(shares, answers, strict=True)], rows)
+
+    async def together(self, columns: Mapping[str, Column], chosen: Indices) -> list[tuple[Indices, Answer]]:
+        """Play rows through several models as one call."""
+        found: list[tuple[Indices, Answer]] = []
+        executor, step = self._executor, self._step
+        for stack in executor.stacks(step):
+            mine = stack.rows_of(chosen)
+            if mine is None:
+                continue
+            rows, which = mine
+            named = stack.models.named(stack.inputs.pick(columns))
+            given = [which, *(named if len(rows) == len(chosen) else take_columns(named, rows))]
+            started, calls = time.perf_counter(), executor.calls
+            answer = (
+                stack.models(given, len(rows))
+                if calls is None
+                else await calls.function(stack.models, given, len(rows))
+            )
+            if answer.kept is not None:
+                rows, which = rows[answer.kept], which[answer.kept]
+            if not len(rows):
+                continue
+            if self._trace is not None:
+                self._tell(stack, rows, chosen, answer, time.perf_counter() - started)
+            needs = step.needs.get(stack.models.models[0].model.name)
+            columns_out = answer.columns if needs is None else {name: answer.columns[name] for name in needs}
+            found.append((rows, Answer(columns_out)))
+        return found
+
+    def _tell(self, stack: RouteStack, rows: Indices, chosen: Indices, answer: Answer, seconds: float) -> None:
+        """Tell whoever looks on of the calls that one call stands for: of each model, with its share of the time."""
+        assert self._trace is not None
+        members, slots = self._step.played.members, stack.slots[chosen[rows]]
+        for slot in np.unique(slots):
+            share = np.flatnonzero(slots == slot)
+            model, places = stack.models.models[slot], rows[share]
+            names = "|".join(members[place].name for place in np.unique(chosen[places]).tolist())
+            outputs = {name: take_rows(column, share) for name, column in answer.columns.items()}
+            self._trace.append(
+                Call(
+                    self._step.path, model.model.name, model.located.version, len(share), seconds * len(share) / len(rows),
+                    outputs, (), names, self._chosen(places), None,
+                )
+            )  # fmt: skip
 
     def _chosen(self, chosen: Indices | None) -> Indices:
         return self._ids if chosen is None else self._ids[chosen]

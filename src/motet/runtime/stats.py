@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from motet.models.handler import TokenUsage
 from motet.runtime.overdue import LateCalls
 from motet.runtime.shadows import Shadow
+
+if TYPE_CHECKING:
+    from motet.runtime.stacks import RouteStack
 
 __all__ = ["CallCounts", "ModelStats", "NodeStats", "Tally", "spending", "tallied"]
 
@@ -119,12 +123,14 @@ class CallCounts:
         stats: of each node.
         shadows: members that are off the way of the answers, by the path of their node and their name.
         late: the late calls of members that are waited for only for some time, by the path of their node and their name.
+        stacks: the models of a route that are played together, by the path of its node.
         incomplete: how often rows were answered without a member that failed on them or was late.
     """
 
     stats: dict[str, NodeStats] = field(default_factory=dict)
     shadows: dict[tuple[str, str], Shadow] = field(default_factory=dict)
     late: dict[tuple[str, str], LateCalls] = field(default_factory=dict)
+    stacks: dict[str, Sequence[RouteStack]] = field(default_factory=dict)
     incomplete: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from motet.batch import Column, Indices
 from motet.graph.node import Answer, Fault, Member, Node
 from motet.models.handler import TokenUsage
-from motet.runtime.functions import FunctionRunner
 from motet.runtime.model_runtime import ModelRuntime
 
 __all__ = ["Call", "Calls", "NodeStep", "Trace"]
@@ -73,7 +72,9 @@ class Calls(Protocol):
         """Play rows through a model: through the replica of that name where it is ready, if one is named."""
         ...
 
-    async def function(self, runner: FunctionRunner, columns: Sequence[Column], rows: int) -> Answer:
+    async def function(
+        self, runner: Callable[[Sequence[Column], int], Answer], columns: Sequence[Column], rows: int
+    ) -> Answer:
         """Play rows through a function."""
         ...
 
