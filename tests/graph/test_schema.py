@@ -69,7 +69,6 @@ nodes:
     output: y
     within_ms: 40.0
   available: {ensemble: [a, b], inputs: [x], combine: majority_vote, weights: {a: 2.0}, members: as available}
-  by_key: {route: {u: a, "*": b}, inputs: [x], key: user, missing: u, output: y, max_loaded: 1, max_swap_wait_ms: 5.0, combine: union}
   by_split: {route: [a, b], inputs: [x], split: {a: 1.0, b: 2.0}, by: user, salt: s, metric: clicked}
   test:
     route: [a, b]
@@ -78,6 +77,7 @@ nodes:
     by: user
     metric:
       {name: c, kind: mean, better: less, effect: 0.1, control: b, missing: skip, guardrails: {errors: 0.1, seconds: 2.0}, segments: [user]}
+  by_key: {route: {u: a, "*": b}, inputs: [x], key: user, missing: u, output: y, max_loaded: 1, max_swap_wait_ms: 5.0, combine: union, stack: false}
   by_when: {route: [a, b], inputs: [x], when: {a: amount > 3}, otherwise: b}
   sure: {cascade: [a, b], inputs: [x], until: {confidence: 0.5}, of: y, output: y, combine: union, on_error: fail}
   surer: {cascade: [a, b], inputs: [x], until: {confidence: {a: 0.5}}}

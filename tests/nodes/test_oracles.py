@@ -348,14 +348,14 @@ def test_majority_vote_of_texts_gives_the_text_with_the_most_votes(words):
 
 
 @functools.cache
-def everything(folder):
+def everything(folder, *, stack=False):
     """All kinds of nodes of ONNX models in one graph."""
     one, two, three = (mt.Model(str(folder / f"{name}.onnx")) for name in ("one", "two", "three"))
     x, key = mt.input("x", "float32[4]"), mt.input("key", "int64")
     vote = mt.ensemble([one, two, three], x, weights=[0.2, 0.3, 0.5])
     sure = mt.cascade([one, two, three], x, confidence=0.8)
-    routed = mt.route({"0": one, "1|2": two, "*": three}, x, key=key)
-    split = mt.route({"a": one, "b": two}, x, split={"a": 1, "b": 2}, by=key)
+    routed = mt.route({"0": one, "1|2": two, "*": three}, x, key=key, stack=stack)
+    split = mt.route({"a": one, "b": two}, x, split={"a": 1, "b": 2}, by=key, stack=stack)
     inner = mt.Graph("inner", {"probabilities": mt.ensemble([two, three], mt.input("x", "float32[4]"))})
     nested = mt.ensemble([inner, one], x, combine="median")
     top = mt.map("helpers.functions.top", vote)
@@ -376,6 +376,20 @@ def test_the_answer_of_a_row_has_the_same_bits_whatever_shares_its_batch(onnx_fi
     order = random.permutation(rows)
     shuffled = play(graph, {name: column[order] for name, column in columns.items()})
     same([whole[row] for row in order], shuffled)
+
+
+def test_models_that_are_played_together_differ_by_rounding_alone(onnx_files):
+    random = np.random.default_rng(7)
+    columns: dict[str, Any] = {
+        "x": random.normal(size=(300, 4)).astype(np.float32),
+        "key": random.integers(0, 5, 300),
+    }
+    graph = everything(onnx_files, stack=True)
+    play(graph, columns)
+    whole = play(graph, columns)
+    assert [len(stacks) for stacks in graph.executor.shared.stacks.values()] == [1, 1]
+    same(whole, play_alone(graph, columns), exact=False)
+    same(whole, play(everything(onnx_files), columns), exact=False)
 
 
 def test_a_long_call_is_the_same_as_its_parts(onnx_files):

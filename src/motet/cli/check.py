@@ -77,6 +77,7 @@ def command(
 
 def summary(checked: CheckedGraph, resolver: ModelResolver, engine: str | None = None) -> list[str]:
     """What a graph takes, gives and consists of, a line each."""
+    from motet.cli.stacked import stack_notes
     from motet.engines.support import lacking
 
     graph = checked.graph
@@ -92,7 +93,11 @@ def summary(checked: CheckedGraph, resolver: ModelResolver, engine: str | None =
     lines += _warnings(checked, "")
     if checked.left_out:
         lines.append(f"note: left out until a store has them: {', '.join(checked.left_out)}")
-    notes = [*dict.fromkeys(_notes(checked, resolver)), *lacking(graph, engine or "local")]
+    notes = [
+        *dict.fromkeys(_notes(checked, resolver)),
+        *stack_notes(checked, resolver),
+        *lacking(graph, engine or "local"),
+    ]
     return lines + [f"note: {text}" for text in notes]
 
 

@@ -243,7 +243,7 @@ class PreparedRun:
     def _may_bound(self) -> bool:
         """Whether batches may have fewer rows for answers that vary in size: no answer depends on it."""
         vary = self.measured.answers_vary and self.batches.answers_vary
-        if not vary or self.executor.lazy_keys:
+        if not vary or self.executor.lazy_keys or any(self.executor.shared.stacks.values()):
             return False
         return all(model.batch_invariant for model in self.executor.models())
 

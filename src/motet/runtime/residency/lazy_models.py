@@ -18,7 +18,7 @@ from motet.nodes.route import Route
 from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.tracebacks import describe
 
-__all__ = ["LazyModels", "share_places"]
+__all__ = ["LazyModels", "lazy_names", "share_places"]
 
 
 def share_places(checked: CheckedGraph, host: Host) -> None:
@@ -44,6 +44,19 @@ def share_places(checked: CheckedGraph, host: Host) -> None:
         host.share(every, graph.pool, f"graph {graph.name!r}")
     if host.places is not None:
         host.share(every, host.places, "the server")
+
+
+def lazy_names(checked: CheckedGraph) -> frozenset[str]:
+    """The models of a graph, without those inside, that come and go as the graph says; a server may say it of more."""
+    graph = checked.graph
+    if graph.pool is not None and (graph.pool.memory_bytes or len(graph.models) > (graph.pool.max_loaded or 0)):
+        return frozenset(graph.models)
+    found: set[str] = set()
+    for node in graph.nodes.values():
+        uses = {member.uses for member in node.members}
+        if len(uses) > (getattr(node, "max_loaded", None) or len(uses)):
+            found |= uses
+    return frozenset(found)
 
 
 def _models(checked: CheckedGraph, name: str) -> Iterator[tuple[Model, str]]:
