@@ -29,7 +29,7 @@ from motet.runtime import stacks
 from motet.runtime.executor import Call, drive
 
 KEYS = [f"k{place}" for place in range(12)]
-WITHIN = {"rtol": 1e-5, "atol": 1e-5}
+WITHIN: Any = {"rtol": 1e-5, "atol": 1e-5}
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def test_whoever_looks_on_sees_a_call_of_each_model(folder: Path) -> None:
         assert (call.uses, call.rows) == (f"m.{call.member}", np.count_nonzero(rows["k"] == call.member))
         assert len(call.version) == 12
         assert call.ids is not None
-        answers = played.outputs.columns["p"][call.ids - 100]  # type: ignore[index]
+        answers = played.outputs.columns["p"][call.ids - 100]
         assert (call.outputs["probabilities"] == answers).all()
         assert (rows["k"][call.ids - 100] == call.member).all()
 
