@@ -106,8 +106,8 @@ def test_estimators_which_the_interpreters_lock_keeps_apart_are_called_once_each
     for key in range(12):
         joblib.dump(LogisticRegression().fit(x[key::12], x[key::12, 0] > 0), tmp_path / f"{key}.joblib")
     each = mt.Model(str(tmp_path / "{key}.joblib"))
-    features, key = mt.input("f", "float64[3]"), mt.input("k", "string")
-    graph = mt.Graph("g", {"p": mt.route({"*": each}, features, key=key, stack=False).probabilities})
+    features, kind = mt.input("f", "float64[3]"), mt.input("k", "string")
+    graph = mt.Graph("g", {"p": mt.route({"*": each}, features, key=kind, stack=False).probabilities})
     asked, own = [], LogisticRegression.predict_proba
     monkeypatch.setattr(
         LogisticRegression, "predict_proba", lambda self, rows: asked.append(len(rows)) or own(self, rows)
