@@ -3,6 +3,7 @@
 import { duration, element, getJson, short } from "./dom.js";
 import { Drawing } from "./drawing.js";
 import { showErrors } from "./errors.js";
+import { showExperiments } from "./experiments.js";
 import { showPool } from "./pool.js";
 import { showReplicas } from "./replicas.js";
 import { TryForm } from "./try.js";
@@ -74,6 +75,7 @@ async function look() {
       const now = await getJson("/status.json");
       draw(now, state.before);
       showPool(find("pool"), now);
+      if (state.chosen) showExperiments(find("experiments"), state.chosen);
       state.before = now;
     } catch {
       pill("bad", "not reachable");

@@ -112,8 +112,9 @@ class Pages:
         for name, served in self._repository.served.items():
             names.setdefault(served.name, []).append(name)
         admin = administers(self._middleware, request)
+        compared = () if self._parts.experiments is None else self._parts.experiments.graphs
         listed = [
-            {**_about(each, names), "reason": each.why(administers=admin)}
+            {**_about(each, names), "reason": each.why(administers=admin), "experiment": each.name in compared}
             for each in dict.fromkeys(self._repository.served.values())
         ]
         return json_response({"version": __version__, "ready": self._repository.ready, "served": listed})
