@@ -79,6 +79,28 @@ def test_workers_of_engines_write_rows_themselves(server: str, tmp_path: Path, m
     assert rows_in(server, "by_workers") == {row["id"]: {**row, "less": -row["price"]} for row in rows.to_pylist()}
 
 
+def test_sqlalchemy_writes_and_reads_the_same_server(
+    server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    columns = {
+        "id": ["a", "b"], "price": [1.5, None], "at": pa.array([1, None], pa.timestamp("us", "UTC")), "u": pa.array([2**64 - 1, 0], pa.uint64()),
+        "flag": [True, None], "list": [[1, 2], None], "odd%s \"name": ["'%s", None],
+    }  # fmt: skip
+    rows = pa.table(columns)
+    address = server.replace("postgresql:", "sqlalchemy+postgresql+psycopg:") + "#by_alchemy"
+    graph = mt.Graph("g", {"less": mt.map(np.negative, mt.input("price", "float64", default=0.0), outputs="float64")})
+    for _ in range(2):
+        assert graph.run(rows, address).answered == 2
+    pq.write_table(rows, "in.parquet", row_group_size=1)
+    graph.run("in.parquet", address, engine=Threads(), overwrite=True)
+    found = [row for batch in open_source(address).batches(1) for row in batch.to_pylist()]
+    wanted = {"u": [decimal.Decimal(2**64 - 1), decimal.Decimal(0)], "list": ["[1, 2]", None], "less": [-1.5, 0.0]}
+    assert found == pa.table({**rows.to_pydict(), **wanted}).to_pylist()
+    query = address.partition("#")[0] + "&query=SELECT id, \"at\" FROM by_alchemy WHERE id LIKE 'b%'&order=id"
+    assert [row for batch in open_source(query).batches(9) for row in batch.to_pylist()] == [{"id": "b", "at": None}]
+
+
 def test_a_run_writes_rows_in_their_places(server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     rows, other = rows_of(40), rows_of(30, seed=1).slice(10)

@@ -10,7 +10,7 @@ copying.py     rows in PostgreSQL's binary form
 filters.py     which rows of a table a search may find
 fusion.py      what several searches have found, as one list
 retry.py       calls of a server made again, within a bound
-lance.py ...   one database a file; each imports its client when a table is opened
+lance.py ...   one database a file (alchemy.py: those of SQLAlchemy); each imports its client when a table is opened
 """
 
 from motet.databases.address import TableAddress, is_table

@@ -3,7 +3,8 @@
 lancedb:///data/store#reviews  lancedb:store#reviews  lancedb:s3://bucket/store#reviews     a folder, or a store of objects
 qdrant:store#reviews  qdrant+http://HOST:6333#reviews  qdrant+grpc://HOST:6334#reviews      a folder, or a server
 postgresql://USER@HOST/BASE#reviews                                                         a server, with pgvector
-sqlite:///file.db#reviews                                                                   a file
+sqlite:///file.db#reviews  duckdb:///file.db#reviews                                        a file
+mysql+pymysql://USER@HOST/BASE#reviews  sqlalchemy+DIALECT+DRIVER://...#reviews             any URL of SQLAlchemy
 """
 
 from __future__ import annotations
@@ -21,13 +22,18 @@ __all__ = ["METRICS", "QUERIED", "SCHEMES", "TableAddress", "is_table"]
 
 METRICS = ("cosine", "dot", "l2")
 """How alike two vectors are: by their angle, by their product, or by their distance."""
-SCHEMES = ("lancedb", "qdrant", "qdrant+http", "qdrant+https", "qdrant+grpc", "qdrant+grpcs", "postgresql", "sqlite")
+SCHEMES = (
+    "lancedb", "qdrant", "qdrant+http", "qdrant+https", "qdrant+grpc", "qdrant+grpcs", "postgresql", "sqlite", "duckdb",
+    "sqlalchemy",
+)  # fmt: skip
 QUERIED = ("query", "order")
 """Options of an address that is read."""
 _SCHEME = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):", re.IGNORECASE)
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,62}")
-_SQL = ("postgresql", "sqlite")
-_USER = re.compile(r"^//.*@")
+_SQL = ("postgresql", "sqlite", "duckdb", "sqlalchemy")
+_DIALECTS = "mysql|mariadb|mssql|oracle"
+"""Dialects of SQLAlchemy that need not be told from other addresses."""
+_USER = re.compile(r"//.*@")
 """Whoever asks a server, and the password, also one that was to be encoded."""
 
 
@@ -37,7 +43,9 @@ def is_table(what: Any) -> bool:
 
 
 def _known(text: str) -> str:
-    """The same with a scheme as we call it: `postgresql` has three other names, `pgvector` one of them."""
+    """The same with a scheme as we call it: `postgresql` has three other names, `pgvector` one of them; and behind `sqlalchemy:`
+    stands a URL of SQLAlchemy."""
+    text = re.sub(rf"^(?:sqlalchemy\+(?=\w)|(?=(?:{_DIALECTS})(?:\+\w+)?:))", "sqlalchemy:", text)
     return re.sub(r"^(postgres|pgvector|postgresql\+psycopg):", "postgresql:", text)
 
 
@@ -80,7 +88,7 @@ class TableAddress:
         table = unquote(table) or (given.pop("table", "") if scheme in _SQL else "")
         others = [name for name in given if name not in known]
         made = cls(scheme, place, table, {name: given[name] for name in given if name in known})
-        if scheme == "postgresql" and others:
+        if scheme in ("postgresql", "sqlalchemy") and others:
             place += "?" + "&".join(each for each in query.split("&") if each.partition("=")[0] in others)
         elif others:
             raise UnknownNameError("option", others[0], known, where=str(made))
@@ -103,12 +111,15 @@ class TableAddress:
 
     def __str__(self) -> str:
         shown = _USER.sub("//...@", self.place.partition("?")[0])
+        if self.scheme == "sqlalchemy":
+            shown = shown if re.match(_DIALECTS, shown) else f"sqlalchemy+{shown}"
+            return shown + (f"#{self.table}" if self.table else "")
         return f"{self.scheme}:{shown}" + (f"#{self.table}" if self.table else "")
 
     @property
     def is_local(self) -> bool:
         """Whether it is a folder or a file of this machine."""
-        return self.scheme in ("lancedb", "qdrant", "sqlite") and "://" not in self.place
+        return self.scheme in ("lancedb", "qdrant", "sqlite", "duckdb") and "://" not in self.place
 
     @property
     def takes_writers(self) -> bool:
@@ -160,8 +171,9 @@ def _placed(scheme: str, place: str, where: str) -> str:
             hint = f"write {scheme}:{place[2:]} for a path from the current folder, {scheme}:///folder for a whole one"
             raise InputError("has two slashes, behind which no path begins", where=where, hint=hint)
         return "/" + place.lstrip("/")
-    if scheme == "sqlite":  # as SQLAlchemy has it: three slashes are before a path, which may be whole
+    if scheme in ("sqlite", "duckdb"):  # as SQLAlchemy has it: three slashes are before a path, which may be whole
         if place.startswith("//") and not place.startswith("///"):
-            raise InputError("names a host, which SQLite has none of", where=where, hint="sqlite:///file.db#table")
+            name = {"sqlite": "SQLite", "duckdb": "DuckDB"}[scheme]
+            raise InputError(f"names a host, which {name} has none of", where=where, hint=f"{scheme}:///file.db#table")
         return place[3:] if place.startswith("///") else place
     return place

@@ -23,6 +23,14 @@ def open_table(address: TableAddress) -> Table:
             from motet.databases.postgres import PostgresTable
 
             return PostgresTable(address)
+        case "duckdb":
+            from motet.databases.duck import DuckTable
+
+            return DuckTable(address)
+        case "sqlalchemy":
+            from motet.databases.alchemy import AlchemyTable
+
+            return AlchemyTable(address)
         case "sqlite":
             from motet.databases.sqlite import SqliteTable
 

@@ -1,4 +1,4 @@
-"""Rows of tables and queries of SQLite and PostgreSQL, in an order that tells them apart.
+"""Rows of tables and queries of databases, in an order that tells them apart.
 
 A value that is none of its column's type, as SQLite may hold, is why its row could not be read; no other row is harmed.
 """
@@ -6,6 +6,7 @@ A value that is none of its column's type, as SQLite may hold, is why its row co
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import os
 import sqlite3
@@ -17,6 +18,8 @@ from typing import Any
 import pyarrow as pa
 
 from motet.databases.address import TableAddress
+from motet.databases.alchemy import arrow_kind, engine_of, reason
+from motet.databases.duck import connected, schema_of
 from motet.databases.names import quoted
 from motet.databases.postgres import CONNECT_S, ENCODED, NO_ADDRESS, arrow_of
 from motet.databases.sqlite import READ
@@ -36,7 +39,8 @@ def open_query(address: TableAddress) -> QueryRows:
     Raises:
         InputError: when there are none, or in no order.
     """
-    return SqliteRows(address) if address.scheme == "sqlite" else PostgresRows(address)
+    kinds: dict[str, type[QueryRows]] = {"sqlite": SqliteRows, "duckdb": DuckRows, "sqlalchemy": AlchemyRows}
+    return kinds.get(address.scheme, PostgresRows)(address)
 
 
 class QueryRows(ABC):
@@ -53,7 +57,8 @@ class QueryRows(ABC):
         query = address.options.get("query", "").strip().rstrip(";")
         if bool(query) is bool(address.table):
             raise InputError("names a table and a query", where=self.where, hint="write #TABLE or ?query=SELECT ...")
-        table = ".".join(map(quoted, address.table.split("."))) if address.scheme != "sqlite" else quoted(address.table)
+        parts = [address.table] if address.scheme in ("sqlite", "duckdb") else address.table.split(".")
+        table = ".".join(map(self._quoted, parts))
         self._from = f"({query}) AS motet_rows" if query else table
         with self._told(), self._connected() as connection:
             self.schema = self._schema(connection)
@@ -72,10 +77,22 @@ class QueryRows(ABC):
         try:
             yield
         except self._errors() as error:
-            raise InputError(f"cannot be read: {summary(error)}", where=self.where) from error
+            raise InputError(f"cannot be read: {self._said(error)}", where=self.where) from None
 
     @abstractmethod
     def _errors(self) -> type[Exception]: ...
+
+    def _said(self, error: Exception) -> str:
+        """What an error says."""
+        return summary(error)
+
+    def _quoted(self, name: str) -> str:
+        """A name as the database takes it."""
+        return quoted(name)
+
+    def _some(self, columns: str, by: str, rows: int, skip: int = 0) -> str:
+        """A statement that gives some of the rows in an order."""
+        return f"SELECT {columns} FROM {self._from} ORDER BY {by} LIMIT {rows} OFFSET {skip}"
 
     @abstractmethod
     def _connected(self) -> Any: ...
@@ -92,17 +109,14 @@ class QueryRows(ABC):
     def count(self) -> int:
         """How many there are now."""
         with self._told(), self._connected() as connection:
-            return int(connection.execute(f"SELECT count(*) FROM {self._from}").fetchone()[0])
+            return int(connection.execute(f"SELECT count(*) FROM {self._from}").fetchall()[0][0])
 
     def identity(self) -> list[str]:
         """What tells them from others: how many there are, the first and the last."""
-        by = ", ".join(map(quoted, self.order))
-        down = ", ".join(f"{quoted(name)} DESC" for name in self.order)
+        by = ", ".join(map(self._quoted, self.order))
+        down = ", ".join(f"{self._quoted(name)} DESC" for name in self.order)
         with self._told(), self._connected() as connection:
-            ends = [
-                connection.execute(f"SELECT {by} FROM {self._from} ORDER BY {each} LIMIT 1").fetchone()
-                for each in (by, down)
-            ]
+            ends = [connection.execute(self._some(by, each, 1)).fetchall() for each in (by, down)]
         return [self.where, self._from, str(self.schema), str(self.order), str(self.count()), repr(ends)]
 
     def batches(
@@ -113,19 +127,23 @@ class QueryRows(ABC):
         Raises:
             InputError: when the rows before and behind `skip` are the same by the order, so that either may come first.
         """
-        names = ", ".join(map(quoted, columns))
-        by = ", ".join(map(quoted, self.order))
-        text = f"SELECT {names} FROM {self._from} ORDER BY {by} LIMIT {1 << 62} OFFSET {skip}"
+        names = ", ".join(map(self._quoted, columns))
+        by = ", ".join(map(self._quoted, self.order))
+        text = self._some(names, by, 1 << 62, skip)
         schema = pa.schema([self.schema.field(name) for name in columns])
         with self._told(), self._connected() as connection:
             if skip:
                 self._check_apart(connection, by, skip)
-            for rows in self._rows(connection, text, size):
-                yield _batch(rows, schema)
+            yield from self._batches(connection, text, size, schema)
+
+    def _batches(
+        self, connection: Any, text: str, size: int, schema: pa.Schema
+    ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
+        for rows in self._rows(connection, text, size):
+            yield _batch(rows, schema)
 
     def _check_apart(self, connection: Any, by: str, skip: int) -> None:
-        text = f"SELECT {by} FROM {self._from} ORDER BY {by} LIMIT 2 OFFSET {skip - 1}"
-        ends = connection.execute(text).fetchall()
+        ends = connection.execute(self._some(by, by, 2, skip - 1)).fetchall()
         if len(ends) == 2 and ends[0] == ends[1]:
             what = f"rows {skip - 1:,} and {skip:,} are the same by {', '.join(self.order)}, so nothing says which of them comes first"
             raise InputError(what, where=self.where, hint="name columns that tell rows apart: ?order=day,id")
@@ -207,12 +225,132 @@ class PostgresRows(QueryRows):
                 yield rows
 
 
+class DuckRows(QueryRows):
+    """Rows of a file of DuckDB, which gives them as Arrow has them."""
+
+    def _errors(self) -> type[Exception]:
+        return imported("duckdb", "duckdb", "duckdb", self.where).Error  # type: ignore[no-any-return]
+
+    def _connected(self) -> Any:
+        if not os.path.exists(self._address.place):
+            raise InputError("there is no such file", where=self.where)
+        connection = connected(self._address, read_only=True)
+        connection.execute("BEGIN")  # what is read is of one moment
+        return closing(connection)
+
+    def _schema(self, connection: Any) -> pa.Schema:
+        return schema_of(connection, self._from)
+
+    def _keys(self, connection: Any) -> list[str]:
+        text = "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'"
+        found = connection.execute(text, [self._address.table]).fetchall()
+        return list(found[0][0]) if found else []
+
+    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+        raise AssertionError("rows come as Arrow")
+
+    def _batches(
+        self, connection: Any, text: str, size: int, schema: pa.Schema
+    ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
+        reader = connection.sql(text).to_arrow_reader(size)
+        for batch in reader:
+            columns = [_cast(column, each.type) for column, each in zip(batch.columns, schema, strict=True)]
+            yield pa.RecordBatch.from_arrays(columns, schema=schema), {}
+
+
+class AlchemyRows(QueryRows):
+    """Rows of any database that SQLAlchemy knows."""
+
+    def __init__(self, address: TableAddress) -> None:
+        self._sa = imported("sqlalchemy", "sqlalchemy", "sql", str(address))
+        self._engine = engine_of(address)
+        super().__init__(address)
+
+    def _errors(self) -> type[Exception]:
+        return self._sa.exc.SQLAlchemyError  # type: ignore[no-any-return]
+
+    def _said(self, error: Exception) -> str:
+        return reason(error)
+
+    def _quoted(self, name: str) -> str:
+        return self._whole(self._engine.dialect.identifier_preparer.quote_identifier(name))
+
+    def _whole(self, text: str) -> str:
+        """A statement that goes without parameters, for which some dialects have doubled what begins one."""
+        doubled = getattr(self._engine.dialect.identifier_preparer, "_double_percents", False)
+        return text.replace("%%", "%") if doubled else text
+
+    def _some(self, columns: str, by: str, rows: int, skip: int = 0) -> str:
+        """See `QueryRows`; databases differ in how they leave rows out."""
+        sa = self._sa
+        chosen = sa.select(sa.literal_column(columns)).select_from(sa.text(self._from)).order_by(sa.text(by))
+        made = chosen.limit(rows).offset(skip).compile(self._engine, compile_kwargs={"literal_binds": True})
+        return self._whole(str(made))
+
+    @contextmanager
+    def _connected(self) -> Iterator[Any]:
+        """A connection, which sees what it reads at one moment where the database can."""
+        try:
+            with self._engine.connect() as connection:
+                known = self._engine.dialect.get_isolation_level_values(connection.connection.dbapi_connection)
+                level = next((each for each in ("REPEATABLE READ", "SERIALIZABLE") if each in known), None)
+                if level is not None:
+                    connection = connection.execution_options(isolation_level=level)
+                yield _Plain(connection)
+        finally:
+            self._engine.dispose()
+
+    def _schema(self, connection: Any) -> pa.Schema:
+        if self._address.table:
+            schema, _, name = self._address.table.rpartition(".")
+            found = self._sa.inspect(connection.sql).get_columns(name, schema=schema or None)
+            return pa.schema([(each["name"], arrow_kind(each["type"])) for each in found])
+        cursor = connection.execute(f"SELECT * FROM {self._from}")
+        names, rows = list(cursor.keys()), cursor.fetchmany(INFERRED_ROWS)
+        cursor.close()
+        seen = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
+        return pa.schema([(name, _shown(seen[name])) for name in names])
+
+    def _keys(self, connection: Any) -> list[str]:
+        schema, _, name = self._address.table.rpartition(".")
+        found = self._sa.inspect(connection.sql).get_pk_constraint(name, schema=schema or None)
+        return list(found["constrained_columns"])
+
+    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
+        cursor = connection.execute(text, stream_results=True)
+        while rows := cursor.fetchmany(size):
+            yield rows
+
+
+class _Plain:
+    """A connection of SQLAlchemy that takes statements as they are."""
+
+    def __init__(self, connection: Any) -> None:
+        self.sql = connection
+
+    def execute(self, text: str, **options: Any) -> Any:
+        """What a statement gives."""
+        return self.sql.exec_driver_sql(text, execution_options={"no_parameters": True, **options})
+
+
+def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """A column of DuckDB in another type; as text what Arrow has nothing like."""
+    if pa.types.is_string(kind) and not pa.types.is_string(column.type):
+        return pa.array([None if value is None else str(value) for value in column.to_pylist()], kind)
+    return column.cast(kind)
+
+
 def _shown(values: Sequence[Any]) -> pa.DataType:
     """The type of the first values of a column of which none is declared; of none, or several, text."""
     kinds = {type(value) for value in values if value is not None}
     if kinds == {int, float}:
         return pa.float64()
-    plain = {int: pa.int64(), float: pa.float64(), bytes: pa.binary()}
+    plain = {
+        int: pa.int64(), float: pa.float64(), bytes: pa.binary(), bool: pa.bool_(), datetime.date: pa.date32(),
+        datetime.datetime: pa.timestamp("us"),
+    }  # fmt: skip
+    if kinds == {datetime.datetime} and any(value is not None and value.tzinfo is not None for value in values):
+        return pa.timestamp("us", "UTC")
     return plain.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
 
 
@@ -259,6 +397,8 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
         return lambda value: json.loads(value) if isinstance(value, str) else value
     if pa.types.is_integer(kind):
         return _whole
+    if pa.types.is_decimal(kind):
+        return lambda value: value if isinstance(value, decimal.Decimal) else decimal.Decimal(str(value))
     return lambda value: value
 
 

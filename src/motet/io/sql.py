@@ -1,4 +1,4 @@
-"""Tables and queries of SQLite and PostgreSQL as sources.
+"""Tables and queries of SQLite, PostgreSQL, DuckDB and whatever SQLAlchemy knows as sources.
 
 sqlite:///file.db#reviews
 postgresql://host/base?query=SELECT ...&order=id
@@ -21,7 +21,7 @@ from motet.io.stream import Stream, rows_to_read, type_bytes
 
 __all__ = ["SqlSource"]
 
-_SCHEMES = ("sqlite", "postgresql")
+_SCHEMES = ("sqlite", "postgresql", "duckdb", "sqlalchemy")
 
 
 class SqlSource(Stream):
