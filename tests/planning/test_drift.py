@@ -72,6 +72,9 @@ def test_rare_cells_are_put_together_and_too_few_rows_tell_nothing() -> None:
     assert same_spread(one, other, ordered=False) == pytest.approx(
         stats.chi2_contingency(pooled, correction=False).pvalue
     )
+    last = np.array([500.0, 400, 3]), np.array([50.0, 45, 1])
+    joined = np.array([[500.0, 403], [50.0, 46]])
+    assert same_spread(*last, ordered=True) == pytest.approx(stats.chi2_contingency(joined, correction=False).pvalue)
     assert same_spread(one, np.array([1.0, 0, 1, 0, 0]), ordered=False) == 1
     assert same_spread(one, np.zeros(5), ordered=True) == 1
 

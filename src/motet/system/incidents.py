@@ -71,6 +71,8 @@ KINDS: Mapping[str, Kind] = {
     "certificate_refused": _warning("a client of HTTPS showed no certificate that holds"),
     "handshake_refused": _warning("a client of HTTPS speaks no version of TLS, or no cipher, of the server"),
     "wrong_credentials": _warning("more wrong credentials came from one network than are answered"),
+    "drifted": _warning("a column of a graph has drifted from its reference, beyond chance; each process says it"),
+    "drift_over": _info("it is spread as it was"),
     "sink_out": _warning("a sink cannot be written; its records go to the spool"),
     "sink_back": _info("it can be written again"),
     "spool_out": _error("the spool of a sink cannot be written"),

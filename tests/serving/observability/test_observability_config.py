@@ -3,7 +3,7 @@
 import pytest
 
 from motet.errors import GraphError
-from motet.serving.config.observability import LogConfig, ObservabilityConfig, TraceConfig
+from motet.serving.config.observability import DriftConfig, LogConfig, ObservabilityConfig, TraceConfig
 
 
 def test_nothing_is_the_default():
@@ -13,6 +13,13 @@ def test_nothing_is_the_default():
         == ObservabilityConfig(None, None)
     )
     assert ObservabilityConfig.read({"access_log": False, "trace": False}, "observability") == ObservabilityConfig()
+
+
+def test_a_reference_alone_is_enough_for_drift():
+    short = ObservabilityConfig.read({"drift": "r.json"}, "observability", "/etc").drift
+    assert short == DriftConfig(("/etc/r.json",), 0.1, 3600.0, 0.2)
+    both = ObservabilityConfig.read({"drift": {"reference": ["a.json", "/b.json"]}}, "observability", "/etc").drift
+    assert both.reference == ("/etc/a.json", "/b.json")
 
 
 def test_short_and_long_forms():
@@ -34,7 +41,7 @@ def test_short_and_long_forms():
     [
         (
             {"acces_log": "a"},
-            "observability: unknown key 'acces_log'; did you mean 'access_log'? known: access_log, trace",
+            "observability: unknown key 'acces_log'; did you mean 'access_log'? known: access_log, trace, drift",
         ),
         (
             {"access_log": 3},
@@ -52,6 +59,11 @@ def test_short_and_long_forms():
             "observability.access_log.waiting: expected a whole number; got True",
         ),
         ({"trace": "yes"}, "observability.trace: expected a mapping with some of endpoint, sample, service; got 'yes'"),
+        ({"drift": {"sample": 0.1}}, "observability.drift: 'reference' is missing"),
+        (
+            {"drift": {"reference": "r.json", "sample": 0}},
+            "observability.drift.sample: must be more than 0, at most 1; got 0.0",
+        ),
         ({"trace": {"sample": 2}}, "observability.trace.sample: must be from 0 to 1; got 2.0"),
         (
             {"trace": {"endpoint": "localhost:4318"}},

@@ -64,7 +64,7 @@ def psi_scale(reference_rows: float, rows: float) -> float:
 
     Yurdakul and Naranjo, Statistical properties of the population stability index, Journal of Risk Model Validation 14 (2020).
     """
-    return 1 / max(rows, 1.0) + 1 / max(reference_rows, 1.0)
+    return float(1 / max(rows, 1.0) + 1 / max(reference_rows, 1.0))
 
 
 def psi_by_chance(reference: Counts, now: Counts, part: float = 0.95) -> float:
@@ -112,7 +112,8 @@ def _pooled(table: Counts, smaller: Counts, *, ordered: bool) -> Counts:
         groups[-1].append(place)
         expected += smaller[place]
     if expected < FEWEST and len(groups) > 1:
-        groups[-2] += groups.pop()
+        last = groups.pop()
+        groups[-1] += last
     return np.stack([table[:, group].sum(axis=1) for group in groups], axis=1)
 
 

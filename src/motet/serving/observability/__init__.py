@@ -8,6 +8,7 @@ totals.py      sums over all processes, also those that died
 metrics.py     what is counted for a graph, over HTTP and over gRPC
 publisher.py   what nodes, models and the process itself have counted, copied to where others can read it
 exposition.py  the text that Prometheus reads
+drift.py       whether what graphs are given and answer is spread as it was; drift_of_graphs.py: of all graphs of a process
 status.py      rates, latencies and errors of the last seconds, and Triton's statistics
 replicas.py    what the replicas of models are doing; places.py: what models share
 access_log.py  a line for each request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -42,7 +42,7 @@ def _seconds(about: str, label: str = "graph") -> Shown:
 _GRAPH, _NODE, _MODEL, _REPLICA = ("graph",), ("graph", "node"), ("model",), ("model", "replica")
 _MEMBER = (*_NODE, "member")
 _ARM = ("graph", "node", "arm")
-_PLACES, _SINK = ("places",), ("sink",)
+_PLACES, _SINK, _COLUMN = ("places",), ("sink",), ("graph", "column")
 SHOWN = {
     "motet_requests": Shown(
         "counter",
@@ -112,6 +112,14 @@ SHOWN = {
     "motet_experiment_outcomes": Shown("counter", "Outcomes that feedback told.", _ARM),
     "motet_experiment_share": Shown("gauge", "The share of units that an arm gets now.", _ARM),
     "motet_feedback_refused": Shown("counter", "Rows of feedback that were refused.", ("graph", "reason")),
+    "motet_drift_sampled_rows": Shown("counter", "Rows that were looked at for drift.", _GRAPH),
+    "motet_drift_rows": Shown("gauge", "Rows of the window that a column of the reference is compared with.", _COLUMN),
+    "motet_drift_psi": Shown("gauge", "Population stability index of a column beside the reference.", _COLUMN),
+    "motet_drift_psi_by_chance": Shown("gauge", "What that index stays below in 95 % of cases without drift.", _COLUMN),
+    "motet_drift_ks": Shown("gauge", "Largest difference of cumulative spreads, of numbers.", _COLUMN),
+    "motet_drift_total_variation": Shown("gauge", "Share of rows that went to another bin.", _COLUMN),
+    "motet_drift_missing": Shown("gauge", "Share of missing values.", _COLUMN),
+    "motet_drift_drifted": Shown("gauge", "1 where a column has drifted by more than the bound and chance.", _COLUMN),
     "motet_rates_uncounted": Shown("counter", "Requests that Redis could not count, as it did not answer."),
     "motet_incidents": Shown("counter", "Incidents of the server by kind, each a line of its log.", ("incident",)),
     "motet_process_restarts": Shown(
@@ -125,27 +133,32 @@ SHOWN = {
 """Every metric; names of counters get `_total`."""
 
 
-def expose(numbers: Numbers, accept: str) -> tuple[bytes, str]:
+Computed = Mapping[str, Sequence[tuple[Mapping[str, str], float]]]
+"""By the names of metrics labels and values that are in no cell."""
+
+
+def expose(numbers: Numbers, accept: str, computed: Computed | None = None) -> tuple[bytes, str]:
     """The metrics as a text.
 
     Args:
         numbers: the totals.
         accept: what the reader takes, as its header `Accept` says.
+        computed: gauges that are in no cell.
 
     Returns:
         The text, and its content type.
     """
     encode, content_type = choose_encoder(accept)
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(numbers))
+    registry.register(_Collector(numbers, computed or {}))
     return encode(registry), content_type
 
 
 class _Collector:
     """Gives the metrics to `prometheus_client`."""
 
-    def __init__(self, numbers: Numbers) -> None:
-        self._numbers = numbers
+    def __init__(self, numbers: Numbers, computed: Computed) -> None:
+        self._numbers, self._computed = numbers, computed
 
     def collect(self) -> Iterator[Metric]:
         """Every metric that has been counted."""
@@ -159,6 +172,9 @@ class _Collector:
                     made.add_metric(texts, list(zip(bounds, counts.tolist(), strict=True)), float(values[-1]))
                 else:
                     made.add_metric(texts, float(values[0]))
+            for known, value in self._computed.get(name, ()):
+                if not isinstance(made, HistogramMetricFamily):
+                    made.add_metric([known[label] for label in shown.labels], value)
             if made.samples:
                 yield made
         processes = GaugeMetricFamily("motet_processes", "Processes that serve.")

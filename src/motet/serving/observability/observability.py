@@ -11,12 +11,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from motet.errors import DeadlineError, Failure, MissingExtraError, MotetError, OverloadedError, RequestError
+from motet.errors import DeadlineError, Failure, MotetError, OverloadedError, RequestError
+from motet.graph.check import CheckedGraph
 from motet.runtime.executor import Played, Trace
+from motet.serving.batching.hooks import Both
 from motet.serving.batching.request import Request
 from motet.serving.config.observability import ObservabilityConfig
 from motet.serving.observability.access_log import Access, access_log
 from motet.serving.observability.counters import Counters, Kind
+from motet.serving.observability.drift import GraphDrift
+from motet.serving.observability.drift_of_graphs import DriftOfGraphs
 from motet.serving.observability.errors import ERRORS, Errors
 from motet.serving.observability.incidents import Overflow, say_failed, say_stall
 from motet.serving.observability.metrics import CallerMetrics, CodeMetrics, GraphMetrics
@@ -36,6 +40,8 @@ Watched = tuple[Kind, str, Mapping[str, str], float]
 """A number that somebody else keeps: what kind it is, the name of its metric, its labels, and how much it is."""
 PUBLISH_S = 0.5
 """How often this process copies what its nodes and models have counted to where other processes see it."""
+DRIFT_TICKS = 20
+"""Of so many times that this process copies numbers, once is said what has drifted."""
 FRESH_S = 0.25
 """How old may be what is shown of replicas."""
 CLOSE_S = 3.0
@@ -55,6 +61,7 @@ class Observability:
     Attributes:
         access: takes `Access` entries; None where there is no access log.
         tracing: makes spans; None where there is none.
+        drift: of the graphs that are watched for it; None where none is.
 
     Raises:
         GraphError: when a log cannot be written.
@@ -79,6 +86,7 @@ class Observability:
         self._served, self._board = served, ReplicaBoard(place, self._cells)
         self._lender, self._lent = lender, PlacesBoard(place, self._cells)
         self._looking: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
         self._closed, self._looked = False, 0.0
         self._blind = Outage(_LOG, "metrics")
         self._incidents = {each: self._cells.at("counter", "motet_incidents", incident=each) for each in KINDS}
@@ -94,6 +102,8 @@ class Observability:
         self._watched: list[Callable[[], Iterable[Watched]]] = []
         self.access: LineWriter | None = None
         self.tracing: Tracing | None = None
+        self.drift: DriftOfGraphs | None = None
+        self._checked: dict[str, CheckedGraph] = {}
         self.take(config)
 
     def take(self, config: ObservabilityConfig) -> None:
@@ -109,24 +119,62 @@ class Observability:
         try:
             if config.trace != before.trace:
                 tracing = None if config.trace is None else Tracing(config.trace)
-        except MissingExtraError:
+            drift = self.drift if config.drift == before.drift else self._made_drift(config)
+        except MotetError:
             if access is not None and access is not self.access:
                 access.close()
             raise
         old = [each for each in (self.access, self.tracing) if each is not None and each not in (access, tracing)]
         if self.access is not access:
             self._dropped += self._num_dropped
-        self._config, self.access, self.tracing = config, access, tracing
+        if drift is not self.drift and self.drift is not None:
+            self.drift.close()
+        self._config, self.access, self.tracing, self.drift = config, access, tracing, drift
+        self._hand_drift()
         self._ending = [each for each in self._ending if each.is_alive()]
         for each in old:
             self._ending.append(threading.Thread(target=each.close, daemon=True))
             self._ending[-1].start()
+
+    def _made_drift(self, config: ObservabilityConfig) -> DriftOfGraphs | None:
+        if config.drift is None:
+            return None
+        found = DriftOfGraphs(config.drift, self._cells)
+        for name, checked in self._checked.items():
+            found.watch(name, checked)
+        return found
+
+    def check_drift(self, graphs: Sequence[str]) -> None:
+        """See that references are of graphs that exist.
+
+        Raises:
+            UnknownNameError: when one is not.
+        """
+        if self.drift is not None:
+            self.drift.check(graphs)
+
+    def loaded(self, name: str, checked: CheckedGraph) -> None:
+        """A graph was loaded, or loaded anew: it is watched for drift, where it has a reference.
+
+        Raises:
+            InputError: when its reference does not fit it; says what differs.
+        """
+        if self.drift is not None:
+            self.drift.watch(name, checked)
+        self._checked[name] = checked
+        self._hand_drift()
+
+    def _hand_drift(self) -> None:
+        """Have listeners count what is watched now."""
+        for name, each in self._listeners.items():
+            each.drift = None if self.drift is None else self.drift.of(name)
 
     def listener(self, name: str) -> GraphHook:
         """Who is told what the batcher of a graph or model does."""
         found = self._listeners.get(name)
         if found is None:
             found = self._listeners[name] = GraphHook(self, name, self._cells, self._errors)
+            found.drift = None if self.drift is None else self.drift.of(name)
         return found
 
     def watch(self, read: Callable[[], Iterable[Watched]]) -> None:
@@ -146,17 +194,24 @@ class Observability:
         from motet.serving.observability.exposition import expose
 
         self._publish()
-        return await asyncio.to_thread(expose, self._totals.read(), accept)
+        if self.drift is None:
+            return await asyncio.to_thread(expose, self._totals.read(), accept)
+        await self.drift.count()
+        numbers = self._totals.read()
+        return await asyncio.to_thread(expose, numbers, accept, self.drift.metrics(numbers))
 
     def status(self) -> dict[str, Any]:
         """Rates, latencies and errors; see `Status.snapshot`."""
         self._publish()
-        return self._status.snapshot()
+        found = self._status.snapshot()
+        return found if self.drift is None else {**found, "drift": self.drift.snapshot(self._totals.read())}
 
     async def now(self) -> dict[str, Any]:
         """What `status` says, and what of every process: `replicas` (see `replicas.py`), `places` and `pool` (`places.py`)."""
         if time.monotonic() - self._looked > FRESH_S:
             await self._look()
+        if self.drift is not None:
+            await self.drift.count()
         more = await asyncio.to_thread(self._everywhere)
         return {**self.status(), **more}
 
@@ -225,6 +280,8 @@ class Observability:
         INCIDENTS.tell_rest(now=True)
         with contextlib.suppress(ValueError):  # a copy of the process has none
             INCIDENTS.counters.remove(self._count_incident)
+        if self.drift is not None:
+            self.drift.close()
         self._publish()
         self._closed = True
         self._board.close()
@@ -254,10 +311,14 @@ class Observability:
         try:
             self._publish()
             if count % 2 == 0:
-                self._status.sample()
+                numbers = self._status.sample()
+                if self.drift is not None:
+                    self.drift.note(numbers, say=count % DRIFT_TICKS == 0)
         except OSError as error:  # no file can be opened any more, or the folder is gone: it is tried again
             self._blind.out("metrics are not kept up to date now: %s", error)
             return
+        if self.drift is not None and (self._counting is None or self._counting.done()):
+            self._counting = loop.create_task(self.drift.count())
         if count % 2 == 0:  # the totals were read too
             self._blind.back("metrics are kept up to date again")
             if self._looking is None or self._looking.done():
@@ -286,12 +347,14 @@ class GraphHook:
 
     Attributes:
         overflow: says when its queue is full, and no more.
+        drift: counts a sample of its rows; None where it is not watched.
     """
 
     def __init__(self, seen: Observability, name: str, cells: Counters, errors: Errors) -> None:
         self._seen, self._name, self._cells, self._errors = seen, name, cells, errors
         self._time = time.monotonic
         self.overflow = Overflow(name)
+        self.drift: GraphDrift | None = None
         self._made = None if "." in name else GraphMetrics(cells, name)
 
     @property
@@ -302,9 +365,13 @@ class GraphHook:
         return self._made
 
     def trace(self, requests: Sequence[Request]) -> Trace | None:
-        """A batch is about to be played: is given its calls, where one of its requests is traced."""
-        tracing = self._seen.tracing
-        return None if tracing is None else tracing.batch(requests, self._name)
+        """A batch is about to be played: is given its calls, where one of its requests is traced, or drift is looked for."""
+        tracing, drift = self._seen.tracing, self.drift
+        trace = None if tracing is None else tracing.batch(requests, self._name)
+        if drift is None:
+            return trace
+        calls = drift.trace(requests)
+        return trace if calls is None else Both(calls, trace)
 
     def played(self, requests: Sequence[Request], played: Played, started: float, compute_s: float) -> None:
         """A batch was played, and its requests are about to be answered; `started` is on the clock of the event loop."""
@@ -317,6 +384,8 @@ class GraphHook:
         metrics.played(waited, rows, compute_s, self._time() - started)
         if self._seen.tracing is not None:
             self._seen.tracing.played(requests)
+        if self.drift is not None:
+            self.drift.played(requests, played)
 
     def cached(self, request: Request) -> None:
         """A request is about to be given an answer that was kept."""
@@ -324,6 +393,8 @@ class GraphHook:
 
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered: refused, late, abandoned, or its batch failed as a whole."""
+        if self.drift is not None:
+            self.drift.refused(request)
         arrived = request.arrived
         self.metrics.refused(error, request.rows, self._time() - arrived if arrived else 0.0)
         if isinstance(error, OverloadedError):

@@ -1,6 +1,7 @@
 // The page: what is served, the graph that was chosen, and its numbers, asked for once a second.
 
 import { duration, element, getJson, short } from "./dom.js";
+import { showDrift } from "./drift.js";
 import { Drawing } from "./drawing.js";
 import { showErrors } from "./errors.js";
 import { showExperiments } from "./experiments.js";
@@ -105,6 +106,7 @@ function draw(now, before) {
   if (!state.chosen) return;
   showReplicas(find("replicas"), now.replicas ?? [], state.chosen.graph);
   const name = state.chosen.name;
+  showDrift(find("drift"), now.drift?.[name]);
   const graph = now.graphs[name] ?? { nodes: {} };
   const nodes = withRates(graph.nodes ?? {}, before?.graphs[name]?.nodes ?? {}, now.time - (before?.time ?? 0));
   drawing.update(nodes, graph);

@@ -89,6 +89,7 @@ class ServerParts:
             lambda: self.front,
             lambda: self.repository,
         )
+        self.observability.check_drift([name for name, each in self.repository.served.items() if each.kind == "graph"])
         self.middleware = Middleware(self.repository, config, self.observability)
         self._use(config, *self._made_admission(_admission_config(config)))
         if config.sinks:
@@ -168,6 +169,8 @@ class ServerParts:
         """Attach what counts and keeps answers to a batcher that was made."""
         batcher = served.batcher
         assert batcher is not None
+        if served.kind == "graph":
+            self.observability.loaded(served.name, batcher.executor.checked)
         batcher.responder.listener = self.observability.listener(served.name)
         if self._sinks is not None and (served.kind == "graph" or served.name in self._kept_models):
             await self._sinks.open(served.name, served.signature, served.digest)

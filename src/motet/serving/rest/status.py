@@ -8,7 +8,7 @@ __all__ = ["for_anybody"]
 
 SHOWN = ("time", "graph", "node", "error", "rows")
 """What everybody may know of an error."""
-HIDDEN = ("reason", "who")
+HIDDEN = ("reason", "who", "of", "most_changed")
 """What may name files, addresses and commands of the server's machine."""
 
 
@@ -26,4 +26,6 @@ def _shown(key: str, value: Any) -> Any:
         return [{name: each[name] for name in SHOWN if name in each} for each in value]
     if key == "places":
         value = [{**each, "models": [{**model, "error": ""} for model in each["models"]]} for each in value]
+    if key == "bars":  # names of bins are values of rows
+        return [["", *each[1:]] for each in value]
     return "" if key in HIDDEN else for_anybody(value)
