@@ -68,6 +68,7 @@ nodes:
     require: 1
     output: y
     within_ms: 40.0
+    temperature: {b: 2.0}
   available: {ensemble: [a, b], inputs: [x], combine: majority_vote, weights: {a: 2.0}, members: as available}
   by_split: {route: [a, b], inputs: [x], split: {a: 1.0, b: 2.0}, by: user, salt: s, metric: clicked}
   test:
@@ -79,7 +80,7 @@ nodes:
       {name: c, kind: mean, better: less, effect: 0.1, control: b, missing: skip, guardrails: {errors: 0.1, seconds: 2.0}, segments: [user]}
   by_key: {route: {u: a, "*": b}, inputs: [x], key: user, missing: u, output: y, max_loaded: 1, max_swap_wait_ms: 5.0, combine: union, stack: false}
   by_when: {route: [a, b], inputs: [x], when: {a: amount > 3}, otherwise: b}
-  sure: {cascade: [a, b], inputs: [x], until: {confidence: 0.5}, of: y, output: y, combine: union, on_error: fail}
+  sure: {cascade: [a, b], inputs: [x], until: {confidence: 0.5}, of: y, output: y, combine: union, on_error: fail, temperature: {a: 1.5}}
   surer: {cascade: [a, b], inputs: [x], until: {confidence: {a: 0.5}}}
   pieces: {shard: a, inputs: [x], apart: package.apart, together: {map: package.together}, spread: hash, together_inputs: [x], require: 1}
 outputs: {y: vote, z: one.y}

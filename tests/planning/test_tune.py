@@ -20,6 +20,7 @@ from motet.errors import InputError
 from motet.nodes.cascade import Cascade
 from motet.nodes.ensemble import Ensemble
 from motet.planning.evaluate import gather
+from motet.planning.heat import best_temperature
 from motet.planning.search import SettingSearch
 from motet.planning.tuned_file import with_settings
 from motet.runtime.resolve import ModelResolver
@@ -27,6 +28,11 @@ from motet.runtime.resolve import ModelResolver
 X, Y = labelled.rows()
 TABLE = {"x": X, "truth": NAMES[Y]}
 PRICES = {"linear": 1.0, "tree": 2.0, "near": 40.0}
+
+
+HEAT = st.dictionaries(
+    st.sampled_from(["linear", "tree", "near", "onnx"]), st.sampled_from([0.5, 1.7, 4.0]), max_size=3
+)
 
 
 def _small(x: Any) -> Any:
@@ -79,30 +85,33 @@ def _check(graph: mt.Graph, seen: Any, node: Any) -> None:
 
 
 @settings(deadline=None, max_examples=12)
-@given(st.permutations(["linear", "tree", "near", "onnx"]), st.integers(2, 4), st.data())
+@given(st.permutations(["linear", "tree", "near", "onnx"]), st.integers(2, 4), HEAT, st.data())
 def test_a_cascade_of_any_order_and_thresholds_answers_as_it_is_told_from_what_was_kept(
-    kept: dict[str, Any], order: list[str], count: int, data: Any
+    kept: dict[str, Any], order: list[str], count: int, heat: dict[str, float], data: Any
 ) -> None:
     graph, seen = kept["cascade"]
     base = graph.nodes["cascade_1"]
     players = tuple(next(m for m in base.members if m.name == name) for name in order[:count])
     sure = tuple(data.draw(st.sampled_from([0.0, 0.4, 0.55, 0.7, 0.9, 1.0])) for _ in range(count - 1))
-    _check(graph, seen, Cascade(base.name, base.inputs, players, sure, base.of, base.output))
+    _check(graph, seen, Cascade(base.name, base.inputs, players, sure, base.of, base.output, temperature=heat))
 
 
 @settings(deadline=None, max_examples=12)
 @given(
     st.lists(st.sampled_from([0.0, 0.25, 1.0, 3.0]), min_size=4, max_size=4).filter(any),
     st.sampled_from(["weighted_average", "max", "median"]),
+    HEAT,
 )
 def test_an_ensemble_of_any_weights_answers_as_it_is_told_from_what_was_kept(
-    kept: dict[str, Any], weights: list[float], combine: str
+    kept: dict[str, Any], weights: list[float], combine: str, heat: dict[str, float]
 ) -> None:
     graph, seen = kept["ensemble"]
     base = graph.nodes["ensemble_1"]
     chosen = [(m, weight) for m, weight in zip(base.members, weights, strict=True) if weight]
     players, counts = tuple(m for m, _ in chosen), tuple(weight for _, weight in chosen)
-    node = Ensemble(base.name, base.inputs, players, combine, counts, min(2, len(counts)), base.output)
+    node = Ensemble(
+        base.name, base.inputs, players, combine, counts, min(2, len(counts)), base.output, temperature=heat
+    )
     _check(graph, seen, node)
 
 
@@ -236,3 +245,49 @@ def test_a_second_tuning_takes_the_place_of_the_comment_of_the_first() -> None:
     assert twice == FLOW.replace("confidence: 0.9", "confidence: 0.75").replace(
         "  sure:", "  # Tuned by motet tune twice.\n  sure:"
     )
+
+
+@given(st.floats(0.2, 5), st.integers(0, 1000))
+@settings(deadline=None, max_examples=15)
+def test_the_temperature_of_scores_that_claim_too_much_is_found(heat: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    logits = random.normal(size=(20_000, 4)) * 2
+    truth = (logits + random.gumbel(size=logits.shape)).argmax(axis=1)
+    claimed = np.exp(logits * heat)
+    found = best_temperature(claimed / claimed.sum(axis=1, keepdims=True), truth)
+    assert found == pytest.approx(heat, rel=0.08)
+
+
+def test_scores_that_are_right_or_are_no_probabilities_have_no_temperature() -> None:
+    random = np.random.default_rng(1)
+    scores = random.dirichlet(np.ones(3), 2000)
+    truth = np.array([random.choice(3, p=each) for each in scores])
+    assert best_temperature(scores, truth) == 1.0
+    assert best_temperature(scores - 0.5, truth) == 1.0
+    assert best_temperature(np.eye(3), np.array([1, 2, 0])) == 1.0
+
+
+def test_tuning_for_the_log_loss_calibrates_members(tmp_path: Path) -> None:
+    """A member that claims too much: its probabilities are sharpened behind it."""
+    x, y = labelled.rows(2000, 3)
+    table = {"x": x, "truth": NAMES[y]}
+    made = labelled.estimators()
+    models = [mt.Model(made["linear"], name="sharp"), mt.Model(made["near"], name="near")]
+    node = mt.ensemble(models, mt.input("x", "float32[4]"), output="probabilities")
+    graph = mt.Graph("animals", {"scores": node.probabilities}).with_models(sharp=_sharp)
+    found = graph.tune(table, label="truth", metric="log_loss")
+    heat = found.changes["ensemble_1"]["temperature"]
+    assert heat["sharp"] > 2
+    assert found.gain.high < 0
+    np.testing.assert_allclose(
+        found.tuned({"x": x})["scores"].sum(axis=1), np.ones(2000), atol=1e-6
+    )  # and the tuned graph plays
+    assert "temperature sharp at " in str(found)
+
+
+def _sharp(x: Any) -> Any:
+    scores = labelled.estimators()["linear"].predict_proba(x) ** 4
+    return {
+        "label": NAMES[scores.argmax(axis=1)].astype(object),
+        "probabilities": scores / scores.sum(axis=1, keepdims=True),
+    }

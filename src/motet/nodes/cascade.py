@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from motet.nodes.members import (
     taken,
 )
 from motet.nodes.merge import faults_at, merge
+from motet.nodes.temperature import TEMPERATURE, check_tempered, temperatures_of, tempered
 from motet.types import ColumnType
 
 __all__ = ["Cascade", "cascade"]
@@ -53,6 +54,7 @@ class Cascade(MembersNode):
         output: the one output that counts, under this name.
         combine: `union` where the classes of members differ; see `Route`.
         on_error: what becomes of a row that a member fails on: `next` sends it on to the next one, `fail` fails it.
+        temperature: by member how much flatter its probabilities are taken; 1 for those that are not there.
     """
 
     confidence: tuple[float, ...]
@@ -60,6 +62,7 @@ class Cascade(MembersNode):
     output: str | None = None
     combine: str | None = None
     on_error: str = "next"
+    temperature: Mapping[str, float] = field(default_factory=dict)
 
     kind = "cascade"
     keys = {
@@ -70,6 +73,7 @@ class Cascade(MembersNode):
         "output": TEXT,
         "combine": UNION,
         "on_error": one_of(_ON_ERROR, _ON_ERROR[0]),
+        "temperature": TEMPERATURE,
     }
     required = ("until",)
 
@@ -85,6 +89,8 @@ class Cascade(MembersNode):
         if self.of is None and of == "value":  # as every handler calls what regressors give
             what = f"{of!r} ({outputs[of]}) is what a regressor gives, which is no confidence"
             raise TypeMismatchError(what, where=self.where, hint=f"write of: {of} if it is a probability")
+        if self.temperature:
+            check_tempered(outputs[of], self.where)
         extra = {f"{self.name}.member": STRING, f"{self.name}.confidence": ColumnType("float64")}
         named = {f"{self.name}.{name}": kind for name, kind in outputs.items()}
         return NodeOutputs(named, extra, places=classes.places, warnings=classes.warnings)
@@ -155,7 +161,10 @@ class Cascade(MembersNode):
         """
         member = self.players[step]
         found = counted(member, answer, self.output, self.where, player.places)
-        scores = found[self._of(found)]
+        of = self._of(found)
+        if member.name in self.temperature:
+            found[of] = tempered(found[of], self.temperature[member.name], member)
+        scores = found[of]
         confidence = _confidence(scores, len(held))
         unknown = np.isnan(confidence)
         wrong = ~unknown & ~((confidence >= -SLACK) & (confidence <= 1 + SLACK))
@@ -190,7 +199,8 @@ class Cascade(MembersNode):
         )
         of, output = fields.get("of"), fields.get("output")
         on_error = _on_error(fields.get("on_error"), fields.place("on_error"))
-        return cls(name, inputs, members, confidence, of, output, read_combine(fields), on_error)
+        heat = temperatures_of(fields.raw("temperature", {}), members, fields.place("temperature"))
+        return cls(name, inputs, members, confidence, of, output, read_combine(fields), on_error, heat)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -200,7 +210,14 @@ class Cascade(MembersNode):
         )
         written: dict[str, Any] = {"cascade": write_members(self.players), "until": {"confidence": confidence}}
         on_error = None if self.on_error == "next" else self.on_error
-        more = {"of": self.of, "output": self.output, "combine": self.combine, "on_error": on_error}
+        heat = dict(self.temperature) or None
+        more = {
+            "of": self.of,
+            "output": self.output,
+            "combine": self.combine,
+            "on_error": on_error,
+            "temperature": heat,
+        }
         return written | {key: value for key, value in more.items() if value is not None}
 
 
@@ -271,6 +288,7 @@ def cascade(
     output: str | None = None,
     combine: str | None = None,
     on_error: str = "next",
+    temperature: Mapping[str, float] | None = None,
     name: str | None = None,
 ) -> Handle:
     """Send rows through one member after another until one is confident.
@@ -285,6 +303,8 @@ def cascade(
             not. Without it they must be the same, in whatever order.
         on_error: `next` sends a row that a member fails on to the next one; a row that the last one fails on, too, fails with
             the reasons of all. `fail` fails it at once.
+        temperature: by member how much flatter its probabilities are taken, above 0: above 1 a member that claims too much is less
+            sure, below 1 more. Members that are not named are taken at their word.
         name: the node's name; `cascade` and a number when not given.
 
     Returns:
@@ -298,6 +318,7 @@ def cascade(
         sure = _thresholds(confidence, [m.name for m in steps], where)
         union = checked_combine(combine, f"node {name!r}: combine")
         way = _on_error(on_error, f"node {name!r}: on_error")
-        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union, way)
+        heat = temperatures_of(temperature or {}, steps, f"node {name!r}: temperature")
+        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union, way, heat)
 
     return Handle("cascade", name, make, [*inputs_of(inputs, "cascade()"), *needs])

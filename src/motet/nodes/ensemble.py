@@ -12,6 +12,7 @@ import numpy as np
 from motet.batch import Column, objects, take_rows
 from motet.errors import (
     DeadlineError,
+    GraphError,
     ModelFailedError,
     ModelUnavailableError,
     MotetError,
@@ -51,6 +52,7 @@ from motet.nodes.members import STRING, MembersNode, counted, member_outputs, no
 from motet.nodes.merge import merge
 from motet.nodes.partial import joined, may_be_missing, spread, too_few, without_rows
 from motet.nodes.quick import Quick
+from motet.nodes.temperature import TEMPERATURE, check_tempered, temperatures_of, tempered
 from motet.types import ColumnType
 
 __all__ = ["Ensemble", "ensemble"]
@@ -69,6 +71,7 @@ class Ensemble(MembersNode):
         output: the one output that counts, under this name.
         as_available: whether members whose models a store does not have yet are left out.
         within_ms: how long members are waited for; None for as long as they take.
+        temperature: by member how much flatter its probabilities are taken; 1 for those that are not there.
     """
 
     combine: str | Function = "weighted_average"
@@ -77,6 +80,7 @@ class Ensemble(MembersNode):
     output: str | None = None
     as_available: bool = False
     within_ms: float | None = None
+    temperature: Mapping[str, float] = field(default_factory=dict)
 
     kind = "ensemble"
     keys = {
@@ -88,6 +92,7 @@ class Ensemble(MembersNode):
         "output": TEXT,
         "members": one_of([AS_AVAILABLE]),
         "within_ms": {"type": ["number", "null"], "exclusiveMinimum": 0, "maximum": LONGEST_MS},
+        "temperature": TEMPERATURE,
     }
 
     def without(self, uses: Container[str]) -> Ensemble:
@@ -128,6 +133,8 @@ class Ensemble(MembersNode):
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The combined outputs, `node.member`, and `node.MEMBER.output` for every member."""
         found = member_outputs(self.players, self.inputs, self.output, types, scope, self.where)
+        if self.temperature:
+            self._check_temperatures(found)
         counting = [self.players[place].name for place in self._counting()]
         classes = aligned({name: found[name] for name in counting}, self.combiner.classes, self.where)
         columns: dict[str, ColumnType] = {}
@@ -141,6 +148,15 @@ class Ensemble(MembersNode):
         for member, outputs in found.items():
             extra |= {f"{self.name}.{member}.{output}": kind for output, kind in outputs.items()}
         return NodeOutputs(columns, extra, places=classes.places, warnings=classes.warnings)
+
+    def _check_temperatures(self, found: Mapping[str, Mapping[str, ColumnType]]) -> None:
+        """See that members that have one give probabilities alone."""
+        for name, outputs in found.items():
+            if name in self.temperature and len(outputs) > 1:
+                what = f"a temperature is of one output; member {name!r} gives {', '.join(outputs)}"
+                raise GraphError(what, where=f"{self.where}: temperature", hint="write output: NAME")
+            if name in self.temperature:
+                check_tempered(next(iter(outputs.values())), self.where)
 
     async def play(self, columns: Mapping[str, Column], rows: int, player: Player) -> Answer:
         """Call every member on every row, and combine what came back."""
@@ -175,7 +191,7 @@ class Ensemble(MembersNode):
 
         def play(columns: Mapping[str, Column], rows: int) -> Answer:
             answers = player.gather([partial(one, place, columns, rows) for place in range(len(picked))], uses)
-            return quick(answers) or self._answered(answers, rows, player)
+            return (None if self.temperature else quick(answers)) or self._answered(answers, rows, player)
 
         return play
 
@@ -226,7 +242,7 @@ class Ensemble(MembersNode):
     def _found(self, answers: Sequence[Answer], player: NodePlayer) -> list[dict[str, Column]]:
         """For each member its outputs that count, under the node's names; without rows those of one that could not be called."""
         found = [
-            counted(member, answer, self.output, self.where) if answer.columns else {}
+            self._tempered(member, counted(member, answer, self.output, self.where)) if answer.columns else {}
             for member, answer in zip(self.players, answers, strict=True)
         ]
         reached = next(filter(None, found))
@@ -234,6 +250,11 @@ class Ensemble(MembersNode):
             outputs or without_rows(reached, self._kinds(member, player))
             for member, outputs in zip(self.players, found, strict=True)
         ]
+
+    def _tempered(self, member: Member, outputs: dict[str, Column]) -> dict[str, Column]:
+        """A member's outputs as they are taken."""
+        heat = self.temperature.get(member.name)
+        return outputs if heat is None else {name: tempered(column, heat, member) for name, column in outputs.items()}
 
     def _kinds(self, member: Member, player: NodePlayer) -> dict[str, ColumnType]:
         """The types of a member's outputs that count, under the node's names."""
@@ -334,7 +355,8 @@ class Ensemble(MembersNode):
         as_available = read_as_available(fields)
         check_available(as_available, combine, fields.place("members"))
         within_ms = checked_within_ms(fields.raw("within_ms"), fields.place("within_ms"))
-        return cls(name, inputs, members, combine, weights, require, output, as_available, within_ms)
+        heat = temperatures_of(fields.raw("temperature", {}), members, fields.place("temperature"))
+        return cls(name, inputs, members, combine, weights, require, output, as_available, within_ms, heat)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -344,7 +366,12 @@ class Ensemble(MembersNode):
         )
         if any(weight != 1 for weight in self.weights):
             written["weights"] = list(self.weights)
-        more = {"require": self.require, "within_ms": self.within_ms, "output": self.output}
+        more = {
+            "require": self.require,
+            "within_ms": self.within_ms,
+            "output": self.output,
+            "temperature": dict(self.temperature) or None,
+        }
         more["members"] = AS_AVAILABLE if self.as_available else None
         return written | {key: value for key, value in more.items() if value is not None}
 
@@ -358,6 +385,7 @@ def ensemble(
     within_ms: float | None = None,
     output: str | None = None,
     as_available: bool = False,
+    temperature: Mapping[str, float] | None = None,
     name: str | None = None,
 ) -> Handle:
     """Send rows through all members and combine their answers.
@@ -374,6 +402,8 @@ def ensemble(
         output: the one output that counts, under this name.
         as_available: begin without members whose models a store does not have yet; a server takes them in when they are
             published. Which members answered is in `node.member`.
+        temperature: by member how much flatter its probabilities are taken, above 0: above 1 a member that claims too much is less
+            sure, below 1 more. Members that are not named are taken at their word.
         name: the node's name; `ensemble` and a number when not given.
 
     Returns:
@@ -394,6 +424,7 @@ def ensemble(
         return Ensemble(
             name, names.inputs(inputs), players, how, given, checked_require(require, given, f"{where}: require"), output,
             as_available, checked_within_ms(within_ms, f"{where}: within_ms"),
+            temperatures_of(temperature or {}, players, f"{where}: temperature"),
         )  # fmt: skip
 
     return Handle("ensemble", name, make, [*inputs_of(inputs, "ensemble()"), *needs])

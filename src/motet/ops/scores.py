@@ -29,6 +29,7 @@ __all__ = [
     "normalise",
     "sigmoid",
     "softmax",
+    "temper",
     "threshold",
     "top1",
     "topk",
@@ -112,6 +113,28 @@ def _softmax_by_row(values: Array) -> Array:
     np.exp(shifted, out=shifted)
     shifted /= sum_last(shifted)[..., None]
     return shifted
+
+
+@keeps_labels
+@returns(lambda scores, temperature=1.0: _same("temper", scores))
+def temper(scores: Rows, *, temperature: float) -> Array:
+    """Probabilities that are flatter, or sharper: `p ** (1 / t) / sum(p ** (1 / t))` along the last axis; what is largest stays so.
+
+    For probabilities of a softmax that is the softmax at a temperature `t` times its own.
+
+    Args:
+        scores: probabilities, shape `[rows, ..., n]`, at least 0.
+        temperature: `t`, above 0; above 1 they become flatter.
+
+    Returns:
+        The same shape. A row with NaN, or less than 0, or nothing above 0 is NaN.
+
+    >>> temper(np.array([[0.2, 0.8]]), temperature=2.0).round(4).tolist()
+    [[0.3333, 0.6667]]
+    """
+    values = floats(scores, "temper")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return softmax(np.log(values), temperature=temperature)
 
 
 def _sigmoid_type(scores: ColumnType) -> ColumnType:

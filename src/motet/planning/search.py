@@ -16,11 +16,12 @@ from motet.graph.node import Member
 from motet.nodes.cascade import Cascade
 from motet.nodes.ensemble import Ensemble
 from motet.planning.evaluate import Evidence
+from motet.planning.heat import temperatures_for
 from motet.planning.parts import KeptNode
 from motet.planning.standings import Marked
 from motet.runtime.resolve import ModelResolver
 
-__all__ = ["Goal", "SettingSearch", "TriedSetting"]
+__all__ = ["Goal", "SettingSearch", "TriedSetting", "heats"]
 
 LEVELS = {
     1: (0.0, 0.35, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 0.9999, 1.0),
@@ -86,10 +87,12 @@ class SettingSearch:
             raise InputError(
                 f"{self.seen.assessor.metrics[0].name} of the graph as it is cannot be computed", where="tune"
             )
-        if isinstance(node, Cascade):
-            self._cascades(node, goal)
-        else:
-            self._ensembles(node)
+        heat = temperatures_for(self.seen, node, self.others, self.rows)
+        for each in [node, replace(node, temperature=heat)] if heat and heat != node.temperature else [node]:
+            if isinstance(each, Cascade):
+                self._cascades(each, goal)
+            else:
+                self._ensembles(each)
         return [first, *(each for each in self.tried.values() if each is not None and each is not first)]
 
     def tried_as(self, node: KeptNode) -> TriedSetting | None:
@@ -115,7 +118,8 @@ class SettingSearch:
 
     def checked_with(self, node: KeptNode) -> CheckedGraph | None:
         """The graph with another setting of a node, where its outputs are of the same types and classes."""
-        key = (tuple(member.name for member in node.players), getattr(node, "combine", None), _counting(node))
+        names = tuple(member.name for member in node.players)
+        key = (names, getattr(node, "combine", None), _counting(node), bool(heats(node)))
         if key not in self._checked:
             self._checked[key] = self._checked_anew(node)
         return self._checked[key]
@@ -189,9 +193,19 @@ def _key(node: KeptNode) -> object:
     """What is decided in a setting."""
     names = tuple(member.name for member in node.players)
     if isinstance(node, Cascade):
-        return names, node.confidence
+        return names, node.confidence, tuple(heats(node).items())
     total = sum(node.weights)
-    return names, str(node.combine), tuple(round(weight / total, 9) for weight in node.weights)
+    return (
+        names,
+        str(node.combine),
+        tuple(round(weight / total, 9) for weight in node.weights),
+        tuple(heats(node).items()),
+    )
+
+
+def heats(node: KeptNode) -> dict[str, float]:
+    """The temperatures of the members that a node has."""
+    return {member.name: node.temperature[member.name] for member in node.players if member.name in node.temperature}
 
 
 def _counting(node: KeptNode) -> tuple[bool, ...]:

@@ -18,7 +18,7 @@ from motet.planning.evaluate import EvaluateOptions, Evidence, gather
 from motet.planning.intervals import Interval
 from motet.planning.parts import KeptNode
 from motet.planning.replay import alone
-from motet.planning.search import Goal, SettingSearch, TriedSetting
+from motet.planning.search import Goal, SettingSearch, TriedSetting, heats
 from motet.planning.standings import Marked
 from motet.planning.tuning import FrontPoint, TunedStanding, Tuning
 from motet.planning.wording import shown_cost, shown_interval, shown_number
@@ -204,12 +204,13 @@ def _front(search: SettingSearch, tried: Sequence[TriedSetting], held: Indices) 
 
 def _said(node: KeptNode) -> str:
     names = [member.name for member in node.players]
+    heat = [f"{name} at {each:g}" for name, each in heats(node).items()]
+    tempered = f"; temperature {', '.join(heat)}" if heat else ""
     if isinstance(node, Cascade):
-        return " -> ".join(
-            [*(f"{name} ({sure:g})" for name, sure in zip(names, node.confidence, strict=False)), names[-1]]
-        )
+        sure = [f"{name} ({each:g})" for name, each in zip(names, node.confidence, strict=False)]
+        return " -> ".join([*sure, names[-1]]) + tempered
     weights = " + ".join(f"{weight:g} {name}" for weight, name in zip(node.weights, names, strict=True))
-    return f"{node.combine}: {weights}"
+    return f"{node.combine}: {weights}{tempered}"
 
 
 def _missed(search: SettingSearch, best: TriedSetting, goal: Goal, seen: Evidence) -> Iterator[str]:
@@ -239,8 +240,15 @@ def settled(declared: Any, tuned: KeptNode) -> Any:
     by_name = {member.name: member for member in declared.players}
     players = tuple(by_name[member.name] for member in tuned.players)
     if isinstance(tuned, Cascade):
-        return replace(declared, players=players, confidence=tuned.confidence)
-    return replace(declared, players=players, combine=tuned.combine, weights=tuned.weights, require=tuned.require)
+        return replace(declared, players=players, confidence=tuned.confidence, temperature=heats(tuned))
+    return replace(
+        declared,
+        players=players,
+        combine=tuned.combine,
+        weights=tuned.weights,
+        require=tuned.require,
+        temperature=heats(tuned),
+    )
 
 
 def _settings(declared: Any, tuned: KeptNode) -> Mapping[str, Any]:
@@ -249,14 +257,16 @@ def _settings(declared: Any, tuned: KeptNode) -> Mapping[str, Any]:
     found: dict[str, Any] = {}
     if now.players != declared.players:
         found[declared.kind] = write_members(now.players)
+    if now.temperature != declared.temperature:
+        found["temperature"] = dict(now.temperature)
     if isinstance(tuned, Cascade):
         names = [member.name for member in now.players]
-        if found or now.confidence != declared.confidence:
+        if now.players != declared.players or now.confidence != declared.confidence:
             found["until"] = {"confidence": dict(zip(names, now.confidence, strict=False))}
         return found
     if now.combine != declared.combine:
         found["combine"] = now.combine
-    if found or now.weights != declared.weights:
+    if now.players != declared.players or now.weights != declared.weights:
         found["weights"] = list(now.weights)
     if now.require != declared.require:
         found["require"] = now.require

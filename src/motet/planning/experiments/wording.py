@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from motet.planning.experiments.report import ExperimentReport
 
 __all__ = [
-    "Decision",
+    "Conclusion",
     "arms_table",
     "comparisons_table",
     "decided",
@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 
-class Decision(NamedTuple):
+class Conclusion(NamedTuple):
     """What to do: `promote` an arm, `keep` the control, or nothing yet; about how many more units it takes; and why."""
 
     what: Literal["promote", "keep", "undecided"]
@@ -35,20 +35,20 @@ class Decision(NamedTuple):
     sentence: str
 
 
-def decided(experiment: Experiment, comparisons: Sequence[ArmComparison], ratio: RatioCheck) -> Decision:
+def decided(experiment: Experiment, comparisons: Sequence[ArmComparison], ratio: RatioCheck) -> Conclusion:
     """What follows from comparisons."""
     if ratio.broken:
         what = f"units do not meet the arms as the split says ({shown_ratio(ratio)}), so nothing can be concluded"
-        return Decision("undecided", "", math.inf, f"Undecided: {what}. Find out why first.")
+        return Conclusion("undecided", "", math.inf, f"Undecided: {what}. Find out why first.")
     sign = 1 if experiment.metric.more_is_better else -1
     good = [each for each in comparisons if each.verdict == "better" and not each.broken]
     if good:
         best = max(good, key=lambda each: sign * each.difference.value)
-        return Decision("promote", best.arm, 0.0, f"Promote {best.arm}: {_why(experiment, best)}.{_still_open(best)}")
+        return Conclusion("promote", best.arm, 0.0, f"Promote {best.arm}: {_why(experiment, best)}.{_still_open(best)}")
     left = [each for each in comparisons if each.verdict == "undecided" and not each.broken]
     if not left:
         reasons = "; ".join(_why(experiment, each) for each in comparisons)
-        return Decision("keep", experiment.control, 0.0, f"Keep {experiment.control}: {reasons}.")
+        return Conclusion("keep", experiment.control, 0.0, f"Keep {experiment.control}: {reasons}.")
     more = max(each.more for each in left)
     reasons = "; ".join(_why(experiment, each) for each in left)
     size = (
@@ -56,7 +56,7 @@ def decided(experiment: Experiment, comparisons: Sequence[ArmComparison], ratio:
         if math.isfinite(more)
         else "how many units it takes is not known yet"
     )
-    return Decision("undecided", "", more, f"Undecided: {reasons}; {size}.")
+    return Conclusion("undecided", "", more, f"Undecided: {reasons}; {size}.")
 
 
 def _why(experiment: Experiment, each: ArmComparison) -> str:
