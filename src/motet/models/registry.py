@@ -46,6 +46,7 @@ _CLASSES = {
     "litert": "motet.models.litert:LiteRTHandler",
     "huggingface": "motet.models.huggingface.handler:HuggingFaceHandler",
     "spacy": "motet.models.spacy:SpacyHandler",
+    "llama": "motet.models.llama:LlamaHandler",
     "openvino": "motet.models.openvino:OpenVINOHandler",
     "mlflow": "motet.models.mlflow:MlflowHandler",
     "python": "motet.models.python:PythonHandler",
@@ -77,6 +78,7 @@ _SUFFIXES = {
     ".cbm": "catboost",
     ".jax": "jax",
     ".tflite": "litert",
+    ".gguf": "llama",
     ".xml": "openvino",
     ".keras": "keras", ".h5": "keras", ".pb": "keras",
 }  # fmt: skip

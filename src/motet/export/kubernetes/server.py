@@ -59,6 +59,7 @@ _EXTRAS = {
     "lightgbm": "lightgbm",
     "catboost": "catboost",
     "spacy": "spacy",
+    "llama": "llama",
     "jax": "jax",
     "keras": "tensorflow",
     "litert": "litert",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -25,12 +25,36 @@ from motet.oip.rest import decode_json
 from motet.system.patience import check_waited_for
 from motet.threads import side_by_side
 
-__all__ = ["EndpointCalls"]
+__all__ = ["EndpointCalls", "LanguageCalls"]
 
 S = TypeVar("S")
 T = TypeVar("T")
 _OF_THE_ROW = (408, 502, 504)
 """What a server, or one before it, answers of a request that took too long or broke on its way."""
+
+
+class LanguageCalls(Protocol):
+    """Asks a language model in the form of OpenAI's protocol, wherever it is.
+
+    Attributes:
+        spend: told what each request used.
+    """
+
+    spend: Callable[[TokenUsage], None]
+
+    def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
+        """What becomes of each part: what a function makes of it by calling this, or what it raised."""
+        ...
+
+    def __call__(
+        self, question: Mapping[str, Any], events: AnswerEvents | None = None, /
+    ) -> tuple[dict[str, Any], TokenUsage]:
+        """Ask; the answer, and what it used. `events` puts an answer together that comes in parts."""
+        ...
+
+    def close(self) -> None:
+        """Let go of what answers."""
+        ...
 
 
 class EndpointCalls:

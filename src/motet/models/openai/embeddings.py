@@ -12,7 +12,7 @@ import numpy as np
 from motet.batch import Array
 from motet.errors import AnswerError, InputError
 from motet.models.handler import TokenUsage
-from motet.models.openai.calls import EndpointCalls
+from motet.models.openai.calls import LanguageCalls
 from motet.models.openai.options import EndpointOptions
 from motet.models.openai.texts import rows_of
 
@@ -27,15 +27,16 @@ class EmbeddingModel:
 
     Args:
         options: how it is asked.
-        model: its name at the endpoint.
-        calls: asks the endpoint.
+        model: its name where it is asked.
+        calls: asks the model.
         where: the model, for messages.
         asked: whether their length is asked for.
     """
 
     fresh_outputs = True
+    batch_invariant: bool | None = None
 
-    def __init__(self, options: EndpointOptions, model: str, calls: EndpointCalls, where: str, *, asked: bool) -> None:
+    def __init__(self, options: EndpointOptions, model: str, calls: LanguageCalls, where: str, *, asked: bool) -> None:
         self._options, self._calls, self._where = options, calls, where
         self._fixed: dict[str, Any] = {"model": model, "encoding_format": "float", **options.parameters}
         if asked:

@@ -13,13 +13,13 @@ from motet.oip.asking import error_of
 from motet.oip.rest import decode_json
 from motet.system.pieces import Say
 
-__all__ = ["AnswerEvents"]
+__all__ = ["AnswerEvents", "AnswerParts"]
 
 _DONE = b"[DONE]"
 
 
-class AnswerEvents:
-    """Puts an answer together from its parts.
+class AnswerParts:
+    """Puts an answer together from the objects of a stream.
 
     Args:
         say: is given each piece of the text.
@@ -29,13 +29,67 @@ class AnswerEvents:
 
     def __init__(self, say: Say, where: str, *, chat: bool) -> None:
         self._say, self._where, self._chat = say, where, chat
-        self._bytes, self._lines, self._plain = b"", list[bytes](), False
-        self._over = False
         self._texts: list[str] = []
         self._refusal: list[str] = []
         self._logprobs: list[Any] = []
         self._finish: Any = None
         self._usage: Any = None
+
+    def add(self, chunk: Mapping[str, Any]) -> None:
+        """Take the next object.
+
+        Raises:
+            DeadlineError: when nobody waits for more of the text.
+        """
+        if chunk.get("usage"):
+            self._usage = chunk["usage"]
+        choices = chunk.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, Mapping) and choice.get("index", 0) == 0:
+                self._choice(choice)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether it is said why the text ended."""
+        return self._finish is not None
+
+    def whole(self) -> dict[str, Any]:
+        """The object that answers where no stream is asked for."""
+        text = "".join(self._texts)
+        choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
+        if self._chat:
+            choice["message"] = {"role": "assistant", "content": text, "refusal": "".join(self._refusal) or None}
+            choice["logprobs"] = {"content": self._logprobs}
+        else:
+            choice |= {"text": text, "logprobs": {"token_logprobs": self._logprobs}}
+        return {"choices": [choice], "usage": self._usage}
+
+    def _choice(self, choice: Mapping[str, Any]) -> None:
+        delta = choice.get("delta") if self._chat else choice
+        delta = delta if isinstance(delta, Mapping) else {}
+        said = choice.get("logprobs")
+        if isinstance(said, Mapping):
+            self._logprobs += said.get("content" if self._chat else "token_logprobs") or ()
+        self._finish = choice.get("finish_reason") or self._finish
+        if isinstance(refusal := delta.get("refusal"), str):
+            self._refusal.append(refusal)
+        piece = delta.get("content" if self._chat else "text")
+        if isinstance(piece, str) and piece:
+            self._texts.append(piece)
+            self._say(piece)
+
+
+class AnswerEvents(AnswerParts):
+    """Puts an answer together from the bytes of server-sent events.
+
+    Args:
+        say, where, chat: see `AnswerParts`.
+    """
+
+    def __init__(self, say: Say, where: str, *, chat: bool) -> None:
+        super().__init__(say, where, chat=chat)
+        self._bytes, self._lines, self._plain = b"", list[bytes](), False
+        self._over = False
 
     def take(self, headers: Mapping[str, str], part: bytes) -> None:
         """Take some bytes of it.
@@ -63,16 +117,9 @@ class AnswerEvents:
         self._bytes += b"\n\n"  # which the last event may lack
         for event in self._events():
             self._event(event)
-        if not self._over and self._finish is None:
+        if not self._over and not self.is_finished:
             raise RequestError("the answer was cut off before its end", where=self._where)
-        text = "".join(self._texts)
-        choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
-        if self._chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": "".join(self._refusal) or None}
-            choice["logprobs"] = {"content": self._logprobs}
-        else:
-            choice |= {"text": text, "logprobs": {"token_logprobs": self._logprobs}}
-        return {"choices": [choice], "usage": self._usage}
+        return self.whole()
 
     def _events(self) -> Iterator[bytes]:
         """The data of each event that is complete; what is begun waits for its end."""
@@ -99,23 +146,4 @@ class AnswerEvents:
             raise AnswerError(what, where=self._where)
         if chunk.get("error"):
             raise RequestError(f"its server answered an error: {error_of(chunk)}", where=self._where)
-        if chunk.get("usage"):
-            self._usage = chunk["usage"]
-        choices = chunk.get("choices")
-        for choice in choices if isinstance(choices, list) else ():
-            if isinstance(choice, Mapping) and choice.get("index", 0) == 0:
-                self._choice(choice)
-
-    def _choice(self, choice: Mapping[str, Any]) -> None:
-        delta = choice.get("delta") if self._chat else choice
-        delta = delta if isinstance(delta, Mapping) else {}
-        said = choice.get("logprobs")
-        if isinstance(said, Mapping):
-            self._logprobs += said.get("content" if self._chat else "token_logprobs") or ()
-        self._finish = choice.get("finish_reason") or self._finish
-        if isinstance(refusal := delta.get("refusal"), str):
-            self._refusal.append(refusal)
-        piece = delta.get("content" if self._chat else "text")
-        if isinstance(piece, str) and piece:
-            self._texts.append(piece)
-            self._say(piece)
+        self.add(chunk)

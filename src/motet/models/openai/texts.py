@@ -13,7 +13,7 @@ from motet.batch import Array
 from motet.errors import AnswerError, cut
 from motet.models.handler import ModelSource, TokenUsage
 from motet.models.openai.answer_schema import AnswerSchema
-from motet.models.openai.calls import EndpointCalls
+from motet.models.openai.calls import LanguageCalls
 from motet.models.openai.events import AnswerEvents
 from motet.models.openai.options import EndpointOptions
 from motet.system.pieces import saying
@@ -36,12 +36,13 @@ class TextModel:
         source: the model.
         signature: what it takes and gives.
         options: how it is asked.
-        model: its name at the endpoint.
-        calls: asks the endpoint.
+        model: its name where it is asked.
+        calls: asks the model.
         where: the model, for messages.
     """
 
     fresh_outputs = True
+    batch_invariant: bool | None = None
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class TextModel:
         signature: Signature,
         options: EndpointOptions,
         model: str,
-        calls: EndpointCalls,
+        calls: LanguageCalls,
         where: str,
     ) -> None:
         self._signature, self._options, self._calls, self._where = signature, options, calls, where

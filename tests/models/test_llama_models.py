@@ -1,0 +1,140 @@
+"""Language models in GGUF files against llama.cpp itself, with SmolLM2; a few tokens each, since processors are slow at it."""
+
+import numpy as np
+import pytest
+
+import motet as mt
+from helpers.smollm import smollm
+from motet.errors import DeadlineError, ModelLoadError, RowErrors, UnknownNameError
+from motet.models import ModelSource, find_handler
+
+xllamacpp = pytest.importorskip("xllamacpp")
+
+MOOD = {
+    "type": "object",
+    "properties": {"mood": {"enum": ["good", "bad"], "type": "string"}},
+    "required": ["mood"],
+    "additionalProperties": False,
+}
+ASKED = [{"role": "user", "content": "Say hi to Ann."}]
+
+
+@pytest.fixture(scope="module")
+def file():
+    return smollm()
+
+
+@pytest.fixture(scope="module")
+def itself(file):
+    """The model as llama.cpp's own package has it; one for all questions."""
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = str(file)
+    parameters.n_ctx, parameters.n_parallel, parameters.verbosity, parameters.warmup = 512, 1, -1, False
+    parameters.fit_params = False
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
+    return xllamacpp.Server(parameters)
+
+
+def graph_of(file, *outputs, **options):
+    asked = {"context": 512, "max_tokens": 5, "truncated": True, **options}
+    model = mt.Model(str(file), "small", options=asked)
+    names = outputs or ("text",)
+    node = mt.model(model, mt.input("name", "string"))
+    found = {name: getattr(node, name) if len(names) > 1 or outputs else node for name in names}
+    return mt.Graph("g", outputs=found)
+
+
+@pytest.fixture(scope="module")
+def talker(file):
+    with graph_of(
+        file, "text", "score", "prompt_tokens", "completion_tokens", prompt="Say hi to {name}.", score=True, usage=True
+    ) as graph:
+        yield graph
+
+
+def told(answer):
+    (choice,) = answer["choices"]
+    return choice["message"]["content"], answer["usage"]
+
+
+def test_it_says_what_llama_cpp_says(talker, itself):
+    answer = talker({"name": ["Ann", "Bo"]})
+    right = {"messages": ASKED, "max_tokens": 5, "temperature": 0.0, "cache_prompt": False}
+    text, used = told(itself.handle_chat_completions(right))
+    assert answer["text"][0] == text
+    assert answer["prompt_tokens"][0] == used["prompt_tokens"]
+    assert answer["completion_tokens"].tolist() == [5, 5]
+    assert ((answer["score"] > 0) & (answer["score"] <= 1)).all()
+
+
+def test_its_tokens_are_told_as_they_come_and_are_its_answer(talker):
+    stream = talker.stream({"name": "Ann"})
+    pieces = list(stream)
+    assert len(pieces) > 1
+    assert "".join(pieces) == stream.answer["text"] == talker({"name": ["Ann"]})["text"][0]
+
+
+def test_who_is_late_or_gone_ends_the_writing(talker):
+    with pytest.raises(DeadlineError):
+        list(talker.stream({"name": "a man " * 40}, timeout=0.001))
+    stream = talker.stream({"name": "Ann"})
+    stream.close()
+    assert talker({"name": ["Ann"]})["completion_tokens"].tolist() == [5]
+
+
+def test_a_row_that_does_not_fit_fails_alone(talker):
+    answers, failures = talker({"name": ["Ann", "word " * 600, None]}, failures="return")
+    assert len(answers["text"]) == 1
+    assert [each.row for each in failures] == [1, 2]
+    assert "exceeds the available context size (512 tokens)" in failures[0].message
+    assert "input 'name' is null" in failures[1].message
+
+
+def test_answers_follow_a_schema(file):
+    with graph_of(file, "mood", prompt="Is it good or bad? {name}", schema=MOOD, max_tokens=24) as graph:
+        assert graph({"name": ["a nice film"]})["mood"][0] in ("good", "bad")
+    graph = graph_of(file, "mood", prompt="{name}", schema=MOOD, max_tokens=2, truncated=False)
+    with graph, pytest.raises(RowErrors, match=r"the answer was cut off \(finish_reason: length\)"):
+        graph({"name": ["a nice film"]})
+
+
+def test_completions_and_embeddings(file, itself):
+    with graph_of(file, mode="completions", prompt="The capital of {name} is", max_tokens=2) as graph:
+        text = graph({"name": ["France"]})["text"][0]
+    right = {"prompt": "The capital of France is", "max_tokens": 2, "temperature": 0.0, "cache_prompt": False}
+    assert text == itself.handle_completions(right)["choices"][0]["text"]
+    outputs = {"embedding": "float32[576]"}
+    options = {"mode": "embeddings", "context": 64, "prompt": "{text}", "pooling": "mean"}
+    model = mt.Model(f"llama:{file}", "vectors", options=options, outputs=outputs)
+    with mt.Graph("g", {"vector": mt.model(model, mt.input("text", "string"))}) as graph:
+        vectors = graph({"text": ["a cat", "a cat", "the sea"]})["vector"]
+    assert np.allclose(vectors[0], vectors[1], atol=1e-5)
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-3)
+    assert vectors[0] @ vectors[2] < 0.99
+
+
+def test_what_is_wrong_is_said(file, tmp_path):
+    def signature(location=file, **options):
+        return find_handler("llama:x")[0].signature(ModelSource("m", str(location), options))
+
+    assert (
+        str(signature(prompt="{a}", usage=True))
+        == "(a: any) -> (text: string, prompt_tokens: int64, completion_tokens: int64)"
+    )
+    other = tmp_path / "x.gguf"
+    other.write_bytes(b"PK")
+    with pytest.raises(
+        ModelLoadError, match="this is no GGUF file\n  hint: convert it by llama.cpp's convert_hf_to_gguf.py"
+    ):
+        signature(other)
+    with pytest.raises(ModelLoadError, match="context must be a whole number of at least 1; got 0"):
+        signature(context=0)
+    with pytest.raises(ModelLoadError, match="pooling must be mean, cls, last; got 'max'"):
+        signature(pooling="max")
+    with pytest.raises(ModelLoadError, match="chat_template must be a text"):
+        signature(chat_template=7)
+    with pytest.raises(UnknownNameError, match="unknown option 'key_env'"):
+        signature(key_env="KEY")
+    other.write_bytes(b"GGUF" + b"\0" * 64)
+    with pytest.raises(ModelLoadError, match="llama.cpp cannot load it"):
+        find_handler("llama:x")[0].load(ModelSource("m", str(other), {}))
