@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -30,7 +31,8 @@ class Doubling(Here):
         self._fails = fails
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        for item in items:
+        for given in items:
+            function, item = pickle.loads(pickle.dumps((function, given)))  # as workers elsewhere have them
             first = function(item)
             folder = Path(function.plan.folder)  # type: ignore[attr-defined]
             if self._fails:

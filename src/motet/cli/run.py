@@ -99,13 +99,14 @@ _EXITS = {
     metavar="PATH",
     multiple=True,
     required=True,
-    help="File, folder, pattern or URL; - is standard input; may be repeated; or a topic: kafka://HOST:PORT/TOPIC.",
+    help="File, folder, pattern or URL; - is standard input; may be repeated; or a table, such as delta:FOLDER; or a topic: "
+    "kafka://HOST:PORT/TOPIC.",
 )
 @click.option(
     "--output",
     metavar="PATH",
     help="File to write (.parquet, .arrow, .csv, .jsonl); PATH/ is a folder of parts, - standard output; "
-    "lancedb:///FOLDER#NAME and others are tables.",
+    "lancedb:///FOLDER#NAME, delta:FOLDER and others are tables.",
 )
 @source_options
 @click.option("--failed", metavar="PATH", help="Where failures go.  [default: OUTPUT.failed.parquet]")

@@ -234,6 +234,9 @@ def _open_query(paths: Sequence[str], options: ReadOptions, choose: Choose | Non
 def _open_lake(paths: Sequence[str], options: ReadOptions, choose: Choose | None) -> Source:
     lake = next(path for path in paths if is_lake(path))
     address = LakeAddress.parse(lake, written=False)
+    if address.scheme == "bigquery":
+        hint = "read it with its own client, and give a frame or a table of Arrow"
+        raise InputError("tables of BigQuery are written to, and not read", where=str(address), hint=hint)
     if len(paths) > 1 or choose is not None:
         raise InputError("a table is read by itself", where=str(address))
     options.check_known_by("a table", str(address))

@@ -1,6 +1,6 @@
-"""Tables of a lake: read as they are at one version, and written to in one transaction.
+"""Tables of a lake or a warehouse: read as they are at one version, and written to in one transaction.
 
-address.py    `delta:sales`, `iceberg://catalog/shop.sales`
+address.py    `delta:sales`, `iceberg://catalog/shop.sales`, `bigquery://project/dataset/table`
 table.py      the protocol of a table: what it holds, and `commit`, which adds rows once
 types.py      what rows must be to be held, and which are not
 opening.py    which module has the tables of which kind

@@ -2,6 +2,7 @@
 
 delta:sales  delta:///data/sales  delta:s3://bucket/sales?version=3         a folder, or a store of objects
 iceberg://CATALOG/shop.sales?snapshot=ID&uri=...&warehouse=...              a table of a catalog; other options are the catalog's
+bigquery://PROJECT/DATASET/TABLE?endpoint=localhost:9060                    a table of BigQuery
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ from motet.errors import InputError, UnknownNameError
 
 __all__ = ["MODES", "SCHEMES", "LakeAddress", "is_lake", "names_table"]
 
-SCHEMES = ("delta", "iceberg")
+SCHEMES = ("delta", "iceberg", "bigquery")
 MODES = ("append", "overwrite")
 """What becomes of rows that a table has: they stay, or go."""
 _SCHEME = re.compile(rf"({'|'.join(SCHEMES)}):", re.IGNORECASE)
-_READ = {"delta": ("version", "timestamp"), "iceberg": ("snapshot",)}
-_WRITTEN = {"delta": ("mode",), "iceberg": ("mode",)}
+_READ = {"delta": ("version", "timestamp"), "iceberg": ("snapshot",), "bigquery": ()}
+_WRITTEN = {"delta": ("mode",), "iceberg": ("mode",), "bigquery": ("mode", "endpoint")}
 _SHAPES = {
     "delta": ("delta:folder", re.compile(r".*[^/].*")),
+    "bigquery": ("bigquery://PROJECT/DATASET/TABLE", re.compile(r"//([^/]+)/([^/]+)/([^/]+)")),
     "iceberg": ("iceberg://CATALOG/NAMESPACE.TABLE", re.compile(r"//([^/]+)/([^/.]+(?:\.[^/.]+)+)")),
 }
 _USER = re.compile(r"//[^/]*@")
@@ -98,7 +100,7 @@ class LakeAddress:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What a place is made of: of Iceberg the catalog and the table."""
+        """What a place is made of: of Iceberg the catalog and the table; of BigQuery project, dataset and table."""
         match = _SHAPES[self.scheme][1].fullmatch(self.place)
         assert match is not None
         return match.groups()

@@ -137,6 +137,7 @@ class DeltaLakeTable:
     """A table of Delta Lake that rows are added to; see `LakeTable`."""
 
     database: ClassVar[str] = "Delta Lake"
+    replaces: ClassVar[bool] = True
 
     def __init__(self, address: LakeAddress) -> None:
         self._address, self._where, self._deltalake = address, str(address), _deltalake(address)

@@ -86,6 +86,7 @@ class IcebergTable:
     """A table of Iceberg that rows are added to; see `LakeTable`."""
 
     database: ClassVar[str] = "Iceberg"
+    replaces: ClassVar[bool] = True
 
     def __init__(self, address: LakeAddress) -> None:
         self._address, self._where = address, str(address)

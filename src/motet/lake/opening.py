@@ -14,10 +14,15 @@ def open_lake_table(address: LakeAddress) -> LakeTable:
     Raises:
         MissingExtraError: when its package is not installed.
     """
-    if address.scheme == "delta":
-        from motet.lake.delta import DeltaLakeTable
+    match address.scheme:
+        case "delta":
+            from motet.lake.delta import DeltaLakeTable
 
-        return DeltaLakeTable(address)
+            return DeltaLakeTable(address)
+        case "bigquery":
+            from motet.lake.bigquery import BigQueryTable
+
+            return BigQueryTable(address)
     from motet.lake.iceberg import IcebergTable
 
     return IcebergTable(address)

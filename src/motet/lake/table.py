@@ -18,9 +18,11 @@ class LakeTable(Protocol):
 
     Attributes:
         database: what people call it.
+        replaces: whether its rows can go in the transaction in which new ones come.
     """
 
     database: ClassVar[str]
+    replaces: ClassVar[bool]
 
     def schema(self) -> pa.Schema | None:
         """The columns that are there; None where there is no such table.

@@ -163,6 +163,8 @@ def unfit_rows(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> Mapping[
         if each.name not in batch.schema.names:
             continue
         column = batch.column(each.name)
+        for row in _nulls_inside(column, each.type):
+            found.setdefault(row, f"column {each.name!r} has nulls in a list, which it may not have in {where}")
         if not each.nullable and column.null_count:
             for row, is_null in enumerate(column.is_null().to_pylist()):
                 if is_null:
@@ -176,3 +178,13 @@ def unfit_rows(batch: pa.RecordBatch, schema: pa.Schema, where: str) -> Mapping[
                 except (pa.ArrowException, OverflowError) as error:
                     found.setdefault(row, f"column {each.name!r} cannot be {each.type}: {error}")
     return found
+
+
+def _nulls_inside(column: pa.Array, kind: pa.DataType) -> list[int]:
+    """The rows whose list has nulls, where a table takes none in it."""
+    if not pa.types.is_list(kind) or kind.value_field.nullable:
+        return []
+    plain = column.storage if isinstance(column, pa.ExtensionArray) else column
+    if not plain.flatten().null_count:
+        return []
+    return [row for row, value in enumerate(plain.to_pylist()) if value is not None and None in value]

@@ -153,6 +153,10 @@ class LakeOutput(Output):
 
     def check(self, schema: pa.Schema) -> None:
         """See `Output`."""
+        destination = self._destination
+        if not destination.adds and not self._table.replaces:
+            what = f"rows of a table of {self._table.database} are not replaced"
+            raise InputError(what, where=destination.shown, hint="?mode=append behind its name adds to them")
         self._table.prepare(self._of(schema)[0])
 
     def _of(self, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema | None]:
