@@ -77,6 +77,7 @@ class AsyncClient:
 
     infer = _awaited(Flows.infer)
     explain = _awaited(Flows.explain)
+    feedback = _awaited(Flows.feedback)
     live = _awaited(Flows.live)
     ready = _awaited(Flows.ready)
     server = _awaited(Flows.server)

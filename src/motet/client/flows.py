@@ -217,6 +217,31 @@ class Flows:
             raise RequestError(f"the answer has not one row for each of {len(wrapped['rows'])}", where=where)
         return answered[0] if one else answered
 
+    def feedback(self, name: str, outcomes: Mapping[str, Any]) -> Flow[dict[str, str]]:
+        """Tell a Motet server what became of answers of an experiment; when it returns, what was taken is on disk.
+
+        Telling it twice is telling it once, so it is tried again where the server was not reached.
+
+        Args:
+            name: the graph that answered.
+            outcomes: by the `feedback_id` of an answer true or false, or a number; or a mapping of such by the names of metrics.
+
+        Returns:
+            By their ids why outcomes were refused; empty where all were taken.
+
+        Raises:
+            MotetError: as `infer`.
+        """
+        where = f"graph {name!r}"
+        rows = [{"id": id, "outcome": outcome} for id, outcome in outcomes.items()]
+        with sending(where):
+            body = encoded({"rows": rows}, where)
+        said = yield from self._json("POST", f"/feedback/{_quoted(name)}", body)
+        refused = said.get("refused") if isinstance(said, dict) else None
+        if not isinstance(refused, list):
+            raise RequestError("the answer does not say what was refused", where=where)
+        return {rows[each["row"]]["id"]: f"{each['reason']}: {each['error']}" for each in refused}
+
     def live(self) -> Flow[bool]:
         """Whether the server runs; False when it cannot be reached."""
         return self._holds("/v2/health/live")

@@ -69,6 +69,7 @@ class Client:
 
     infer = _blocking(Flows.infer)
     explain = _blocking(Flows.explain)
+    feedback = _blocking(Flows.feedback)
     live = _blocking(Flows.live)
     ready = _blocking(Flows.ready)
     server = _blocking(Flows.server)

@@ -362,7 +362,7 @@ class Executor:
         if slow or (parts.any and seconds > SLOW_S):
             parts.took(step.name, seconds, time.process_time() - spent if slow else seconds)
         if step.asides:
-            offer_asides(self, step, given, trace, ids)
+            offer_asides(self, step, given, trace, ids, answer)
         return answer
 
     async def _play_together(

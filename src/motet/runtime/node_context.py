@@ -20,6 +20,7 @@ from motet.graph.node import Answer, AtOnce, Fault, Member, Player, ReplicaShare
 from motet.models.handler import TokenUsage
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
+from motet.runtime.agreement import Champion
 from motet.runtime.deadline import Halted
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import ModelRuntime
@@ -348,20 +349,26 @@ def _play_alone(
 
 
 def offer_asides(
-    executor: Executor, step: NodeStep, given: Mapping[str, Column], trace: Trace | None, ids: Indices
+    executor: Executor, step: NodeStep, given: Mapping[str, Column], trace: Trace | None, ids: Indices, answer: Answer
 ) -> None:
     """Have the members of a node that are off the way of its answer called later, or not at all where too much waits for them.
 
-    What they answer is for those who look on.
+    What they answer is for those who look on, and is compared with the node's answer.
     """
     for member in step.asides:
         columns = (member.inputs or step.node.inputs).pick(given)
-        later = partial(_later, executor, step, member, columns, _afterwards(trace), ids)
+        later = partial(_later, executor, step, member, columns, _afterwards(trace), ids, answer)
         executor.shadows[step.path, member.name].offer(len(ids), later)
 
 
 def _later(
-    executor: Executor, step: NodeStep, member: Member, columns: Any, trace: Trace | None, ids: Indices
+    executor: Executor,
+    step: NodeStep,
+    member: Member,
+    columns: Any,
+    trace: Trace | None,
+    ids: Indices,
+    answer: Answer,
 ) -> Callable[[], Answer]:
     """A call of columns that nobody changes meanwhile."""
     if isinstance(columns, Mapping):
@@ -369,7 +376,14 @@ def _later(
     else:
         own = [copied(column) for column in columns]
     player = partial(TurnContext, executor.at_once, step, trace, ids)
-    return lambda: drive(player().call(member.uses, own, len(ids), None, member.name))
+    champion, shadow = Champion(step.name, answer, len(ids)), executor.shadows[step.path, member.name]
+
+    def play() -> Answer:
+        found = drive(player().call(member.uses, own, len(ids), None, member.name))
+        shadow.compare(champion.agreement(found))
+        return found
+
+    return play
 
 
 def _listeners(trace: Trace, path: str, uses: str) -> Mapping[str, Callable[[], Say]]:

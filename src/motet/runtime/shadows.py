@@ -30,11 +30,13 @@ class Shadow:
         played: rows that it answered.
         failed: rows that it failed on.
         dropped: rows that it was not called with, since too many were waiting, or there was no memory for them.
+        compared: rows whose answer could be compared with what was answered.
+        agreed: those of them for which it was the same.
         at_once: how many calls are under way.
     """
 
     def __init__(self) -> None:
-        self.played = self.failed = self.dropped = 0
+        self.played = self.failed = self.dropped = self.compared = self.agreed = 0
         self.at_once = 1
         self._changed = threading.Condition()
         self._waiting: deque[tuple[int, Callable[[], Answer]]] = deque()
@@ -88,6 +90,12 @@ class Shadow:
                 self.failed += failed
             del call
 
+    def compare(self, found: tuple[int, int]) -> None:
+        """Count rows that were compared, and those that agreed."""
+        with self._changed:
+            self.compared += found[0]
+            self.agreed += found[1]
+
     def _drop(self) -> None:
         self.dropped += self._rows
         self._waiting.clear()
@@ -110,7 +118,7 @@ class Shadow:
         with self._changed:
             self._closed = False
             if anew:
-                self.played = self.failed = self.dropped = 0
+                self.played = self.failed = self.dropped = self.compared = self.agreed = 0
 
 
 def copied(column: Column) -> Column:

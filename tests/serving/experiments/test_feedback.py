@@ -10,10 +10,13 @@ import pytest
 
 import motet as mt
 from helpers.until import until
+from motet.client import Client
 from motet.errors import GraphError, ModelLoadError, OverloadedError
 from motet.nodes.split import choose_arms
+from motet.oip.messages import ModelInferRequest, ModelInferResponse
 from motet.planning.experiments.experiment import experiments_of
 from motet.serving import start
+from motet.serving.admission.keys import KeyStore
 from motet.serving.experiments.answer_ids import AnswerId, IdSigner, Met
 from motet.serving.experiments.feedback import UNDER_WAY, Feedback
 from serving.experiments.experiment_arms import Asked, feedback, models, predict, shop, table, until_rows
@@ -290,8 +293,6 @@ def test_an_answer_that_was_kept_is_an_exposure_of_its_arm(tmp_path, signer):
 
 def test_every_protocol_gives_the_id(tmp_path, signer):
     grpc = pytest.importorskip("grpc")
-    from motet.oip.messages import ModelInferRequest, ModelInferResponse
-
     config = {"to": f"sqlite:///{tmp_path}/kept.db", "key": KEY}
     names = ["ann", "", "ben"]
     users = {"name": "user", "datatype": "BYTES", "shape": [3], "data": names}
@@ -327,3 +328,31 @@ def _with_missing():
     user, x = mt.input("user", "string"), mt.input("x", "float32")
     split = {"plain": 1, "bold": 1}
     return mt.route(models(), x, split=split, by=user, missing="plain", metric="clicked", name="ab")
+
+
+def test_the_api_is_described(url):
+    found = Asked(f"{url}/openapi.json").body["paths"]
+    (name,) = found["/feedback/{name}"]["post"]["parameters"]
+    assert name["schema"]["enum"] == ["shop", "other"]
+    assert set(found["/experiments/{name}"]) == {"get", "post"}
+
+
+def test_clients_tell_what_became_of_answers(url):
+    with Client(url) as client:
+        rows = client.predict("shop", [{"user": "ann", "x": 1}, {"user": "ben", "x": 1}])
+        told = {row["feedback_id"]: True for row in rows} | {"nobody": False}
+        assert client.feedback("shop", told) == {"nobody": "forged: this server has not given that id"}
+        assert client.feedback("shop", {}) == {}
+
+
+def test_keys_and_limits_hold_for_feedback_as_for_inference(tmp_path):
+    keys = tmp_path / "keys.jsonl"
+    key, _ = KeyStore(keys).add("ann")
+    admission = {"anonymous": False, "keys": str(keys), "classes": {"known": {"rate": "3/hour"}}}
+    config = {"to": f"sqlite:///{tmp_path}/kept.db", "key": KEY}
+    with start(shop(), port=0, experiments=config, admission=admission) as server:
+        asked = Asked(f"{server.url}/predict/shop", {"user": "ann", "x": 1}, key)
+        rows = [{"id": asked.body["feedback_id"], "outcome": True}]
+        statuses = [Asked(f"{server.url}/feedback/shop", rows, each).status for each in (None, key, key, key)]
+        assert statuses == [401, 200, 200, 429]
+        assert Asked(f"{server.url}/experiments/shop").status == 401

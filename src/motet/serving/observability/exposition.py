@@ -69,6 +69,8 @@ SHOWN = {
     "motet_late_rows": Shown("counter", "Rows that a member of an ensemble did not answer within its time.", _MEMBER),
     "motet_shadow_played_rows": Shown("counter", "Rows that a shadow answered, off the way of the answers.", _MEMBER),
     "motet_shadow_failed_rows": Shown("counter", "Rows that a shadow failed on.", _MEMBER),
+    "motet_shadow_compared_rows": Shown("counter", "Rows whose answer by a shadow was compared.", _MEMBER),
+    "motet_shadow_agreed_rows": Shown("counter", "Rows for which a shadow said what was answered.", _MEMBER),
     "motet_shadow_dropped_rows": Shown(
         "counter", "Rows that a shadow was not called with: too many were waiting.", _MEMBER
     ),

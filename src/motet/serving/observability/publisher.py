@@ -99,6 +99,7 @@ _NODE = {
 }  # fmt: skip
 _SHADOW = {
     "played": "motet_shadow_played_rows", "failed": "motet_shadow_failed_rows", "dropped": "motet_shadow_dropped_rows",
+    "compared": "motet_shadow_compared_rows", "agreed": "motet_shadow_agreed_rows",
 }  # fmt: skip
 _LATE = {"rows": "motet_late_rows"}
 _MODEL = {

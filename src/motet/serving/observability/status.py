@@ -50,7 +50,8 @@ class Status:
         `rows_per_s`, `p50_s`, `p99_s`, `queue_p50_s`, `queue_p99_s` (None where nothing was asked lately), `batch_rows`
         (mean), `in_flight`, `queued_rows`, and `nodes` by path: `rows`, `failed_rows` (in all), `rows_per_s`,
         `seconds_per_row` (lately; in all where there was nothing), `busy` (seconds in it each second). A node with shadows has
-        `shadows` by member: rows `played`, `failed` and `dropped`, in all. A model has the same as a node, and `calls`.
+        `shadows` by member: rows `played`, `failed`, `dropped`, `compared` and `agreed`, in all.
+        A model has the same as a node, and `calls`.
         """
         numbers = self.sample()
         at, before = self._kept[0]
@@ -65,7 +66,7 @@ class Status:
             _of_graph(graph, name, numbers, recent, window_s)
         for labels, played in _played(numbers, recent, "motet_node", window_s):
             graphs.setdefault(labels["graph"], {"nodes": {}})["nodes"][labels["node"]] = played
-        for count in ("played", "failed", "dropped"):
+        for count in ("played", "failed", "dropped", "compared", "agreed"):
             for labels, values in numbers.of(f"motet_shadow_{count}_rows"):
                 node = graphs.setdefault(labels["graph"], {"nodes": {}})["nodes"].setdefault(labels["node"], {})
                 node.setdefault("shadows", {}).setdefault(labels["member"], {})[count] = int(values[0])

@@ -44,7 +44,9 @@ def create_app(repository: ModelRepository, middleware: Middleware, parts: AppPa
 
     async def described(request: Request) -> Response:
         root = request.scope.get("root_path", "")
-        return json_response(openapi(repository, parts.secured, required=parts.required, root=root))
+        compared = () if parts.experiments is None else parts.experiments.graphs
+        found = openapi(repository, parts.secured, required=parts.required, root=root, compared=compared)
+        return json_response(found)
 
     routes = [  # they are looked through in order, so what is asked for most comes first
         Route("/predict/{name}", predict.__call__, methods=["POST"]),

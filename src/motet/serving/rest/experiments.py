@@ -61,17 +61,26 @@ class ExperimentRoutes:
         return json_response({"graphs": [] if found is None else list(found.graphs)})
 
     async def report(self, request: Request) -> Response:
-        """What each experiment of a graph came to so far."""
+        """What each experiment of a graph came to so far.
+
+        Whoever may see the page may ask, at the cost of nobody's rate; where nobody is anonymous, or a time is asked for, the request
+        passes what others do.
+        """
         name = request.path_params["name"]
-        with await enter(self._middleware, request, name, 0) as context:
-            experiments = kept(self._parts, self._repository.find(name).name)
-            since, node = request.query_params.get("since", ""), request.query_params.get("node", "")
-            chosen = experiments.experiments(name)
-            chosen = [_named(chosen, node)] if node else chosen
-            found = [await self._report(experiments, each, since) for each in chosen]
-            response = json_response({"experiments": found})
-            context.sent_bytes = len(response.body)
-        return response
+        admission = self._middleware.admission
+        if request.query_params.get("since") or (admission is not None and not admission.config.anonymous):
+            with await enter(self._middleware, request, name, 0) as context:
+                response = await self._reports_of(request, name)
+                context.sent_bytes = len(response.body)
+            return response
+        return await self._reports_of(request, name)
+
+    async def _reports_of(self, request: Request, name: str) -> Response:
+        experiments = kept(self._parts, self._repository.find(name).name)
+        since, node = request.query_params.get("since", ""), request.query_params.get("node", "")
+        chosen = experiments.experiments(name)
+        chosen = [_named(chosen, node)] if node else chosen
+        return json_response({"experiments": [await self._report(experiments, each, since) for each in chosen]})
 
     async def _report(self, experiments: Experiments, experiment: Experiment, since: str) -> Any:
         """A report, made by one thread at a time; one that was made a moment ago is given again."""

@@ -24,9 +24,16 @@ __all__ = ["openapi"]
 HERE = "http://localhost:8000"
 """Stands for the server in samples; the page at /docs puts its own address."""
 
+_OF_EXPERIMENTS = ("/feedback/{name}", "/experiments/{name}")
+
 
 def openapi(
-    repository: ModelRepository, secured: Sequence[str] = (), *, required: bool = False, root: str = ""
+    repository: ModelRepository,
+    secured: Sequence[str] = (),
+    *,
+    required: bool = False,
+    root: str = "",
+    compared: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The description.
 
@@ -35,6 +42,7 @@ def openapi(
         secured: ways to say who asks: `key`, `bearer`.
         required: whether one of them is needed.
         root: the path below which the server is; empty for none.
+        compared: graphs with experiments that the server keeps.
     """
     said: dict[str, Any] = json.loads((files("motet.serving.rest") / "openapi.json").read_text(encoding="utf-8"))
     each, components, paths = json.dumps(said.pop("x-each")), said["components"], dict[str, Any]()
@@ -46,17 +54,23 @@ def openapi(
         paths |= described["paths"]
         components["schemas"] |= _schemas(described["schemas"], served, stem)
     paths |= said["paths"]
-    for operation in (each for operations in said["paths"].values() for each in operations.values()):
-        for parameter in operation.get("parameters", ()):
+    for path in _OF_EXPERIMENTS if not compared else ():
+        del paths[path], said["paths"][path]
+    for path, operations in said["paths"].items():
+        names = list(compared) if path in _OF_EXPERIMENTS else [served.name for served in listed]
+        for parameter in (each for operation in operations.values() for each in operation.get("parameters", ())):
             if parameter["name"] == "name":
-                parameter["schema"]["enum"] = [served.name for served in listed]
+                parameter["schema"]["enum"] = names
     schemes = components.pop("securitySchemes")
     if secured:
         components["securitySchemes"] = {each: schemes[each] for each in secured}
         security = [{each: list[str]()} for each in secured] + ([] if required else [{}])
         for path, operations in paths.items():
-            if path.startswith("/predict/") or path.endswith(("/infer", ":predict", "/load", "/unload")):
-                operations["post"]["security"] = security
+            if path.startswith(("/predict/", "/feedback/", "/experiments/")) or path.endswith(
+                ("/infer", ":predict", "/load", "/unload")
+            ):
+                for operation in operations.values():
+                    operation["security"] = security
     graphs = ", ".join(each.name for each in listed if each.kind == "graph")
     info = said["info"] | {"version": __version__, "description": f"Serves {graphs}."}
     return said | {"info": info, "servers": [{"url": root or "/"}], "paths": paths}
