@@ -59,15 +59,18 @@ class StagePool:
 
     def _rates(self) -> dict[str, float]:
         work, machine = self.work, self.machine
-        cores = min(float(self.tasks * self.threads), machine.cpu)
-        rates = {"cores": cores * machine.speed / max(1e-12, work.seconds * work.slowed(self.threads))}
+        rates: dict[str, float] = {}
+        asked = work.accelerator_seconds / machine.accelerator_speed
+        if asked:
+            used = min(machine.accelerator / self.tasks, work.need.accelerator)
+            rates["accelerators"], asked = self.tasks * used / asked, asked / used
+        # a thread waits while an accelerator works for it
+        playing = work.seconds * work.slowed(self.threads) / machine.speed + asked
+        rates["cores"] = min(float(self.tasks * self.threads), machine.cpu) / max(1e-12, playing)
         rates["all cores"] = machine.cpu * machine.speed / max(1e-12, work.all_seconds)
         for name, seconds in (("reading", work.read_seconds), ("writing", work.write_seconds)):
             if seconds:
                 rates[name] = self.tasks * machine.speed / seconds
-        if work.accelerator_seconds:
-            used = min(machine.accelerator, self.tasks * work.need.accelerator)
-            rates["accelerators"] = used * machine.accelerator_speed / work.accelerator_seconds
         return rates
 
     def seconds(self, rows: int) -> float:

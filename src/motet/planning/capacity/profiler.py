@@ -21,7 +21,15 @@ from motet.errors import InputError
 from motet.graph.check import CheckedGraph
 from motet.planning.capacity.memory import MemoryWatch, load_models
 from motet.planning.capacity.profile import GraphProfile, ModelProfile, NodeProfile
-from motet.planning.capacity.timing import BatchTimes, handover_seconds, play_alone, play_side_by_side, play_sizes
+from motet.planning.capacity.timing import (
+    BatchTimes,
+    Spent,
+    handover_seconds,
+    play_batches,
+    play_sizes,
+    undisturbed,
+    undisturbed_beside,
+)
 from motet.runtime.executor import drive
 from motet.runtime.host import ModelRuntime
 from motet.runtime.resources.need import machine as this_machine
@@ -88,9 +96,9 @@ class _Profiling:
         self._executor.load()
         rows = run.choose_batch_rows()
         items, read_seconds = self._read(rows)
-        alone = play_alone(self._play(rows), items, self._counts, 0.4 * self._seconds)
+        alone = play_batches(self._play(rows), items, self._counts, 1, 0.4 * self._seconds)
         sizes = play_sizes(self._play_part, items[0], self._counts, 0.25 * self._seconds)
-        beside, grown = self._side_by_side(rows, items, watch)
+        beside, grown = self._side_by_side(rows, items, alone.typical(undisturbed), watch)
         columns, kept = self._bytes(items[0])
         models = self._models(loaded)
         seconds = alone.seconds_of_row
@@ -134,11 +142,13 @@ class _Profiling:
             found[key] = found.get(key, 0.0) + each.stats.seconds
         return found
 
-    def _side_by_side(self, rows: int, items: Sequence[ReadItem], watch: MemoryWatch) -> tuple[float, int]:
+    def _side_by_side(
+        self, rows: int, items: Sequence[ReadItem], alone: Spent, watch: MemoryWatch
+    ) -> tuple[float, int]:
         """Seconds of a row with a thread on every core, and by how much memory grew."""
         watch.begin()
-        beside = play_side_by_side(self._play(rows), items, num_cores(), 0.25 * self._seconds)
-        return beside, watch.grown()
+        found = play_batches(self._play(rows), items, self._counts, num_cores(), 0.35 * self._seconds)
+        return undisturbed_beside(found.typical(lambda each: undisturbed_beside(each, alone)), alone), watch.grown()
 
     def _nodes(self, alone: BatchTimes, sizes: Mapping[str, Mapping[int, float]]) -> tuple[NodeProfile, ...]:
         graph, uses = self._checked.graph, self._users()
