@@ -18,7 +18,7 @@ import motet as mt
 from helpers.lakes import negating
 from helpers.split_engines import Here
 from motet.databases.address import TableAddress
-from motet.errors import ModelFailedError, RunError
+from motet.errors import ModelFailedError, ResumeError, RunError
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -109,6 +109,19 @@ def test_a_version_of_delta_is_read_by_workers_and_added_to_once(tmp_path: Path)
     found = deltalake.DeltaTable(tmp_path / "out").to_pyarrow_table().to_pylist()
     assert sorted(row["x"] for row in found) == list(range(30))
     assert deltalake.DeltaTable(tmp_path / "out").version() == 0
+
+
+def test_a_run_goes_on_over_the_version_that_it_began_with(tmp_path: Path) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    for part in range(3):
+        deltalake.write_deltalake(tmp_path / "in", pa.table({"x": np.arange(100.0) + 100 * part}), mode="append")
+    with pytest.raises(RunError, match="the cluster is gone"):
+        negating().run(f"delta:{tmp_path}/in", f"{tmp_path}/out.parquet", engine=Doubling(fails=True))
+    deltalake.write_deltalake(tmp_path / "in", pa.table({"x": [99.0]}), mode="append")
+    with pytest.raises(ResumeError, match="the input changed since the run stopped"):
+        negating().run(f"delta:{tmp_path}/in?version=3", f"{tmp_path}/out.parquet", engine=Here(), resume=True)
+    report = negating().run(f"delta:{tmp_path}/in", f"{tmp_path}/out.parquet", engine=Here(), resume=True)
+    assert (report.rows, report.resumed_rows, report.source) == (300, 100, f"delta:{tmp_path}/in?version=2")
 
 
 def test_rows_that_a_lake_cannot_hold_fail_alone(tmp_path: Path) -> None:

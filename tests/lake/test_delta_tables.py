@@ -194,8 +194,7 @@ def test_rows_of_a_killed_run_are_added_once(tmp_path: Path, when: str) -> None:
     killed_and_added_once(tmp_path, f"delta:{tmp_path}/t?mode=append", when, lambda: rows_in(tmp_path / "t"))
 
 
-def test_a_run_goes_on_over_the_version_that_it_began_with(tmp_path: Path) -> None:
-    """A table that is written meanwhile is read at another version, which is another input."""
+def test_a_version_is_known_by_its_number(tmp_path: Path) -> None:
     address = written(tmp_path / "t", pa.table({"x": [1.0]}))
     first = open_source(f"{address}?version=0").fingerprint()
     assert first == open_source(address).fingerprint()

@@ -18,7 +18,7 @@ from motet.errors import InputError, RunError
 from motet.system.extras import imported
 from motet.tracebacks import summary
 
-__all__ = ["DuckTable", "connected", "plain_type", "schema_of"]
+__all__ = ["DuckTable", "connected", "plain_type", "reader_of", "schema_of"]
 
 _TYPES = {
     pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
@@ -62,9 +62,16 @@ def plain_type(kind: pa.DataType) -> pa.DataType | None:
     return kind
 
 
+def reader_of(connection: Any, text: str, rows: int) -> Any:
+    """What a statement gives, as a reader of record batches of so many rows."""
+    relation = connection.sql(text)
+    make = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader  # as it was called before
+    return make(rows)
+
+
 def schema_of(connection: Any, source: str) -> pa.Schema:
     """The columns of a table or a query in parentheses; texts for what Arrow has nothing like."""
-    found = connection.sql(f"SELECT * FROM {source} LIMIT 0").to_arrow_reader(1).schema
+    found = reader_of(connection, f"SELECT * FROM {source} LIMIT 0", 1).schema
     return pa.schema([(each.name, plain_type(each.type) or pa.string()) for each in found])
 
 

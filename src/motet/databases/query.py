@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.alchemy import arrow_kind, engine_of, reason
-from motet.databases.duck import connected, schema_of
+from motet.databases.duck import connected, reader_of, schema_of
 from motet.databases.names import quoted
 from motet.databases.postgres import CONNECT_S, ENCODED, NO_ADDRESS, arrow_of
 from motet.databases.sqlite import READ
@@ -252,7 +252,7 @@ class DuckRows(QueryRows):
     def _batches(
         self, connection: Any, text: str, size: int, schema: pa.Schema
     ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
-        reader = connection.sql(text).to_arrow_reader(size)
+        reader = reader_of(connection, text, size)
         for batch in reader:
             columns = [_cast(column, each.type) for column, each in zip(batch.columns, schema, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=schema), {}

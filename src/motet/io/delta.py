@@ -47,6 +47,7 @@ class DeltaSource(PartsSource):
         folders = [{name: FolderColumn(value) for name, value in each.values.items()} for each in version.files]
         super().__init__(parts, description, folders=folders)
         self.schema, self.reads, self._version = decoded_schema(version.schema), tuple(files), version
+        self.pin = f"version={version.version}"
 
     def fingerprint(self) -> str:
         """A digest of the table's own id and of the version; nothing else changes it."""
@@ -60,7 +61,7 @@ class EmptyVersion(TableSource):
 
     def __init__(self, version: DeltaVersion, description: str) -> None:
         super().__init__(pa.schema(version.schema).empty_table(), description)
-        self._version = version
+        self._version, self.pin = version, f"version={version.version}"
 
     def fingerprint(self) -> str:
         """See `DeltaSource`."""

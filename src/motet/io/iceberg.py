@@ -49,6 +49,7 @@ class IcebergSource(Stream):
 
     def __init__(self, table: Any, scan: Any, snapshot: int | None, where: str) -> None:
         self._metadata, self._io, self._snapshot = table.metadata, table.io, snapshot
+        self.pin = "" if snapshot is None else f"snapshot={snapshot}"
         self.description = where if snapshot is None else f"{where}?snapshot={snapshot}"
         self._projection = scan.projection()
         self.schema = pa.schema([(each.name, plain_kind(each.type)) for each in self._projection.as_arrow()])

@@ -51,6 +51,7 @@ class Stream(ABC):
         was_read: whether it was read to its end.
         text_bytes: bytes of the text that it is, where that is known without reading it.
         in_memory: whether its rows are in the memory of this process.
+        pin: the option of an address by which it is read again as it is now, such as `version=3`; empty where there is none.
     """
 
     schema: pa.Schema
@@ -62,6 +63,7 @@ class Stream(ABC):
     was_read: bool = False
     text_bytes: int | None = None
     in_memory: bool = False
+    pin: str = ""
     _counted: int | None = None
     """Rows that were met while all of it was read; see `count`."""
 

@@ -93,7 +93,12 @@ class LakeDestination(Destination):
 
     def exists(self) -> bool:
         """See `Destination`: whether it is there, and the address does not say what becomes of its rows."""
-        return "mode" not in self.address.options and self.table.schema() is not None
+        if "mode" in self.address.options:
+            return False
+        try:
+            return self.table.schema() is not None
+        finally:
+            self.table.close()
 
     def holds(self, field: pa.Field) -> bool:
         """See `Destination`."""
@@ -157,7 +162,10 @@ class LakeOutput(Output):
         if not destination.adds and not self._table.replaces:
             what = f"rows of a table of {self._table.database} are not replaced"
             raise InputError(what, where=destination.shown, hint="?mode=append behind its name adds to them")
-        self._table.prepare(self._of(schema)[0])
+        try:
+            self._table.prepare(self._of(schema)[0])
+        finally:
+            self._table.close()  # no connection stays open for it
 
     def _of(self, schema: pa.Schema) -> tuple[pa.Schema, pa.Schema | None]:
         """What rows of a schema are given to the table in, and the columns that it has and keeps."""

@@ -36,6 +36,7 @@ class Manifest:
         sizes: rows a call has, of the models whose answers depend on what shares the call.
         split_bytes: what a part of the input has at most that a worker reads by itself; None where one process reads all.
         stages: into how many the graph is cut.
+        pin: see `Stream.pin`.
     """
 
     graph: str
@@ -49,6 +50,7 @@ class Manifest:
     sizes: Mapping[str, int]
     split_bytes: int | None = None
     stages: int = 1
+    pin: str = ""
 
     def to_json(self) -> str:
         """The manifest as a file holds it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -15,6 +16,7 @@ from motet.engines.layout import RunLayout, held_rows
 from motet.engines.local.answer_bound import AnswerBound
 from motet.engines.local.batches import Batches
 from motet.engines.local.destination import Destination
+from motet.engines.local.journal import MANIFEST
 from motet.engines.local.manifest import Manifest, graph_digest
 from motet.engines.local.no_overwrite import check_apart, check_not_read, named_files, read_files
 from motet.engines.local.options import BulkOptions
@@ -31,7 +33,7 @@ from motet.io import Source, open_source
 from motet.io.files import FoundFile, fingerprint_files
 from motet.io.places import Place, place_of
 from motet.io.stream import Stream
-from motet.lake.address import names_table
+from motet.lake.address import LakeAddress, is_lake, names_table
 from motet.runtime.executor import Executor
 from motet.runtime.host import Host
 from motet.runtime.isolate import Tolerance
@@ -70,6 +72,7 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
     writes = {"output": destination.place, **({} if failed is None else {"failed": place_of(failed)})}
     check_apart(writes)
     choose = None if appending is None else _choice(appending, writes.values())
+    source = _pinned(source, destination) if chosen.resume else source
     opened = open_source(source, wanted=checked.graph.stored_types, choose=choose, **chosen.source)
     try:
         check_not_read(read_files(opened, source), writes.values())
@@ -85,6 +88,22 @@ def prepared(checked: CheckedGraph, source: Any, output: str, options: dict[str,
     finally:
         if isinstance(opened, Stream):
             opened.stop()
+
+
+def _pinned(source: Any, destination: Destination) -> Any:
+    """A table of a lake at the version that an earlier part of the run has read; any other source as it is."""
+    text = source[0] if isinstance(source, (list, tuple)) and len(source) == 1 else source
+    if not is_lake(text):
+        return source
+    try:
+        with destination.work_folder().reading(MANIFEST) as file:
+            pin = str(json.loads(file.read().decode()).get("pin", ""))
+    except (OSError, InputError, ValueError):  # there is none
+        return source
+    said = LakeAddress.parse(text, written=False).options
+    if not pin or not said.keys().isdisjoint(("version", "timestamp", "snapshot")):
+        return source
+    return f"{text}{'&' if '?' in text else '?'}{pin}"
 
 
 def _appending(output: str, destination: Destination) -> Appending:
@@ -211,7 +230,7 @@ class PreparedRun:
         kind = self.destination.kind if self.options.into is None else f"{self.destination.kind}, merged into"
         return Manifest(
             self.graph_digest, self.versions, self._fingerprint, batch_rows, self.input.said(),
-            self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(),
+            self.layout.kept, self.layout.row_ids, kind, self.sizing.fixed(), pin=getattr(self.source, "pin", ""),
         )  # fmt: skip
 
     @cached_property
