@@ -81,7 +81,7 @@ nodes:
   by_key: {route: {u: a, "*": b}, inputs: [x], key: user, missing: u, output: y, max_loaded: 1, max_swap_wait_ms: 5.0, combine: union, stack: false}
   by_when: {route: [a, b], inputs: [x], when: {a: amount > 3}, otherwise: b}
   sure: {cascade: [a, b], inputs: [x], until: {confidence: 0.5}, of: y, output: y, combine: union, on_error: fail, temperature: {a: 1.5}}
-  surer: {cascade: [a, b], inputs: [x], until: {confidence: {a: 0.5}}}
+  surer: {cascade: [a, b], inputs: [x], until: {confidence: {a: 0.5}, by_class: {a: {"1": 0.9}}}}
   pieces: {shard: a, inputs: [x], apart: package.apart, together: {map: package.together}, spread: hash, together_inputs: [x], require: 1}
 outputs: {y: vote, z: one.y}
 pool: {max_loaded: 3, memory: 2GiB, max_swap_wait_ms: 5.0}

@@ -93,7 +93,10 @@ def test_a_cascade_of_any_order_and_thresholds_answers_as_it_is_told_from_what_w
     base = graph.nodes["cascade_1"]
     players = tuple(next(m for m in base.members if m.name == name) for name in order[:count])
     sure = tuple(data.draw(st.sampled_from([0.0, 0.4, 0.55, 0.7, 0.9, 1.0])) for _ in range(count - 1))
-    _check(graph, seen, Cascade(base.name, base.inputs, players, sure, base.of, base.output, temperature=heat))
+    classes = st.dictionaries(st.sampled_from(NAMES.tolist()), st.sampled_from([0.0, 0.5, 0.95]), max_size=2)
+    by_class = {name: data.draw(classes) for name in order[: count - 1]}
+    node = Cascade(base.name, base.inputs, players, sure, base.of, base.output, temperature=heat, by_class=by_class)
+    _check(graph, seen, node)
 
 
 @settings(deadline=None, max_examples=12)
@@ -291,3 +294,43 @@ def _sharp(x: Any) -> Any:
         "label": NAMES[scores.argmax(axis=1)].astype(object),
         "probabilities": scores / scores.sum(axis=1, keepdims=True),
     }
+
+
+def test_a_class_that_a_member_is_wrong_about_gets_a_threshold_of_its_own() -> None:
+    """A cheap member that is always sure, and right but for one class."""
+    x, y = labelled.rows(4000, 8)
+    graph = labelled.graph(confidence=0.5).with_models(linear=_blind, near=_knowing)
+    prices = {"linear": 1, "tree": 5, "near": 100}
+    table = {"x": x, "truth": NAMES[y]}
+    found = graph.tune(table, label="truth", of="name", metric="accuracy", prices=prices)
+    assert found.after.metric.value == 1
+    assert found.after.cost < 75
+    until = found.changes["cascade_1"]["until"]
+    assert until["by_class"]["linear"] == {"ant": 0.0, "cat": 0.0}  # so that it must be sure of bees alone
+    assert until["confidence"]["linear"] > 0.9
+    assert "linear (" in str(found)
+    answers = found.tuned({"x": x})["name"]
+    assert (answers == NAMES[y]).all()
+
+
+def _truth(x: Any) -> Any:
+    """What `labelled.rows(4000, 8)` says of these rows."""
+    rows, y = labelled.rows(4000, 8)
+    known = {row.tobytes(): place for row, place in zip(rows, y.tolist(), strict=True)}
+    return np.array([known[row.tobytes()] for row in np.ascontiguousarray(x, np.float32)], dtype=np.int64)
+
+
+def _sure_of(places: Any) -> Any:
+    scores = np.full((len(places), 3), 0.05)
+    scores[np.arange(len(places)), places] = 0.9
+    return {"label": NAMES[places].astype(object), "probabilities": scores}
+
+
+def _blind(x: Any) -> Any:
+    """Takes half of the cats for bees."""
+    truth = _truth(x)
+    return _sure_of(np.where((truth == 2) & (x[:, 3] > 0), 1, truth))
+
+
+def _knowing(x: Any) -> Any:
+    return _sure_of(_truth(x))

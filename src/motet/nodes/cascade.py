@@ -9,12 +9,20 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array, Column, Indices, objects, take_rows
-from motet.errors import GraphError, ModelFailedError, ModelUnavailableError, TypeMismatchError, UnknownNameError
+from motet.errors import (
+    GraphError,
+    InputError,
+    ModelFailedError,
+    ModelUnavailableError,
+    TypeMismatchError,
+    UnknownNameError,
+)
 from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_of
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.forms import NUMBER, TEXT, by_name, either, one_of, record
 from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
 from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
+from motet.nodes.class_thresholds import BY_CLASS, ByClass, check_classes, class_thresholds_of, thresholds
 from motet.nodes.members import (
     STRING,
     UNION,
@@ -38,7 +46,7 @@ SLACK = 1e-3
 """How far outside 0 to 1 a probability may be, for rounding."""
 
 _SURE = {**NUMBER, "minimum": 0, "maximum": 1}
-_UNTIL = record({"confidence": either(_SURE, by_name(_SURE))}, ["confidence"])
+_UNTIL = record({"confidence": either(_SURE, by_name(_SURE)), "by_class": BY_CLASS}, ["confidence"])
 _ON_ERROR = ("next", "fail")
 
 
@@ -55,6 +63,7 @@ class Cascade(MembersNode):
         combine: `union` where the classes of members differ; see `Route`.
         on_error: what becomes of a row that a member fails on: `next` sends it on to the next one, `fail` fails it.
         temperature: by member how much flatter its probabilities are taken; 1 for those that are not there.
+        by_class: by member and class how sure it must be where it says that one, instead of what `confidence` says.
     """
 
     confidence: tuple[float, ...]
@@ -63,6 +72,7 @@ class Cascade(MembersNode):
     combine: str | None = None
     on_error: str = "next"
     temperature: Mapping[str, float] = field(default_factory=dict)
+    by_class: ByClass = field(default_factory=dict)
 
     kind = "cascade"
     keys = {
@@ -91,6 +101,8 @@ class Cascade(MembersNode):
             raise TypeMismatchError(what, where=self.where, hint=f"write of: {of} if it is a probability")
         if self.temperature:
             check_tempered(outputs[of], self.where)
+        if self.by_class:
+            check_classes(self.by_class, outputs[of], self.where)
         extra = {f"{self.name}.member": STRING, f"{self.name}.confidence": ColumnType("float64")}
         named = {f"{self.name}.{name}": kind for name, kind in outputs.items()}
         return NodeOutputs(named, extra, places=classes.places, warnings=classes.warnings)
@@ -171,7 +183,7 @@ class Cascade(MembersNode):
         last = step == len(self.players) - 1
         sure = ~(unknown | wrong)
         if not last:
-            sure &= confidence >= _held_as(self.confidence[step], scores)
+            sure &= confidence >= self._wanted(step, member, scores, player.types[f"{self.name}.{of}"].labels)
         done = np.flatnonzero(sure)
         part = held[done], self._answer(found, confidence, member, done)
         faulty = [
@@ -179,6 +191,17 @@ class Cascade(MembersNode):
             for some in (unknown, wrong)
         ]
         return part, held[~(sure | unknown | wrong)], faulty[0], faulty[1]
+
+    def _wanted(self, step: int, member: Member, scores: Column, labels: Sequence[str]) -> Any:
+        """How sure a member must be: one number, or one a row."""
+        classes = self.by_class.get(member.name)
+        if not classes:
+            return _held_as(self.confidence[step], scores)
+        if getattr(scores, "ndim", 0) != 2:
+            raise InputError(
+                f"thresholds of classes are of a score for each; {member.name!r} gives others", where=self.where
+            )
+        return thresholds(np.asarray(scores), classes, self.confidence[step], labels)
 
     def _answer(self, found: Mapping[str, Column], confidence: Array, member: Member, done: Indices) -> Answer:
         whole = len(done) == len(confidence)
@@ -200,7 +223,10 @@ class Cascade(MembersNode):
         of, output = fields.get("of"), fields.get("output")
         on_error = _on_error(fields.get("on_error"), fields.place("on_error"))
         heat = temperatures_of(fields.raw("temperature", {}), members, fields.place("temperature"))
-        return cls(name, inputs, members, confidence, of, output, read_combine(fields), on_error, heat)
+        by_class = class_thresholds_of(
+            until.raw("by_class", {}), [m.name for m in members[:-1]], until.place("by_class")
+        )
+        return cls(name, inputs, members, confidence, of, output, read_combine(fields), on_error, heat, by_class)
 
     def write(self) -> dict[str, Any]:
         """The inverse of `read`."""
@@ -208,7 +234,11 @@ class Cascade(MembersNode):
         confidence = (
             self.confidence[0] if same else dict(zip((m.name for m in self.players), self.confidence, strict=False))
         )
-        written: dict[str, Any] = {"cascade": write_members(self.players), "until": {"confidence": confidence}}
+        until = {
+            "confidence": confidence,
+            **({"by_class": {name: dict(each) for name, each in self.by_class.items()}} if self.by_class else {}),
+        }
+        written: dict[str, Any] = {"cascade": write_members(self.players), "until": until}
         on_error = None if self.on_error == "next" else self.on_error
         heat = dict(self.temperature) or None
         more = {
@@ -289,6 +319,7 @@ def cascade(
     combine: str | None = None,
     on_error: str = "next",
     temperature: Mapping[str, float] | None = None,
+    by_class: ByClass | None = None,
     name: str | None = None,
 ) -> Handle:
     """Send rows through one member after another until one is confident.
@@ -305,6 +336,8 @@ def cascade(
             the reasons of all. `fail` fails it at once.
         temperature: by member how much flatter its probabilities are taken, above 0: above 1 a member that claims too much is less
             sure, below 1 more. Members that are not named are taken at their word.
+        by_class: by member, for single classes, how confident it must be where it says that one:
+            `{"small": {"Shirt": 0.97}}`. Of classes without names it is their place, `"6"`.
         name: the node's name; `cascade` and a number when not given.
 
     Returns:
@@ -319,6 +352,7 @@ def cascade(
         union = checked_combine(combine, f"node {name!r}: combine")
         way = _on_error(on_error, f"node {name!r}: on_error")
         heat = temperatures_of(temperature or {}, steps, f"node {name!r}: temperature")
-        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union, way, heat)
+        classes = class_thresholds_of(by_class or {}, [m.name for m in steps[:-1]], f"node {name!r}: by_class")
+        return Cascade(name, names.inputs(inputs), steps, sure, of, output, union, way, heat, classes)
 
     return Handle("cascade", name, make, [*inputs_of(inputs, "cascade()"), *needs])

@@ -5,7 +5,7 @@
     replay.py ──► the graph's answers with other settings, by its nodes' own code, from what was kept
     classes.py ──► answers and labels as the same classes
     evaluate.py ──► Evaluation (evaluation.py), as text (wording.py), JSON and a page (page.py, charts.py)
-    heat.py ──► temperatures of members
+    heat.py, by_class.py ──► temperatures of members, thresholds of classes
     search.py ──► settings, tried      tune.py ──► Tuning (tuning.py)      tuned_file.py ──► settings in a graph file
     teach.py ──► scores of the graph, for a student
 

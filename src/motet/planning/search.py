@@ -21,7 +21,7 @@ from motet.planning.parts import KeptNode
 from motet.planning.standings import Marked
 from motet.runtime.resolve import ModelResolver
 
-__all__ = ["Goal", "SettingSearch", "TriedSetting", "heats"]
+__all__ = ["LEVELS", "Goal", "SettingSearch", "TriedSetting", "class_thresholds", "heats"]
 
 LEVELS = {
     1: (0.0, 0.35, 0.45, 0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 0.995, 0.999, 0.9999, 1.0),
@@ -119,7 +119,7 @@ class SettingSearch:
     def checked_with(self, node: KeptNode) -> CheckedGraph | None:
         """The graph with another setting of a node, where its outputs are of the same types and classes."""
         names = tuple(member.name for member in node.players)
-        key = (names, getattr(node, "combine", None), _counting(node), bool(heats(node)))
+        key = (names, getattr(node, "combine", None), _counting(node), bool(heats(node)), bool(class_thresholds(node)))
         if key not in self._checked:
             self._checked[key] = self._checked_anew(node)
         return self._checked[key]
@@ -193,7 +193,8 @@ def _key(node: KeptNode) -> object:
     """What is decided in a setting."""
     names = tuple(member.name for member in node.players)
     if isinstance(node, Cascade):
-        return names, node.confidence, tuple(heats(node).items())
+        classes = tuple((name, tuple(sorted(each.items()))) for name, each in class_thresholds(node).items())
+        return names, node.confidence, tuple(heats(node).items()), classes
     total = sum(node.weights)
     return (
         names,
@@ -206,6 +207,12 @@ def _key(node: KeptNode) -> object:
 def heats(node: KeptNode) -> dict[str, float]:
     """The temperatures of the members that a node has."""
     return {member.name: node.temperature[member.name] for member in node.players if member.name in node.temperature}
+
+
+def class_thresholds(node: KeptNode) -> dict[str, dict[str, float]]:
+    """The thresholds of single classes of the members of a cascade that must be sure."""
+    found = getattr(node, "by_class", {})
+    return {member.name: dict(found[member.name]) for member in node.players[:-1] if member.name in found}
 
 
 def _counting(node: KeptNode) -> tuple[bool, ...]:

@@ -14,11 +14,12 @@ from motet.graph.check import CheckedGraph
 from motet.graph.graph import GraphSpec
 from motet.graph.members import write_members
 from motet.nodes.cascade import Cascade
+from motet.planning.by_class import with_class_thresholds
 from motet.planning.evaluate import EvaluateOptions, Evidence, gather
 from motet.planning.intervals import Interval
 from motet.planning.parts import KeptNode
 from motet.planning.replay import alone
-from motet.planning.search import Goal, SettingSearch, TriedSetting, heats
+from motet.planning.search import Goal, SettingSearch, TriedSetting, class_thresholds, heats
 from motet.planning.standings import Marked
 from motet.planning.tuning import FrontPoint, TunedStanding, Tuning
 from motet.planning.wording import shown_cost, shown_interval, shown_number
@@ -94,6 +95,10 @@ def _tuned(
         goal = Goal(_target(search, nodes[name], at_least), at_most_cost)
         tried = search.run(nodes[name], goal)
         best = search.best(tried, goal)
+        if isinstance(best.node, Cascade):
+            refined = search.tried_as(with_class_thresholds(search, best.node, goal))
+            if refined is not None and refined is not best and search.is_better(refined, best, goal):
+                best, tried = refined, [*tried, refined]
         nodes[name] = best.node
         front = list(_front(search, tried, held))
         warnings += _missed(search, best, goal, seen)
@@ -207,7 +212,11 @@ def _said(node: KeptNode) -> str:
     heat = [f"{name} at {each:g}" for name, each in heats(node).items()]
     tempered = f"; temperature {', '.join(heat)}" if heat else ""
     if isinstance(node, Cascade):
-        sure = [f"{name} ({each:g})" for name, each in zip(names, node.confidence, strict=False)]
+        classes = class_thresholds(node)
+        sure = [
+            f"{name} ({', '.join([f'{each:g}', *(f'{one} {at:g}' for one, at in classes.get(name, {}).items())])})"
+            for name, each in zip(names, node.confidence, strict=False)
+        ]
         return " -> ".join([*sure, names[-1]]) + tempered
     weights = " + ".join(f"{weight:g} {name}" for weight, name in zip(node.weights, names, strict=True))
     return f"{node.combine}: {weights}{tempered}"
@@ -240,7 +249,13 @@ def settled(declared: Any, tuned: KeptNode) -> Any:
     by_name = {member.name: member for member in declared.players}
     players = tuple(by_name[member.name] for member in tuned.players)
     if isinstance(tuned, Cascade):
-        return replace(declared, players=players, confidence=tuned.confidence, temperature=heats(tuned))
+        return replace(
+            declared,
+            players=players,
+            confidence=tuned.confidence,
+            temperature=heats(tuned),
+            by_class=class_thresholds(tuned),
+        )
     return replace(
         declared,
         players=players,
@@ -261,8 +276,10 @@ def _settings(declared: Any, tuned: KeptNode) -> Mapping[str, Any]:
         found["temperature"] = dict(now.temperature)
     if isinstance(tuned, Cascade):
         names = [member.name for member in now.players]
-        if now.players != declared.players or now.confidence != declared.confidence:
-            found["until"] = {"confidence": dict(zip(names, now.confidence, strict=False))}
+        others = now.players != declared.players or now.by_class != declared.by_class
+        if others or now.confidence != declared.confidence:
+            classes = {"by_class": now.by_class} if now.by_class else {}
+            found["until"] = {"confidence": dict(zip(names, now.confidence, strict=False)), **classes}
         return found
     if now.combine != declared.combine:
         found["combine"] = now.combine

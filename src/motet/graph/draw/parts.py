@@ -191,5 +191,7 @@ def _note(node: Node, place: int, name: str) -> str:
         return f"when {when[name]}" if name in when else "otherwise"
     confidence = getattr(node, "confidence", ())
     if confidence:
-        return f"if sure by {confidence[place]:g}" if place < len(confidence) else "in any case"
+        classes = len(getattr(node, "by_class", {}).get(name, ()))
+        others = f", {classes} classes otherwise" if classes else ""
+        return f"if sure by {confidence[place]:g}{others}" if place < len(confidence) else "in any case"
     return ""
