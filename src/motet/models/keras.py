@@ -6,7 +6,7 @@
 
 The first axis of each array is the row. Inputs and outputs are called as the model calls them; a model of one output without a
 name of its own gives `output`. Of a SavedModel the signature `serving_default` is called, or the one that `signature:` names;
-its inputs are in the order of their names.
+its inputs are in the order of their names. TensorFlow has one type for texts and bytes: declare which an input or an output is.
 
 `threads` holds where Keras runs on torch. TensorFlow has one number of threads for a process, which is set before its first call, and JAX
 one that cannot be set: there it holds for TensorFlow in a process of the model's own.
@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import UnknownNameError
+from motet.errors import AnswerError, UnknownNameError
 from motet.models.common import (
     check_cpu,
     check_options,
@@ -116,6 +116,7 @@ class KerasModel:
     def __init__(self, call: _Call, signature: Signature) -> None:
         self._call: _Call | None = call
         self._outputs = tuple(signature.outputs)
+        self._texts = frozenset(name for name, kind in signature.outputs.items() if kind.dtype == "string")
 
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`.
@@ -129,11 +130,22 @@ class KerasModel:
         except Exception as error:
             raise_memory_error(error, _OUT_OF_MEMORY)
             raise
-        return {name: answers[name] for name in self._outputs}
+        return {name: _decoded(answers[name]) if name in self._texts else answers[name] for name in self._outputs}
 
     def close(self) -> None:
         """Let go of the model."""
         self._call = None
+
+
+def _decoded(answer: Array) -> Array:
+    """Texts as TensorFlow has them, which are UTF-8, as texts; what is none stands there as an error."""
+    found = np.empty(answer.shape, object)
+    for at, value in np.ndenumerate(answer):
+        try:
+            found[at] = value.decode() if isinstance(value, bytes) else value
+        except UnicodeDecodeError as error:
+            found[at] = AnswerError(f"it is no text in UTF-8: {error}", hint="declare the output as bytes")
+    return found
 
 
 def _read(source: ModelSource) -> Any:

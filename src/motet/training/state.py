@@ -1,6 +1,7 @@
 """What makes up a training, by name: told to checkpoints, and put back where it was.
 
-An entry with `state_dict` and `load_state_dict` (a model, an optimizer) is asked and told by these. Any other is a value: lists,
+An entry with `state_dict` and `load_state_dict` (a model, an optimizer) is asked and told by these, one of Keras by its
+variables. Any other is a value: lists,
 dicts, sets, arrays and tensors are filled again, so that who holds one sees it; numbers, texts and the like are set anew in
 the mapping, which is where a training changes them.
 """
@@ -16,13 +17,20 @@ import numpy as np
 
 from motet.errors import InputError, TrainingError
 from motet.training.checkpoints import read
+from motet.training.mirrored import arrays_of, fill_arrays, is_of_keras
 
 __all__ = ["kept", "refuse_unkept", "restore"]
 
 
 def kept(state: Mapping[str, Any]) -> dict[str, Any]:
     """What a checkpoint has of each entry."""
-    return {name: each.state_dict() if _asked(each) else each for name, each in state.items()}
+    return {name: _kept(each) for name, each in state.items()}
+
+
+def _kept(each: Any) -> Any:
+    if is_of_keras(each):
+        return arrays_of(each)
+    return each.state_dict() if _asked(each) else each
 
 
 def refuse_unkept(state: Mapping[str, Any]) -> None:
@@ -40,7 +48,7 @@ def refuse_unkept(state: Mapping[str, Any]) -> None:
             raise InputError(f"a {type(each).__name__} has only one of the two", where=where, hint=hint)
         if not isinstance(each, torch.nn.Module | torch.optim.Optimizer):
             refuse_unread(name, kept({name: each})[name])
-        if not (_asked(each) or _is_filled(each) or isinstance(state, MutableMapping)):
+        if not (_asked(each) or is_of_keras(each) or _is_filled(each) or isinstance(state, MutableMapping)):
             raise InputError(f"cannot be set again in a {type(state).__name__}", where=where, hint="give a dict")
 
 
@@ -79,7 +87,9 @@ def restore(state: Mapping[str, Any], found: Mapping[str, Any]) -> None:
             hint="the training is another: remove its checkpoints to begin anew",
         )
     for name, each in list(state.items()):
-        if _asked(each):
+        if is_of_keras(each):
+            fill_arrays(each, found[name])
+        elif _asked(each):
             each.load_state_dict(found[name])
         else:
             value = _filled(each, found[name])

@@ -17,6 +17,7 @@ from motet.training.checkpoints import Checkpoints
 from motet.training.data.dataset import Dataset
 from motet.training.data.readers import Columns
 from motet.training.gradients import Gradients
+from motet.training.mirrored import arrays_of, is_of_keras, multi_worker_strategy
 from motet.training.state import kept, refuse_unkept, refuse_unread, restore
 
 __all__ = ["TrainingStep", "Worker", "leave_group"]
@@ -70,15 +71,33 @@ class Worker:
         counts as zero there, and one that none used has no gradient. When the function ends, the parameters of all
         workers are compared.
 
+        A model of Keras is taken as it is, built in the scope of `strategy`: it is compared with the others at the end.
+
         Raises:
             TrainingError: when the workers' modules differ in names, shapes or types.
         """
+        if is_of_keras(model):
+            self._models.append(model)
+            return model
         model = model.to(self.device)
         self._models.append(model)
         if self.num_workers > 1:
             self._refuse_different(model)
             self._gradients.add(model)
         return model
+
+    def strategy(self) -> Any:
+        """TensorFlow's strategy for these workers; every worker must ask, once, before TensorFlow computes anything.
+
+        Models of Keras and optimizers that are made in its `scope()` have variables that are the same in all workers. A
+        step is run by `strategy.run` in a `tf.function`; there an optimizer adds up the gradients of all workers, so each divides
+        its loss by the rows of all. `Model.fit` of Keras 3 does not run on several workers.
+
+        Raises:
+            InputError: when Keras was imported with another backend.
+            MissingExtraError: when TensorFlow is not installed.
+        """
+        return multi_worker_strategy(self.rank, self.num_workers, lambda values: self._together(values, "sum"))
 
     def mean(self, value: float) -> float:
         """The mean of all workers' values; every worker must ask."""
@@ -108,7 +127,7 @@ class Worker:
             batch_rows: rows of a step over all workers, a multiple of their number; a last, smaller batch is left out.
             num_epochs: how often the rows are seen.
             state: what makes up the training, by name: model, optimizer, schedule, anything with `state_dict` and
-                `load_state_dict`; and numbers, texts, arrays, lists and dicts of them, changed in it: `state["best"] = 0.9`.
+                `load_state_dict`, or of Keras; and numbers, texts, arrays, lists and dicts of them, changed in it: `state["best"] = 0.9`.
                 Restored from the checkpoint before the first step.
             seed: fixes torch's random numbers.
             checkpoint_every_s: seconds between checkpoints; 0 writes one after each step. There is one at the end.
@@ -155,6 +174,9 @@ class Worker:
 
         digest = hashlib.sha256()
         for model in self._models:
+            if is_of_keras(model):
+                digest.update(b"".join(array.tobytes() for array in arrays_of(model)))
+                continue
             for name, parameter in model.named_parameters():
                 digest.update(name.encode())
                 digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
