@@ -201,6 +201,8 @@ def test_a_server_is_told_where_a_container_has_its_files(project: Any, tmp_path
         ("sinks: /tmp/a.jsonl", {"sinks": ["/tmp/a.jsonl"]}),
         ("sinks: 'sqlite:////data/a.db'", {"sinks": ["sqlite:////var/lib/motet/state/data/a.db"]}),
         ("sinks: {to: 'postgresql://ann@db/answers'}", {"sinks": [{"to": "postgresql://ann@db/answers"}]}),
+        ("experiments: 'sqlite:///a.db'", {"experiments": "sqlite:////var/lib/motet/state/a.db"}),
+        ("experiments: {to: 'sqlite:///a.db'}", {"experiments": {"to": "sqlite:////var/lib/motet/state/a.db"}}),
         ("admission: {folder: state}", {"admission": {"folder": "/var/lib/motet/state/state"}}),
         ("samples: pictures", {"samples": "/app/pictures"}),
     ],

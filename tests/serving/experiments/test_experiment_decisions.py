@@ -1,7 +1,9 @@
 """Promote, stop and ramp: every process and machine follows, a restart keeps it, and guardrails give back."""
 
 import json
+import sqlite3
 import urllib.request
+from contextlib import closing
 from dataclasses import replace
 from functools import partial
 
@@ -116,6 +118,25 @@ def test_what_is_decided_is_played_by_all_and_after_a_restart(tmp_path):
         assert arms(again.url) == ramped_now
         assert feedback(again.url, {"id": id, "outcome": True}).status == 200
         assert Asked(f"{again.url}/experiments/shop").body["experiments"][0]["decision"]["action"] == "ramp"
+
+
+def test_without_the_database_what_is_known_holds(tmp_path):
+    path = tmp_path / "kept.db"
+    with start(shop(), port=0, admin="open", experiments=config(tmp_path, timeout_s=0.2)) as server:
+        decide(server.url, action="promote", arm="bold")
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")  # nobody else can write
+            rows = predict(server.url, USERS)
+            assert {row["score"] for row in rows} == {101.0}
+            assert feedback(server.url, [{"id": rows[0]["feedback_id"], "outcome": True}]).body["accepted"] == 1
+            refused = decide(server.url, action="stop")
+            assert refused.status == 503
+            assert "the database of experiments cannot be reached" in refused.body["error"]
+            assert table(path, "SELECT count(*) FROM outcomes") == [(0,)]
+            other.execute("ROLLBACK")
+        until(lambda: decide(server.url, action="stop").status == 200)
+        assert set(arms(server.url)) == {"plain"}
+        until(lambda: table(path, "SELECT count(*) FROM outcomes") == [(1,)])
 
 
 def test_only_administrators_decide(tmp_path):

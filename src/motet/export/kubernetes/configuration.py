@@ -105,7 +105,8 @@ def read_configuration(said: Mapping[str, Any], folder: Path, place: Callable[[P
     if found.get("samples"):
         found["samples"] = place(folder / found["samples"])
     mine = (folder / (match[2] if (match := _SQLITE.fullmatch(each)) else each) for each in written)
-    return Configuration(found, tuple(secrets), written, (*mine, *([folder / "spool"] if found.get("sinks") else [])))
+    spools = [folder / "spool"] if found.get("sinks") or found.get("experiments") else []
+    return Configuration(found, tuple(secrets), written, (*mine, *spools))
 
 
 def secret_places(said: Any) -> Iterator[str]:
@@ -140,6 +141,10 @@ def _places(found: dict[str, Any]) -> Iterator[tuple[Any, Any]]:
             holder, key = _find(found, each)
             if holder is not None:
                 yield holder, key
+    for more in (["experiments"], ["experiments", "to"]):
+        holder, key = _find(found, more)
+        if holder is not None:
+            yield holder, key
     sinks = found.get("sinks")
     if sinks is not None and not isinstance(sinks, list):
         sinks = found["sinks"] = [sinks]

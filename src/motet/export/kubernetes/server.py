@@ -140,6 +140,8 @@ class GraphServer:
         if self.config.sinks:
             found.add("postgres" if re.search(r"postgres|env:", str(self.config.sinks)) else "sql")
             found |= set(re.findall(r"\b(lancedb|qdrant)\b[+:]", str(self.config.sinks)))
+        if self.config.experiments:
+            found.add("postgres" if re.search(r"postgres|to.: .env:", str(self.config.experiments)) else "sql")
         if "redis" in str(self.config.admission):
             found.add("redis")
         return found

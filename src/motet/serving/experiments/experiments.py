@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from motet.errors import GraphError, MotetError
+from motet.errors import GraphError, MotetError, NotReadyError
 from motet.graph.check import CheckedGraph
 from motet.planning.experiments.experiment import Experiment
 from motet.serving.batching.hooks import AnswerHook
@@ -40,7 +40,7 @@ from motet.serving.sinks.writer import SinkWriter
 from motet.system.incidents import INCIDENTS, Outage
 from motet.system.locks import lock_file
 
-__all__ = ["Experiments"]
+__all__ = ["Experiments", "unreachable"]
 
 log = logging.getLogger("motet.serving.experiments")
 KEPT_S = 2.0
@@ -81,7 +81,8 @@ class Experiments:
         self._decisions: list[Decision] = []
         self._mark: object = None
         self._begun = False
-        self._outage = Outage(log, "decisions", "experiments")
+        self._outage, self._unplayed = Outage(log, "decisions", "experiments"), Outage(log, "decisions", "graphs")
+        self._following = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._spool = spool
         self._lock: int | None = None
@@ -191,8 +192,16 @@ class Experiments:
 
         Returns:
             False where another process has taken the very same before.
+
+        Raises:
+            NotReadyError: when the database cannot be written now.
         """
-        taken = await asyncio.to_thread(self.database.decide, decision)
+        try:
+            taken = await asyncio.to_thread(self.database.decide, decision)
+        except Exception as error:
+            if isinstance(error, MotetError):
+                raise
+            raise unreachable(error) from error
         if taken:
             split = ", ".join(f"{arm} {weight:g}" for arm, weight in decision.weights.items())
             what = "experiment %s.%s: %s %s by %s: %s%s"
@@ -206,28 +215,37 @@ class Experiments:
         return taken
 
     async def follow(self) -> None:
-        """Play what was decided meanwhile."""
-        before = {name: self._splits(name) for name in self._of_graph}
-        if not await asyncio.to_thread(self._look):
-            return
-        for name, splits in before.items():
-            if self._splits(name) != splits:
-                try:
-                    await self._play_anew(name)
-                except MotetError as error:
-                    log.error("graph %s goes on with the split that it has: %s", name, error)
+        """Play what was decided meanwhile; when this returns, what is known to be decided is played."""
+        async with self._following:
+            await asyncio.to_thread(self._look)
+            for name in list(self._of_graph):
+                if self._is_stale(name):
+                    try:
+                        await self._play_anew(name)
+                    except MotetError as error:
+                        self._unplayed.out("graph %s goes on with the split that it has: %s", name, error)
+                    else:
+                        self._unplayed.back("graph %s is played with the split that was decided", name)
 
-    def _look(self) -> bool:
-        """Read the decisions where there are others; whether there were. Where that fails those that are known stay."""
+    def _is_stale(self, name: str) -> bool:
+        """Whether a graph is played with other splits than were decided."""
+        decided = self._splits(name)
+        return any(
+            set(split) == set(each.split) and dict(split) != dict(each.split)
+            for each in self._of_graph[name]
+            if (split := decided.get(each.experiment.node)) is not None
+        )
+
+    def _look(self) -> None:
+        """Read the decisions where there are others. Where that fails those that are known stay."""
         try:
             mark = self.database.mark()
             found = self._decisions if mark == self._mark else self.database.decisions()
         except Exception as error:  # noqa: BLE001 (whatever a database raises: it is looked for again)
             self._outage.out("decisions on experiments cannot be read, those that are known hold: %s", told(error))
-            return False
+            return
         self._outage.back("decisions on experiments can be read again")
-        changed, self._mark, self._decisions = found is not self._decisions, mark, found
-        return changed
+        self._mark, self._decisions = mark, found
 
     def start(self) -> None:
         """Begin to follow what is decided, and to look at ramps and guardrails."""
@@ -275,6 +293,11 @@ class Experiments:
         await asyncio.to_thread(self.database.close)
         if self._lock is not None:
             os.close(self._lock)
+
+
+def unreachable(error: Exception) -> NotReadyError:
+    """What is said where the database of experiments cannot be asked."""
+    return NotReadyError(f"the database of experiments cannot be reached: {told(error)}", retry_after_s=5)
 
 
 def _writer(config: ExperimentsConfig, table: str, root: Path, spool: Path, *, durable: bool) -> SinkWriter:

@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import InputError, UnknownNameError, known_names
+from motet.errors import InputError, MotetError, UnknownNameError, known_names
 from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.since import read_since
 from motet.serving.experiments.decisions import STEPS, Decision, promoted, ramped, stopped
-from motet.serving.experiments.experiments import Experiments
+from motet.serving.experiments.experiments import Experiments, unreachable
 from motet.serving.experiments.guardian import report_now
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
@@ -89,7 +89,12 @@ class ExperimentRoutes:
             made, found = self._reports.get(key, (0.0, None))
             if time.monotonic() - made > FRESH_S or found is None:
                 moment = read_since(since, time.time()) if since else 0.0
-                report = await asyncio.to_thread(report_now, experiments.database, experiment, moment)
+                try:
+                    report = await asyncio.to_thread(report_now, experiments.database, experiment, moment)
+                except Exception as error:
+                    if isinstance(error, MotetError):
+                        raise
+                    raise unreachable(error) from error
                 found = {"report": json.loads(report.to_json()), "text": str(report)}
                 if len(self._reports) >= MOST_REPORTS:
                     self._reports.clear()
