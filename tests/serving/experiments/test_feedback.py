@@ -356,3 +356,33 @@ def test_keys_and_limits_hold_for_feedback_as_for_inference(tmp_path):
         statuses = [Asked(f"{server.url}/feedback/shop", rows, each).status for each in (None, key, key, key)]
         assert statuses == [401, 200, 200, 429]
         assert Asked(f"{server.url}/experiments/shop").status == 401
+
+
+def test_rows_that_are_explained_or_streamed_have_ids_too(url, database, signer):
+    explained = Asked(f"{url}/predict/shop?explain=1", {"user": "ann", "x": 1}).body
+    assert "experiment:" not in str(explained)
+    with urllib.request.urlopen(
+        urllib.request.Request(
+            f"{url}/predict/shop?stream=1", b'{"user": "ann", "x": 1}', {"content-type": "application/json"}
+        )
+    ) as answer:
+        streamed = answer.read().decode()
+    (said,) = re.findall(r'"feedback_id":"([^"]+)"', streamed)
+    for id in (explained["feedback_id"], said):
+        assert signer.read(id).met[0].arm == ("bold" if explained["score"] > 100 else "plain")
+        assert feedback(url, {"id": id, "outcome": True}).status == 200
+    key = signer.read(explained["feedback_id"]).key
+    found = until(lambda: table(database, "SELECT seconds FROM exposures WHERE id = ?", f"{key}:0:ab"))
+    assert found[0][0] > 0
+
+
+def test_nothing_but_outputs_is_in_answers_sinks_and_metadata(tmp_path):
+    config = {"to": f"sqlite:///{tmp_path}/kept.db", "key": KEY}
+    with start(shop(), port=0, experiments=config, sinks=f"sqlite:///{tmp_path}/answers.db") as server:
+        assert set(predict(server.url, ["ann"])[0]) == {"score", "feedback_id"}
+        outputs = Asked(f"{server.url}/v2/models/shop").body["outputs"]
+        assert [each["name"] for each in outputs] == ["score"]
+        (row,) = until_rows(tmp_path / "answers.db", "predictions", 1)
+    columns = [each[1] for each in table(tmp_path / "answers.db", "PRAGMA table_info(predictions)")]
+    assert not [each for each in columns if "experiment" in each]
+    assert len(row) == len(columns)
