@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 import decimal
 import json
+import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +99,45 @@ def test_what_is_not_read_is_refused(tmp_path: Path) -> None:
     log.write_text(json.dumps({"protocol": protocol}))
     with pytest.raises(InputError, match="cannot be read as a table of Delta Lake: .*'x9' is not supported"):
         open_source(address)
+
+
+def vector(rows: list[int]) -> dict[str, Any]:
+    """A vector of deletions that stands in the log, as the protocol of Delta has it: a Roaring bitmap in Z85."""
+    letters = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"
+    bitmap = struct.pack("<IIHHI", 12346, 1, 0, len(rows) - 1, 16) + struct.pack(f"<{len(rows)}H", *rows)
+    data = struct.pack("<iqI", 1681511377, 1, 0) + bitmap
+    size, text = len(data), ""
+    data += bytes(-size % 4)
+    for at in range(0, len(data), 4):
+        number = int.from_bytes(data[at : at + 4], "big")
+        text += "".join(letters[number // 85**power % 85] for power in (4, 3, 2, 1, 0))
+    return {"storageType": "i", "pathOrInlineDv": text, "sizeInBytes": size, "cardinality": len(rows)}
+
+
+def test_rows_that_vectors_mark_as_deleted_are_not_read(tmp_path: Path) -> None:
+    rows = pa.table({"x": [float(each) for each in range(60)], "kind": ["a b", "c"] * 30})
+    address = written(tmp_path / "t", rows, partition_by=["kind"])
+    log = tmp_path / "t" / "_delta_log" / "00000000000000000000.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if "protocol" in line:
+            features = ["deletionVectors"]
+            line["protocol"] = {
+                "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features,
+            }  # fmt: skip
+        if line.get("add", {}).get("partitionValues", {}).get("kind") == "a b":
+            line["add"]["deletionVector"] = vector([0, 4, 7, 11, 29])
+    log.write_text("\n".join(map(json.dumps, lines)))
+    gone = {0.0, 8.0, 14.0, 22.0, 58.0}
+    source: Any = open_source(address)
+    assert source.num_rows == 55
+    found = [x for batch in source.batches(10) for x in batch["x"].to_pylist()]
+    assert sorted(found) == sorted({float(each) for each in range(60)} - gone)
+    assert [x for batch in source.batches(7, skip=20) for x in batch["x"].to_pylist()] == found[20:]
+    assert [x for batch in source.batches_at([3, 40], 5) for x in batch["x"].to_pylist()] == [found[3], found[40]]
+    splits = pickle.loads(pickle.dumps(source.splits(1)))
+    assert [x for split in splits for _, batch in split.batches(9) for x in batch["x"].to_pylist()] == found
+    assert negating().run(address)["y"].to_pylist() == [-x for x in found]
 
 
 def test_mapped_columns_are_refused(tmp_path: Path) -> None:

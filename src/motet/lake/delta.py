@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import unquote
 
+import numpy as np
 import pyarrow as pa
 
 from motet.errors import InputError, RunError
@@ -28,7 +29,7 @@ from motet.tracebacks import summary
 __all__ = ["DeltaFile", "DeltaLakeTable", "DeltaVersion", "read_version"]
 
 _READ_FEATURES = frozenset(("timestampNtz", "deletionVectors", "vacuumProtocolCheck", "v2Checkpoint"))
-"""What a table may ask of its readers that is met here; vectors of deletions only where there are none."""
+"""What a table may ask of its readers that is met here."""
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,12 @@ class DeltaFile:
     Attributes:
         path: a path, or a URL.
         values: of the columns that partition the table, each an array of shape `[1]`.
+        deleted: the places of rows that do not count, which a vector of deletions has.
     """
 
     path: str
     values: Mapping[str, pa.Array]
+    deleted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,11 @@ class DeltaVersion:
     files: tuple[DeltaFile, ...]
 
 
+def _said(error: Exception) -> str:
+    """The first line of what the package says; the others are its own affairs."""
+    return summary(error).splitlines()[0]
+
+
 def _deltalake(address: LakeAddress) -> Any:
     return imported("deltalake", "deltalake", "delta", str(address))
 
@@ -71,7 +79,7 @@ def _told(address: LakeAddress, deltalake: Any) -> Iterator[None]:
     try:
         yield
     except (deltalake.exceptions.DeltaError, OSError, ValueError) as error:
-        raise InputError(f"cannot be read as a table of Delta Lake: {summary(error)}", where=str(address)) from error
+        raise InputError(f"cannot be read as a table of Delta Lake: {_said(error)}", where=str(address)) from error
 
 
 def read_version(address: LakeAddress) -> DeltaVersion:
@@ -89,16 +97,47 @@ def read_version(address: LakeAddress) -> DeltaVersion:
         _check_reader(table, str(address))
         schema = pa.schema(table.schema().to_arrow())
         actions = pa.table(table.get_add_actions())
+        deleted = _deleted(table, str(address))
     where = table.table_uri.rstrip("/") if "://" in address.place else os.path.abspath(address.place)
     paths = [unquote(path) for path in actions["path"].to_pylist()]
     partition = actions["partition"] if "partition" in actions.column_names else None
+    whole = (path if "://" in path or path.startswith("/") else f"{where}/{path}" for path in paths)
     files = [
-        DeltaFile(path if "://" in path or path.startswith("/") else f"{where}/{path}", _values(partition, row, schema))
-        for row, path in enumerate(paths)
+        DeltaFile(path, _values(partition, row, schema), deleted.pop(_name(path), ())) for row, path in enumerate(whole)
     ]
+    if deleted:  # else rows that are deleted would be read
+        raise InputError(
+            f"has a vector of deletions for {next(iter(deleted))}, which is no file of it", where=str(address)
+        )
     return DeltaVersion(
         str(table.metadata().id), table.version(), schema, tuple(sorted(files, key=lambda each: each.path))
     )
+
+
+def _name(path: str) -> str:
+    """What tells a file of a table from its others: they are called by random numbers."""
+    return unquote(path).rpartition("/")[2]
+
+
+def _deleted(table: Any, where: str) -> dict[str, tuple[int, ...]]:
+    """By the names of files the places of rows that vectors of deletions have.
+
+    Raises:
+        InputError: when the package that is installed cannot tell.
+    """
+    if "deletionVectors" not in (table.protocol().reader_features or ()):
+        return {}
+    if not hasattr(table, "deletion_vectors"):
+        raise InputError(
+            "may have vectors of deletions", where=where, hint="pip install 'deltalake>=1.4', which reads them"
+        )
+    found: dict[str, tuple[int, ...]] = {}
+    for batch in table.deletion_vectors():
+        each = pa.record_batch(batch)
+        for path, kept in zip(each["filepath"].to_pylist(), each["selection_vector"], strict=True):
+            mask = np.asarray(kept.values.to_numpy(zero_copy_only=False), bool)
+            found[_name(path)] = tuple(np.flatnonzero(~mask).tolist())
+    return found
 
 
 def _moment(text: str, where: str) -> datetime.datetime:
@@ -128,9 +167,6 @@ def _check_reader(table: Any, where: str) -> None:
     if protocol.min_reader_version > 3 or unmet:
         what = f"asks of its readers {', '.join(sorted(unmet)) or f'version {protocol.min_reader_version}'}"
         raise InputError(f"{what}, which is not met here", where=where, hint="read it with Spark into another one")
-    if "deletionVectors" in (protocol.reader_features or ()) and pa.table(table.deletion_vectors()).num_rows:
-        hint = "have its files written anew, such as by REORG TABLE ... APPLY (PURGE) of Spark"
-        raise InputError("has rows that vectors mark as deleted, which are not read", where=where, hint=hint)
 
 
 class DeltaLakeTable:
@@ -150,7 +186,7 @@ class DeltaLakeTable:
             return None
         except (self._deltalake.exceptions.DeltaError, OSError, ValueError) as error:
             raise InputError(
-                f"cannot be looked at as a table of Delta Lake: {summary(error)}", where=self._where
+                f"cannot be looked at as a table of Delta Lake: {_said(error)}", where=self._where
             ) from error
 
     def schema(self) -> pa.Schema | None:
@@ -188,7 +224,7 @@ class DeltaLakeTable:
                 write(mode="append" if table is not None else "error")
         except (self._deltalake.exceptions.DeltaError, OSError, ValueError) as error:
             raise RunError(
-                f"cannot be written: {summary(error)}", where=self._where, hint="--resume adds what is finished"
+                f"cannot be written: {_said(error)}", where=self._where, hint="--resume adds what is finished"
             ) from error
 
     def close(self) -> None:
