@@ -175,6 +175,24 @@ def test_parameters_are_handed_on_and_more(endpoint):
     assert body == {"model": "small", "top_k": 3, **said}
 
 
+def test_a_row_may_say_parameters(server):
+    node = {"temperature": "{heat}", "seed": 7, "body": {"response_format": "{form}", "metadata": {"a": "{text}"}}}
+    inputs: Any = {
+        "text": mt.input("text", "string"),
+        "heat": mt.input("heat", "any", default=None),
+        "form": mt.input("form", "any", default=None),
+    }
+    with mt.Graph("g", {"text": mt.model(mt.Model(server.uri(), "far", options=node), **inputs)}) as graph:
+        assert graph.predict({"text": "a", "heat": 0.5}) == {"text": "you said a"}
+        asked = server.requests[-1][2]
+        assert (asked["temperature"], asked["seed"], asked["metadata"]) == (0.5, 7, {"a": "{text}"})
+        assert "response_format" not in asked
+        assert graph.predict({"text": "b", "heat": None, "form": {"type": "json_object"}}) == {"text": "you said b"}
+        asked = server.requests[-1][2]
+        assert asked["response_format"] == {"type": "json_object"}
+        assert "temperature" not in asked
+
+
 def test_completions_are_plain_texts(endpoint):
     assert graph_of(endpoint, mode="completions", prompt="Q: {text}")({"text": ["a"]})["text"].tolist() == [
         "you said Q: a"

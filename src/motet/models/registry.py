@@ -1,7 +1,7 @@
 """Which handler loads a model: found by the scheme of its URI, else by the suffix of its path.
 
     onnx:PATH  sklearn:PATH  torch:PATH  xgboost:PATH  lightgbm:PATH  python:pkg.mod:Name     by scheme
-    beam:pkg.mod:handler  huggingface:FOLDER  spacy:FOLDER
+    beam:pkg.mod:handler  huggingface:FOLDER  spacy:FOLDER  llama:PATH  vllm:FOLDER
     oip+http://HOST/v2/models/NAME  oip+grpc://HOST/NAME  tfs+http://HOST/v1/models/NAME      behind an address
     tfs+grpc://HOST/NAME  openai+http://HOST/v1#MODEL
     lancedb:PATH#TABLE  qdrant:PATH#NAME  qdrant+http://HOST#NAME  postgresql://HOST/BASE#TABLE  tables that are searched
@@ -47,6 +47,7 @@ _CLASSES = {
     "huggingface": "motet.models.huggingface.handler:HuggingFaceHandler",
     "spacy": "motet.models.spacy:SpacyHandler",
     "llama": "motet.models.llama:LlamaHandler",
+    "vllm": "motet.models.vllm:VllmHandler",
     "openvino": "motet.models.openvino:OpenVINOHandler",
     "mlflow": "motet.models.mlflow:MlflowHandler",
     "python": "motet.models.python:PythonHandler",

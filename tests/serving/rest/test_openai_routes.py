@@ -3,8 +3,10 @@
 import base64
 import json
 
+import jsonschema
 import numpy as np
 import openai
+import openapi_spec_validator
 import pytest
 
 import motet as mt
@@ -245,3 +247,43 @@ def test_a_graph_calls_another_one_through_it(served, monkeypatch):
     assert answers["y"].tolist() == ["A", "Ü"]
     np.testing.assert_array_equal(answers["v"], measured(["a", "ü"]))
     assert [(failure.row, "13 is unlucky" in failure.message) for failure in failures] == [(1, True)]
+
+
+def test_the_description_of_the_api_has_what_is_asked_and_answered(served, client):
+    described = served.get("/openapi.json").json()
+    openapi_spec_validator.validate(described)
+    schemas, key = described["components"]["schemas"], {"authorization": "Bearer good"}
+    assert schemas["ChatQuestion"]["properties"]["model"]["enum"] == ["shout", "talk"]
+    assert schemas["EmbeddingQuestion"]["properties"]["model"]["enum"] == ["measure"]
+
+    def check(name, value):
+        jsonschema.Draft202012Validator(
+            {"$ref": f"#/components/schemas/{name}", "components": described["components"]}
+        ).validate(value)
+
+    chat = {"model": "talk", "messages": [user("hi")]}
+    asked = {
+        "Chat": ("/v1/chat/completions", chat),
+        "Completion": ("/v1/completions", {"model": "shout", "prompt": ["a", "b"]}),
+        "Embedding": ("/v1/embeddings", {"model": "measure", "input": "a", "encoding_format": "base64"}),
+    }
+    for name, (path, body) in asked.items():
+        check(f"{name}Question", body)
+        check(f"{name}Answer", served.post(path, json=body, headers=key).json())
+    check(
+        "LanguageError", served.post("/v1/chat/completions", json=chat, headers={"authorization": "Bearer bad"}).json()
+    )
+    options = {"stream": True, "stream_options": {"include_usage": True}}
+    told = served.post("/v1/chat/completions", json=chat | options, headers=key).text
+    for line in told.splitlines()[:-2]:
+        if line:
+            check("ChatPart", json.loads(line.removeprefix("data: ")))
+
+
+def test_a_server_of_no_texts_does_not_describe_them(live):
+    number = mt.input("x", "float64")
+    described = (
+        live.serve(mt.Graph("twice", outputs={"y": mt.map(lambda x: x * 2, number)})).get("/openapi.json").json()
+    )
+    assert not [path for path in described["paths"] if "completions" in path or "embeddings" in path]
+    assert "ChatQuestion" not in described["components"]["schemas"]

@@ -60,6 +60,7 @@ _EXTRAS = {
     "catboost": "catboost",
     "spacy": "spacy",
     "llama": "llama",
+    "vllm": "vllm",
     "jax": "jax",
     "keras": "tensorflow",
     "litert": "litert",

@@ -25,9 +25,10 @@ Options (`with:` of the model):
     body           what else is sent with each request, as the endpoint has it
 
 `temperature`, `top_p`, `max_tokens`, `max_completion_tokens`, `seed`, `stop`, `presence_penalty`, `frequency_penalty`,
-`logit_bias`, `reasoning_effort` and `user` are handed on. `timeout_s` (60 by default, for a row with all its tries), `retries`,
-`headers`, `ca`, `certificate` and `certificate_key` are those of `oip+http:`. Rows of a call that nobody waits for any more are not
-asked, and none takes longer than the call may.
+`logit_bias`, `reasoning_effort` and `user` are handed on. One of them, or of `body`, that is the name of a column in braces
+(`temperature: "{heat}"`) is what the row says, and is not sent where that is missing. `timeout_s` (60 by default, for a row with all
+its tries), `retries`, `headers`, `ca`, `certificate` and `certificate_key` are those of `oip+http:`. Rows of a call that nobody waits
+for any more are not asked, and none takes longer than the call may.
 
 A row that the endpoint refuses, answers wrongly or not in time fails alone; nothing that was answered is asked again. What is
 refused for now (429, 503), or broke on its way, is asked again, no sooner than the endpoint says (Retry-After). Where no row is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ _PARAMETERS = (
     "logit_bias", "reasoning_effort", "user",
 )  # fmt: skip
 """Handed on as they are."""
+_COLUMN = re.compile(r"\{([^\W\d]\w*)\}")
 _OF_TEXTS = ("system", "messages", "schema", "usage", "score", "truncated", *_PARAMETERS)
 _OF_EMBEDDINGS = ("dimensions", "texts", "user")
 OPTIONS = ("mode", "prompt", "key_env", "price", "concurrency", "body", *dict.fromkeys((*_OF_TEXTS, *_OF_EMBEDDINGS)))
@@ -43,6 +45,7 @@ class EndpointOptions:
         messages: of a chat.
         prompt: of a completion, or the text of an embedding.
         parameters: sent with each request.
+        columns: parameters that a row says, by name, each with its column; a row in which that is missing does not send it.
         signature: what it takes and gives, before anything is declared over it.
         schema: the JSON schema of answers; None for text.
         usage, score: whether tokens, and how sure it was, are outputs.
@@ -57,6 +60,7 @@ class EndpointOptions:
     messages: Messages
     prompt: Prompt
     parameters: Mapping[str, Any]
+    columns: Mapping[str, str]
     signature: Signature
     schema: Mapping[str, Any] | None
     usage: bool
@@ -98,6 +102,7 @@ class EndpointOptions:
         prompt = Prompt.read(options.get("prompt", "{text}"), "prompt")
         usage, score, truncated = (_truth(options, name) for name in ("usage", "score", "truncated"))
         schema, dimensions = options.get("schema"), _dimensions(source) if mode == "embeddings" else 0
+        parameters, columns = _parted({**{name: options[name] for name in _PARAMETERS if name in options}, **body})
         inputs = messages.names if mode == "chat" else prompt.names
         if not inputs:
             raise GraphError("no column is in the prompt", hint="write the name of a column in braces: {text}")
@@ -110,8 +115,9 @@ class EndpointOptions:
             mode=mode,
             messages=messages,
             prompt=prompt,
-            parameters={**{name: options[name] for name in _PARAMETERS if name in options}, **body},
-            signature=Signature(dict.fromkeys(inputs, ANY), outputs),
+            parameters=parameters,
+            columns=columns,
+            signature=Signature(dict.fromkeys((*inputs, *columns.values()), ANY), outputs),
             schema=schema,
             usage=usage,
             score=score,
@@ -134,6 +140,16 @@ def _check_mode(mode: str, options: Mapping[str, Any]) -> None:
     for name in options:
         if name in wrong:
             raise GraphError(f"{name} means nothing with mode: {mode}", hint="leave it out, or change the mode")
+
+
+def _parted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Parameters that are the same for all rows, and the columns of those that a row says: `"{column}"`."""
+    found = {
+        name: match[1]
+        for name, value in given.items()
+        if isinstance(value, str) and (match := _COLUMN.fullmatch(value))
+    }
+    return {name: value for name, value in given.items() if name not in found}, found
 
 
 def _outputs(schema: object, *, score: bool, usage: bool, priced: bool) -> dict[str, ColumnType]:

@@ -16,6 +16,7 @@ from motet.models.openai.answer_schema import AnswerSchema
 from motet.models.openai.calls import LanguageCalls
 from motet.models.openai.events import AnswerEvents
 from motet.models.openai.options import EndpointOptions
+from motet.numbers import is_missing
 from motet.system.pieces import saying
 from motet.types import Signature
 
@@ -85,9 +86,10 @@ class TextModel:
         self._calls.spend = spend
 
     def _question(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        said = parameters_of(self._options.columns, row)
         if self._options.mode == "chat":
-            return {**self._fixed, "messages": self._options.messages.make(row)}
-        return {**self._fixed, "prompt": self._options.prompt.text(row)}
+            return {**self._fixed, **said, "messages": self._options.messages.make(row)}
+        return {**self._fixed, **said, "prompt": self._options.prompt.text(row)}
 
     def _answered(self, question: Mapping[str, Any], alone: bool = False) -> dict[str, Any]:
         say = saying("text") if alone and self._schema is None else None
@@ -134,6 +136,19 @@ class TextModel:
 def rows_of(columns: Mapping[str, Array]) -> list[dict[str, Any]]:
     """Columns as rows by name."""
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def parameters_of(columns: Mapping[str, str], row: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters that a row says, as JSON has them; those that it lacks are left out."""
+    found = {name: row[column] for name, column in columns.items() if not is_missing(row[column])}
+    return {
+        name: value.item()
+        if isinstance(value, np.generic)
+        else value.tolist()
+        if isinstance(value, np.ndarray)
+        else value
+        for name, value in found.items()
+    }
 
 
 def _choice(answer: Mapping[str, Any], where: str) -> Mapping[str, Any]:

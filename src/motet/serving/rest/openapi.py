@@ -13,14 +13,17 @@ from typing import Any
 
 import msgspec
 
+from motet.errors import InputError
 from motet.pictures import is_picture
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.repository.repository import ModelRepository
+from motet.serving.rest.openai.forms import CHAT, COMPLETION, EMBEDDING, LanguageForm
 from motet.serving.rest.schemas import answer_row, example_row, form, given_row, tensor_given
 from motet.version import __version__
 
 __all__ = ["openapi"]
 
+_LANGUAGE = {CHAT.path: "ChatQuestion", COMPLETION.path: "CompletionQuestion", EMBEDDING.path: "EmbeddingQuestion"}
 HERE = "http://localhost:8000"
 """Stands for the server in samples; the page at /docs puts its own address."""
 
@@ -61,19 +64,41 @@ def openapi(
         for parameter in (each for operation in operations.values() for each in operation.get("parameters", ())):
             if parameter["name"] == "name":
                 parameter["schema"]["enum"] = names
+    _language(said, paths, listed)
     schemes = components.pop("securitySchemes")
     if secured:
         components["securitySchemes"] = {each: schemes[each] for each in secured}
         security = [{each: list[str]()} for each in secured] + ([] if required else [{}])
         for path, operations in paths.items():
-            if path.startswith(("/predict/", "/feedback/", "/experiments/")) or path.endswith(
-                ("/infer", ":predict", "/load", "/unload")
-            ):
+            asked = path.startswith(("/predict/", "/feedback/", "/experiments/")) or path in _LANGUAGE
+            if asked or path.endswith(("/infer", ":predict", "/load", "/unload")):
                 for operation in operations.values():
                     operation["security"] = security
     graphs = ", ".join(each.name for each in listed if each.kind == "graph")
     info = said["info"] | {"version": __version__, "description": f"Serves {graphs}."}
     return said | {"info": info, "servers": [{"url": root or "/"}], "paths": paths}
+
+
+def _language(said: dict[str, Any], paths: dict[str, Any], listed: Sequence[RepositoryEntry]) -> None:
+    """Say how graphs are asked as language models, where there are such, and which they are."""
+    more: dict[str, Any] = json.loads((files("motet.serving.rest.openai") / "openapi.json").read_text(encoding="utf-8"))
+    for asked in (CHAT, COMPLETION, EMBEDDING):
+        names = [served.name for served in listed if _answers(asked, served)]
+        if names:
+            paths[asked.path] = more["paths"][asked.path]
+            more["schemas"][_LANGUAGE[asked.path]]["properties"]["model"]["enum"] = names
+    if _LANGUAGE.keys() & paths.keys():
+        said["tags"] = [*said["tags"], *more["tags"]]
+        said["components"]["schemas"] |= more["schemas"]
+        said["components"]["responses"] |= more["responses"]
+
+
+def _answers(asked: LanguageForm, served: RepositoryEntry) -> bool:
+    try:
+        asked.shape(served)
+    except InputError:
+        return False
+    return True
 
 
 def _ask(predict: dict[str, Any], served: RepositoryEntry) -> None:

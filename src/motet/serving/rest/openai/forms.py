@@ -26,6 +26,9 @@ Body = Mapping[str, Any]
 _UNHEARD = ("n", "tools", "functions", "response_format", "logprobs", "best_of", "echo", "suffix")
 """What would change an answer's form, or make several of it, which no graph is asked for."""
 
+_FORM = "response_format"
+"""Which a graph is asked for that has an input of this name."""
+
 
 def _is_unheard(name: str, value: Any) -> bool:
     """Whether something is asked for that is not offered."""
@@ -107,10 +110,15 @@ class LanguageForm(ABC):
             InputError: when something is asked for that is not offered, or the graph is none of texts.
         """
         self.is_streamed(body)
-        for name in _UNHEARD:
-            if _is_unheard(name, body.get(name)):
-                raise InputError(f"{name!r} is not offered here", hint="leave it out")
         taken, inputs = self.shape(served).input, served.inputs
+        for name in _UNHEARD:
+            if _is_unheard(name, body.get(name)) and (name != _FORM or name not in inputs):
+                hint = (
+                    "leave it out"
+                    if name != _FORM
+                    else f"leave it out, or give the graph an input {name!r} with a default"
+                )
+                raise InputError(f"{name!r} is not offered here", hint=hint)
         values = self.given(body, whole=taken == MESSAGES)
         if taken == MESSAGES and inputs[taken].type.dtype == "string":
             values = [json.dumps(value, ensure_ascii=False) for value in values]

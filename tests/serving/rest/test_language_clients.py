@@ -1,0 +1,145 @@
+"""Stock clients of language models against the server: those of LangChain and LiteLLM."""
+
+import gc
+import json
+import os
+import warnings
+
+import numpy as np
+import pytest
+from langchain_core.messages import HumanMessage, SystemMessage
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+from pydantic import SecretStr
+
+import motet as mt
+from helpers.openai_server import OpenAIServer
+
+KEY = SecretStr("x")
+MOOD = {
+    "title": "Mood",
+    "type": "object",
+    "properties": {"mood": {"enum": ["good", "bad"], "type": "string"}},
+    "required": ["mood"],
+    "additionalProperties": False,
+}
+
+
+def said(messages):
+    """What the endpoint behind the graph answers."""
+    return json.dumps({"mood": "good"}) if "nice" in messages[-1]["content"] else f"you said {messages[-1]['content']}"
+
+
+@mt.returns("float32[3]")
+def measured(texts):
+    return np.array([[len(text), text.count("a"), 0.5] for text in texts], np.float32)
+
+
+@pytest.fixture(scope="module")
+def endpoint():
+    made = OpenAIServer(answer=said)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def address(live, endpoint):
+    asked = {"usage": True, "messages": "{messages}", "body": {"response_format": "{response_format}"}}
+    talk = mt.model(
+        mt.Model(endpoint.uri(), "far", options=asked),
+        messages=mt.input("messages", "any"),
+        response_format=mt.input("response_format", "any", default=None),
+    )
+    names = ("text", "prompt_tokens", "completion_tokens")
+    served = live.serve(
+        mt.Graph("talk", outputs={name: getattr(talk, name) for name in names}),
+        mt.Graph("measure", outputs={"vector": mt.map(measured, mt.input("text", "string"))}),
+    )
+    return f"{served.address}/v1"
+
+
+@pytest.fixture(scope="module")
+def chain(address):
+    return ChatOpenAI(base_url=address, api_key=KEY, model="talk", max_retries=0, stream_usage=True)
+
+
+def test_langchain_chats(chain, endpoint):
+    got = chain.invoke([SystemMessage("Be short."), HumanMessage("hello")])
+    assert got.content == "you said hello"
+    assert got.usage_metadata["total_tokens"] == got.usage_metadata["input_tokens"] + 3
+    assert [each["role"] for each in endpoint.requests[-1][2]["messages"]] == ["system", "user"]
+
+
+def test_langchain_streams(chain):
+    parts = list(chain.stream("hello there"))
+    assert "".join(each.content for each in parts) == "you said hello there"
+    assert sum(bool(each.content) for each in parts) >= 1
+    assert sum((each.usage_metadata or {}).get("output_tokens", 0) for each in parts) == 4
+
+
+def test_langchain_has_answers_of_a_schema(chain):
+    assert chain.with_structured_output(MOOD, method="json_mode").invoke("a nice film, as JSON") == {"mood": "good"}
+    assert chain.with_structured_output(MOOD, method="json_schema").invoke("a nice film") == {"mood": "good"}
+
+
+def test_pictures_go_through_to_the_endpoint(chain, endpoint):
+    picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
+    chain.invoke([HumanMessage(content=[{"type": "text", "text": "look"}, picture])])
+    assert endpoint.requests[-1][2]["messages"][-1]["content"][1] == picture
+
+
+def test_langchain_embeds(address):
+    made = OpenAIEmbeddings(base_url=address, api_key=KEY, model="measure", check_embedding_ctx_length=False)
+    assert made.embed_documents(["banana", "x"]) == [[6.0, 3.0, 0.5], [1.0, 0.0, 0.5]]
+
+
+def test_langchain_is_told_what_is_wrong(address):
+    import openai
+
+    nobody = ChatOpenAI(base_url=address, api_key=KEY, model="nobody", max_retries=0)
+    with pytest.raises(openai.NotFoundError, match="no model 'nobody' is served"):
+        nobody.invoke("hello")
+
+
+@pytest.fixture(scope="module")
+def litellm():
+    """Imported late: it takes seconds, and looks for prices in the network unless it is told not to."""
+    before = os.environ.get("LITELLM_LOCAL_MODEL_COST_MAP")
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import litellm
+        litellm.telemetry = False
+        yield litellm
+        litellm.in_memory_llm_clients_cache.flush_cache()
+        litellm.module_level_client.close()
+        gc.collect()
+    finally:
+        if before is None:
+            del os.environ["LITELLM_LOCAL_MODEL_COST_MAP"]
+        else:
+            os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = before
+
+
+@pytest.fixture
+def asked(address):
+    return {"api_base": address, "api_key": "x", "num_retries": 0}
+
+
+def user(text):
+    return [{"role": "user", "content": text}]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::ResourceWarning")
+def test_litellm_chats_streams_and_embeds(litellm, asked):
+    got = litellm.completion(model="openai/talk", messages=user("hello"), **asked)
+    assert (got.choices[0].message.content, got.usage.completion_tokens) == ("you said hello", 3)
+    parts = list(litellm.completion(model="openai/talk", messages=user("hello"), stream=True, **asked))
+    assert "".join(each.choices[0].delta.content or "" for each in parts) == "you said hello"
+    schema = {"type": "json_schema", "json_schema": {"name": "mood", "schema": MOOD, "strict": True}}
+    got = litellm.completion(model="openai/talk", messages=user("a nice film"), response_format=schema, **asked)
+    assert json.loads(got.choices[0].message.content) == {"mood": "good"}
+    got = litellm.embedding(model="openai/measure", input=["banana"], encoding_format="float", **asked)
+    assert got.data[0]["embedding"] == [6.0, 3.0, 0.5]
+    with pytest.raises(litellm.NotFoundError, match="no model 'nobody' is served"):
+        litellm.completion(model="openai/nobody", messages=user("hello"), **asked)
