@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import os
 import struct
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -238,12 +239,8 @@ class Resizing:
         return left, top, min(width, left + part_width), min(height, top + part_height)
 
     def _framed(self, image: Array) -> Array:
-        (wanted_height, wanted_width), (height, width) = self.size, image.shape[:2]
-        scale = min(wanted_height / height, wanted_width / width)
-        inner_height = min(wanted_height, max(1, round(height * scale)))
-        inner_width = min(wanted_width, max(1, round(width * scale)))
-        top, left = (wanted_height - inner_height) // 2, (wanted_width - inner_width) // 2
-        framed = np.full((wanted_height, wanted_width, *image.shape[2:]), self.pad, dtype=image.dtype)
+        top, left, inner_height, inner_width = framed_place(image.shape[:2], self.size)
+        framed = np.full((*self.size, *image.shape[2:]), self.pad, dtype=image.dtype)
         framed[top : top + inner_height, left : left + inner_width] = self._to(image, inner_height, inner_width, None)
         return framed
 
@@ -257,6 +254,65 @@ class Resizing:
         if image.ndim == 2 or (image.dtype == np.uint8 and image.shape[2] == 3):
             return resized(image)
         return np.stack([resized(image[..., channel]) for channel in range(image.shape[2])], axis=-1)
+
+
+def framed_place(shape: Sequence[int], size: Sequence[int]) -> tuple[int, int, int, int]:
+    """Where an image of this height and width stands in one of `size` that contains it: top, left, height, width."""
+    (height, width), (wanted_height, wanted_width) = shape, size
+    scale = min(wanted_height / height, wanted_width / width)
+    inner_height = min(wanted_height, max(1, round(height * scale)))
+    inner_width = min(wanted_width, max(1, round(width * scale)))
+    return (wanted_height - inner_height) // 2, (wanted_width - inner_width) // 2, inner_height, inner_width
+
+
+def resize_shorter_side(image: Array, size: int, method: str, longest: int | None) -> Array:
+    """One image with its shorter side of this length, and the longer one in proportion, cut to a whole number as torchvision does."""
+    height, width = image.shape[:2]
+    if 0 in image.shape:
+        raise InputError(f"an image of shape {list(image.shape)} has no pixels", where="motet.ops.image.resize_shorter")
+    short, long = min(height, width), max(height, width)
+    new_short, new_long = size, int(size * long / short)
+    if longest is not None and new_long > longest:
+        new_short, new_long = int(longest * new_short / new_long), longest
+    new_short = max(1, new_short)
+    new_height, new_width = (new_short, new_long) if height <= width else (new_long, new_short)
+    return image if (new_height, new_width) == (height, width) else Resizing((new_height, new_width), method)(image)
+
+
+_COLOURS = (
+    "#e6194b",
+    "#3cb44b",
+    "#4363d8",
+    "#f58231",
+    "#911eb4",
+    "#008080",
+    "#9a6324",
+    "#808000",
+    "#000075",
+    "#f032e6",
+)
+
+
+def draw_boxes(image: Array, boxes: Array, labels: Any, scores: Any, width: int) -> Array:
+    """A picture, uint8 `[h, w, 3]`, with boxes `[n, 4]` drawn onto it, and labels and scores where there are such."""
+    library, drawing = (_pillow(name, "motet.ops.boxes.draw") for name in ("Image", "ImageDraw"))
+    picture = library.fromarray(np.ascontiguousarray(image))
+    draw = drawing.Draw(picture)
+    height, breadth = image.shape[:2]
+    most = [breadth - 1, height - 1, breadth - 1, height - 1]
+    for place in np.flatnonzero(np.isfinite(boxes).all(axis=1)).tolist():
+        left, top, right, bottom = boxes[place].clip(0, most).round().astype(int).tolist()
+        if right < left or bottom < top:
+            continue
+        label = "" if labels is None else str(labels[place])
+        colour = _COLOURS[zlib.crc32(label.encode()) % len(_COLOURS)]
+        draw.rectangle((left, top, right, bottom), outline=colour, width=width)
+        text = " ".join([label] * bool(label) + ([] if scores is None else [f"{float(scores[place]):.2f}"]))
+        if text:
+            corner = draw.textbbox((left, top), text)
+            draw.rectangle(corner, fill=colour)
+            draw.text((left, top), text, fill="white")
+    return np.asarray(picture)
 
 
 def check_size(size: Sequence[int]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 import motet.ops
 from motet.batch import Ragged, as_column, column_type, objects
-from motet.ops import columns, image, linalg, ranking, scores, text
+from motet.ops import boxes, columns, image, linalg, ranking, scores, text
 from motet.types import ColumnType, declared_outputs
 
 ROWS = 300
@@ -42,6 +42,10 @@ FILES = image.encode(COLOURS)
 COUNTS = rng.integers(0, 6, ROWS)
 LENGTHS = Ragged.from_rows([rng.standard_normal(int(n)) for n in COUNTS], dtype=np.float32)
 WORD_LISTS = Ragged.from_rows([rng.choice(np.array(list("abcdefgh"), object), int(n), replace=False) for n in COUNTS])
+
+BOXES = Ragged.from_rows([np.sort(rng.random((int(n), 2, 2)) * 20, axis=1).reshape(-1, 4) for n in COUNTS], np.float32)
+BOX_LABELS = Ragged.from_rows([np.array(["a"] * int(n), dtype=object) for n in COUNTS], dtype=object)
+BOX_SCORES = Ragged.from_rows([rng.random(int(n)) for n in COUNTS], dtype=np.float32)
 
 CASES = [
     (scores.softmax, [floats(10)], {}),
@@ -91,6 +95,16 @@ CASES = [
     (image.to_rgb, [sizes(np.uint8, 4)], {}),
     (image.flip, [COLOURS], {"direction": "vertical"}),
     (image.flip, [sizes(np.uint8)], {}),
+    (image.resize_shorter, [sizes(np.uint8, 3)], {"size": 5, "longest": 12}),
+    (image.letterbox, [sizes(np.uint8, 3)], {"size": [6, 7]}),
+    (image.normalise, [COLOURS], {"preset": "clip"}),
+    (image.to_bgr, [COLOURS], {}),
+    (image.to_bgr, [sizes(np.uint8, 3)], {}),
+    (boxes.convert, [vectors(4)], {"source": "xywh", "target": "cxcywh"}),
+    (boxes.nms, [BOXES, BOX_SCORES], {"overlap": 0.3}),
+    (boxes.unletterbox, [BOXES, sizes(np.uint8, 3)], {"size": [64, 64]}),
+    (boxes.draw, [COLOURS, BOXES], {}),
+    (boxes.draw, [sizes(np.uint8, 3), BOXES, BOX_LABELS, BOX_SCORES], {}),
     (text.lower, [words()], {}),
     (text.upper, [words()], {}),
     (text.strip, [words()], {"characters": "a "}),
@@ -234,7 +248,7 @@ def test_the_submodules_are_loaded_when_asked_for() -> None:
 
 def test_an_unknown_submodule_is_named() -> None:
     with pytest.raises(
-        AttributeError, match="no attribute 'audio'; known: columns, image, linalg, ranking, scores, text"
+        AttributeError, match="no attribute 'audio'; known: boxes, columns, crops, image, linalg, ranking, scores, text"
     ):
         motet.ops.audio  # type: ignore[attr-defined]  # noqa: B018
     assert {"columns", "image", "linalg", "ranking", "scores", "text"} <= set(dir(motet.ops))

@@ -1,7 +1,8 @@
-"""Labels that stand in a file of their own: `labels: labels.txt`, a name a line, beside the graph's file."""
+"""Labels that stand in a file of their own beside the graph's file: `labels: labels.txt`, a name a line, or `labels: labels.json`."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,7 +24,7 @@ def with_labels(value: Any, read: Callable[[str], str], where: str = "") -> Any:
         where: the place of `value`, for messages.
 
     Raises:
-        GraphError: when a file cannot be read, or a line of it is empty.
+        GraphError: when a file cannot be read, a line of it is empty, or JSON holds something else.
     """
     if isinstance(value, list):
         return [with_labels(each, read, f"{where}[{place}]") for place, each in enumerate(value)]
@@ -51,8 +52,26 @@ def _lines(name: str, read: Callable[[str], str], where: str) -> list[str]:
             where=where,
             hint="name a file beside the graph's, with a label a line, or write labels: [...]",
         ) from error
+    if name.endswith(".json"):
+        return _of_json(text, name, where)
     lines = text.removeprefix("\ufeff").replace("\r\n", "\n").removesuffix("\n").split("\n") if text else []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             raise GraphError(f"line {number} of {name!r} is empty; each line is a label", where=where)
     return lines
+
+
+def _of_json(text: str, name: str, where: str) -> list[str]:
+    """The labels of a file of JSON: a list of them, or an object with one for each of the places 0, 1, 2, ..."""
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise GraphError(f"{name!r} is no JSON: {error}", where=where) from error
+    if isinstance(found, dict) and {str(place) for place in range(len(found))} == found.keys():
+        found = [found[str(place)] for place in range(len(found))]
+    if isinstance(found, list) and found and all(isinstance(each, str) for each in found):
+        return found
+    hint = 'write ["cat", "dog"] or {"0": "cat", "1": "dog"}'
+    raise GraphError(
+        f"{name!r} is no list of labels, nor an object with one for each of 0, 1, 2, ...", where=where, hint=hint
+    )

@@ -1,6 +1,8 @@
 """Ready-made functions for map nodes; each works on a whole batch and treats every row alone.
 
+    boxes     forms, non-maximum suppression, back from a frame, drawing
     columns   cast, stack, concat, pick, where, reshape, pad, constant
+    crops     several crops of a picture, and their answers put together
     image     decode, encode, resize, crop, scale, normalise, axes and colours
     linalg    similarity, distance and length of vectors; distances, kernels, neighbours of all vectors of a row
     ranking   candidates, a list of them a row: best first, top k, several lists as one
@@ -19,9 +21,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from motet.ops import columns, image, linalg, ranking, scores, text
+    from motet.ops import boxes, columns, crops, image, linalg, ranking, scores, text
 
-__all__ = ["columns", "image", "linalg", "ranking", "scores", "text"]
+__all__ = ["boxes", "columns", "crops", "image", "linalg", "ranking", "scores", "text"]
 
 
 if not TYPE_CHECKING:  # which would make every name one that is there

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,8 +68,10 @@ def resize_type(
     return ANY if is_any(image) else ColumnType(image.dtype, (*target, *image.shape[2:]))
 
 
-def center_crop_type(image: ColumnType, size: Sequence[int] = ()) -> ColumnType:
+def center_crop_type(image: ColumnType, size: Sequence[int] = (), halves: str = "down") -> ColumnType:
     _check_image("center_crop", image)
+    if halves not in ("down", "even"):
+        raise ValueError(f"halves is down or even, got {halves!r}")
     check_size(size)
     for have, want in zip(image.shape, size, strict=False):
         if have is not None and have < want:
@@ -96,8 +98,30 @@ def scale_type(image: ColumnType, by: float = 255.0) -> ColumnType:
     return ANY if is_any(image) else image.with_dtype("float32")
 
 
-def normalise_type(image: ColumnType, mean: Any = None, std: Any = None, channels: str = "last") -> ColumnType:
+PRESETS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "clip": ((0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)),
+    "half": ((0.5,), (0.5,)),
+}
+"""Means and deviations that models are trained with, of images from 0 to 1: torchvision's and timm's, OpenAI's CLIP, and -1 to 1."""
+
+
+def moments(mean: Any, std: Any, preset: str | None) -> tuple[Any, Any]:
+    """Mean and deviation, given or by the name of a preset."""
+    if preset is None:
+        return mean, std
+    if mean is not None or std is not None:
+        raise ValueError("normalise takes mean and std, or a preset, not both")
+    if preset not in PRESETS:
+        raise ValueError(f"normalise knows no preset {preset!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[preset]
+
+
+def normalise_type(
+    image: ColumnType, mean: Any = None, std: Any = None, channels: str = "last", preset: str | None = None
+) -> ColumnType:
     _check_image("normalise", image)
+    mean, std = moments(mean, std, preset)
     if channels not in ("last", "first"):
         raise ValueError(f"channels is last or first, got {channels!r}")
     for name, values in (("mean", mean), ("std", std)):
@@ -135,14 +159,53 @@ def flip_type(image: ColumnType, direction: str = "horizontal") -> ColumnType:
     return image
 
 
-def check_rows(function: str, column: Rows, rule: Any) -> ColumnType:
+def shorter_type(image: ColumnType, size: int = 0, method: str = "bilinear", longest: int | None = None) -> ColumnType:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"size is the length of the shorter side in pixels, for example 256, got {size!r}")
+    if longest is not None and longest < size:
+        raise ValueError(f"longest is at least size, {size}, got {longest}")
+    resized = resize_type(image, (size, size), method)
+    return ANY if is_any(resized) else ColumnType(resized.dtype, (None, None, *resized.shape[2:]))
+
+
+def crops_type(function: str, image: ColumnType, size: Sequence[int] = (), overlap: int = 0) -> ColumnType:
+    _check_image(function, image)
+    check_size(size)
+    if not 0 <= overlap < min(size):
+        raise ValueError(f"overlap is less than a side of a tile, got {overlap}")
+    for have, want in zip(image.shape, size, strict=False):
+        if have is not None and have < want:
+            raise ValueError(f"{function} of {list(size)} needs images of at least that size, got {image}")
+    return ANY if is_any(image) else ColumnType(image.dtype, (*size, *image.shape[2:]))
+
+
+def draw_type(
+    image: ColumnType,
+    boxes: ColumnType,
+    labels: ColumnType | None = None,
+    scores: ColumnType | None = None,
+    width: int = 2,
+) -> ColumnType:
+    _check_image("draw", image, (3,), frozenset({"uint8"}))
+    if len(image.shape) == 3 and image.shape[2] not in (None, 3):
+        refuse("draw", "3 channels on the last axis (motet.ops.image.to_rgb makes them)", image)
+    if boxes.dtype != "any" and (
+        boxes.dtype not in NUMBERS or len(boxes.shape) != 2 or boxes.shape[1] not in (None, 4)
+    ):
+        refuse("draw", "boxes of 4 numbers, float32[?,4]", boxes)
+    if width < 1:
+        raise ValueError(f"width is at least 1, got {width}")
+    return image
+
+
+def check_rows(function: str, column: Rows, rule: Any, module: str = "image") -> ColumnType:
     """Apply a type rule to what really came, and raise its ValueError as an InputError."""
     first = column if isinstance(column, (np.ndarray, Ragged)) else Ragged.from_rows(column)
     shape = first.shape[1:] if isinstance(first, np.ndarray) else _common(first)
     try:
         return ColumnType.parse(rule(ColumnType(str(first.dtype), shape)))
     except ValueError as error:
-        raise InputError(str(error), where=f"motet.ops.image.{function}") from error
+        raise InputError(str(error), where=f"motet.ops.{module}.{function}") from error
 
 
 def _common(column: Ragged) -> tuple[int | None, ...]:

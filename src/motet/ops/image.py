@@ -23,12 +23,15 @@ from motet.ops._image_types import (
     decode_type,
     encode_type,
     flip_type,
+    moments,
     moved_type,
     normalise_type,
     resize_type,
     scale_type,
+    shorter_type,
 )
-from motet.pictures import Resizing, encode_picture, read_pixels
+from motet.ops._pixels import by_channel, cut_box, grey
+from motet.pictures import Resizing, encode_picture, read_pixels, resize_shorter_side
 from motet.types import ANY, ColumnType, returns
 
 __all__ = [
@@ -37,9 +40,12 @@ __all__ = [
     "decode",
     "encode",
     "flip",
+    "letterbox",
     "normalise",
     "resize",
+    "resize_shorter",
     "scale",
+    "to_bgr",
     "to_chw",
     "to_grey",
     "to_hwc",
@@ -150,13 +156,52 @@ def resize(
     return _stacked(map(Resizing(size, method, fit, pad), image), len(image), kind)
 
 
+@returns(shorter_type)
+def resize_shorter(image: Rows, *, size: int, method: str = "bilinear", longest: int | None = None) -> Ragged:
+    """Bring the shorter side of images to a length, with the longer one in proportion: torchvision's `Resize(size)` of pictures.
+
+    Args:
+        image: uint8 or float32, `[h, w]` or `[h, w, c]` a row with up to 4 channels; sizes may differ.
+        size: the shorter side in pixels.
+        method: see `resize`.
+        longest: the most that the longer side may have; None for no bound.
+
+    Returns:
+        Images of different sizes; `center_crop`, or `motet.ops.crops`, make them one array.
+
+    >>> [row.shape for row in resize_shorter(np.zeros((1, 4, 10), dtype=np.uint8), size=6)]
+    [(6, 15)]
+    """
+    kind = check_rows("resize_shorter", image, lambda given: shorter_type(given, size, method, longest))
+    rows = [resize_shorter_side(row, size, method, longest) for row in image]
+    return Ragged.from_rows(rows, dtype=kind.dtype, axes=len(kind.shape))
+
+
+@returns(lambda image, size=(), method="bilinear", pad=114: resize_type(image, size, method, "contain", pad))
+def letterbox(image: Rows, *, size: Sequence[int], method: str = "bilinear", pad: float = 114) -> Array:
+    """Images whole in the middle of a frame, as detectors want them; `motet.ops.boxes.unletterbox` takes boxes back.
+
+    Args:
+        image: uint8 or float32, `[h, w]` or `[h, w, c]` a row with up to 4 channels; sizes may differ.
+        size: height and width in pixels.
+        method: see `resize`.
+        pad: the value of the frame; 114 is what YOLO's models are trained with.
+
+    >>> letterbox(np.zeros((1, 2, 4), dtype=np.uint8), size=(4, 4))[0, :, 0].tolist()
+    [114, 0, 0, 114]
+    """
+    return resize(image, size=size, method=method, fit="contain", pad=pad)
+
+
 @returns(center_crop_type)
-def center_crop(image: Rows, *, size: Sequence[int]) -> Array:
+def center_crop(image: Rows, *, size: Sequence[int], halves: str = "down") -> Array:
     """Cut the middle out of images.
 
     Args:
         image: numbers, `[h, w]` or `[h, w, c]` a row; sizes may differ.
-        size: height and width in pixels; where the rest is odd, the smaller half goes above and left.
+        size: height and width in pixels.
+        halves: where the rest is odd, `down` has the smaller half above and left, and `even` an even number, as torchvision's
+            `CenterCrop` rounds.
 
     Raises:
         InputError: when an image is smaller.
@@ -164,11 +209,12 @@ def center_crop(image: Rows, *, size: Sequence[int]) -> Array:
     >>> center_crop(np.arange(16).reshape(1, 4, 4), size=(2, 2)).tolist()
     [[[5, 6], [9, 10]]]
     """
-    kind = check_rows("center_crop", image, lambda given: center_crop_type(given, size))
+    kind = check_rows("center_crop", image, lambda given: center_crop_type(given, size, halves))
+    half = round if halves == "even" else int
 
     def cut(images: Array) -> Array:
-        top, left = ((have - want) // 2 for have, want in zip(images.shape[1:3], size, strict=True))
-        if min(top, left) < 0:
+        top, left = (half((have - want) / 2) for have, want in zip(images.shape[1:3], size, strict=True))
+        if images.shape[1] < size[0] or images.shape[2] < size[1]:
             raise InputError(
                 f"an image of {images.shape[1]} x {images.shape[2]} is smaller than {size[0]} x {size[1]}",
                 where="motet.ops.image.center_crop",
@@ -198,25 +244,10 @@ def crop(image: Rows, box: Array, *, size: Sequence[int] | None = None, method: 
     [[1, 2], [4, 5]]
     """
     kind = check_rows("crop", image, lambda given: crop_type(given, ANY, size, method))
-    parts = [_cut(row, corners) for row, corners in zip(image, np.asarray(box, dtype=np.float64), strict=True)]
+    parts = [cut_box(row, corners) for row, corners in zip(image, np.asarray(box, dtype=np.float64), strict=True)]
     if size is None:
         return Ragged.from_rows(parts, dtype=kind.dtype, axes=len(kind.shape))
     return _stacked(map(Resizing(size, method), parts), len(parts), kind)
-
-
-def _cut(image: Array, corners: Array) -> Array:
-    height, width = image.shape[:2]
-    if not np.isfinite(corners).all():
-        raise InputError(f"box {corners.tolist()} is not finite", where="motet.ops.image.crop")
-    left, top = (int(corner) for corner in np.floor(corners[:2]).clip(0, (width, height)))
-    right, bottom = (int(corner) for corner in np.ceil(corners[2:]).clip(0, (width, height)))
-    if right <= left or bottom <= top:
-        raise InputError(
-            f"box {corners.tolist()} has no pixel of an image of {height} x {width}",
-            where="motet.ops.image.crop",
-            hint="a box is left, top, right, bottom in pixels",
-        )
-    return image[top:bottom, left:right]
 
 
 @returns(scale_type)
@@ -238,7 +269,12 @@ def scale(image: Rows, *, by: float = 255.0) -> Array | Ragged:
 
 @returns(normalise_type)
 def normalise(
-    image: Rows, *, mean: float | Sequence[float], std: float | Sequence[float], channels: str = "last"
+    image: Rows,
+    *,
+    mean: float | Sequence[float] | None = None,
+    std: float | Sequence[float] | None = None,
+    channels: str = "last",
+    preset: str | None = None,
 ) -> Array | Ragged:
     """Subtract a mean and divide by a standard deviation, in float32: `(image - mean) / std`.
 
@@ -247,12 +283,14 @@ def normalise(
         mean: one number, or one for each channel, in the image's units (after `scale`, from 0 to 1).
         std: the same.
         channels: `last` or `first`.
+        preset: instead of both `imagenet` (torchvision, timm), `clip` (OpenAI's) or `half` (0.5 and 0.5: from -1 to 1), of images
+            from 0 to 1 with three channels, red first.
 
     >>> normalise(np.ones((1, 1, 1, 2), dtype=np.float32), mean=[0.5, 1.0], std=0.5).tolist()
     [[[[1.0, 0.0]]]]
     """
-    check_rows("normalise", image, lambda given: normalise_type(given, mean, std, channels))
-    center, spread = (_by_channel(values, channels) for values in (mean, std))
+    check_rows("normalise", image, lambda given: normalise_type(given, mean, std, channels, preset))
+    center, spread = (by_channel(values, channels) for values in moments(mean, std, preset))
 
     def normalised(images: Array) -> Array:
         result = np.subtract(images, center, dtype=np.float32)
@@ -260,13 +298,6 @@ def normalise(
         return result
 
     return by_image(image, normalised)
-
-
-def _by_channel(values: float | Sequence[float], channels: str) -> Array:
-    array = np.asarray(values, dtype=np.float32)
-    if array.size == 1:
-        return array.reshape(())
-    return array if channels == "last" else array[:, None, None]
 
 
 @returns(lambda image: moved_type("to_chw", image, True))
@@ -306,19 +337,7 @@ def to_grey(image: Rows) -> Array | Ragged:
     [[[76]]]
     """
     check_rows("to_grey", image, lambda given: colours_type("to_grey", given, (1, 3), ()))
-    return by_image(image, _grey)
-
-
-def _grey(images: Array) -> Array:
-    if images.ndim == 3 or images.shape[-1] == 1:
-        return images if images.ndim == 3 else images[..., 0]
-    if images.dtype == np.uint8:
-        whole = images.astype(np.uint32)
-        sums = whole[..., 0] * 19595 + whole[..., 1] * 38470 + whole[..., 2] * 7471
-        return ((sums + 0x8000) >> 16).astype(np.uint8)
-    exact = images.astype(np.float64)
-    mixed = exact[..., 0] * 0.299 + exact[..., 1] * 0.587 + exact[..., 2] * 0.114
-    return (mixed if images.dtype.kind == "f" else np.rint(mixed)).astype(images.dtype)
+    return by_image(image, grey)
 
 
 @returns(lambda image: colours_type("to_rgb", image, (1, 3, 4), (3,)))
@@ -338,6 +357,20 @@ def to_rgb(image: Rows) -> Array | Ragged:
         return np.repeat(channels, 3, axis=-1) if channels.shape[-1] == 1 else channels[..., :3]
 
     return by_image(image, coloured)
+
+
+@returns(lambda image: colours_type("to_bgr", image, (3,), (3,)))
+def to_bgr(image: Rows) -> Array | Ragged:
+    """Channels the other way round: red, green, blue to blue, green, red, as OpenCV has them, and back.
+
+    Args:
+        image: numbers, `[h, w, 3]` a row; sizes may differ.
+
+    >>> to_bgr(np.array([[[[1, 2, 3]]]])).tolist()
+    [[[[3, 2, 1]]]]
+    """
+    check_rows("to_bgr", image, lambda given: colours_type("to_bgr", given, (3,), (3,)))
+    return by_image(image, lambda images: np.ascontiguousarray(images[..., ::-1]))
 
 
 @returns(flip_type)
