@@ -107,6 +107,30 @@ def test_a_split_that_is_broken_decides_nothing() -> None:
     assert "The split is broken (p < 0.0001)." in str(found)
 
 
+def test_means_may_be_negative_and_fewer_losses_are_more() -> None:
+    """Profit a unit: both arms lose, one of them less."""
+    random = np.random.default_rng(3)
+    arm = random.integers(0, 2, 20_000)
+    profit = random.normal(-1, 1, 20_000) + 0.2 * arm
+    found = report_of(_experiment(kind="mean"), Exposures.of(("old", "new"), np.arange(20_000), arm, outcome=profit))
+    assert found.decision == "promote"
+    assert found.sentence.startswith("Promote new: clicked is 19.0% higher with new than with old (14.9% to 22.9%).")
+    comparison = found.comparison("new")
+    assert 0 < comparison.lift.low < comparison.lift.value < comparison.lift.high
+    same = report_of(
+        _experiment(kind="mean"), Exposures.of(("old", "new"), np.arange(20_000), arm, outcome=profit - 0.2 * arm)
+    )
+    assert same.comparison("new").verdict == "no gain"
+    assert same.sentence.startswith("Keep old: new gains at most ")
+
+
+def test_nothing_seen_yet_is_undecided() -> None:
+    found = report_of(_experiment(), Exposures.of(("old", "new"), [], np.array([], dtype=np.int64)))
+    assert (found.decision, found.units, found.ratio.probability) == ("undecided", 0, 1.0)
+    assert "0 units (user) in 0 exposures" in str(found)
+    assert "too little is known of new" in found.html()
+
+
 def test_guardrails_hold_break_or_stay_open() -> None:
     experiment = _experiment(guardrails=GuardrailBounds(0.02, 1.5))
     rates = {"old": 0.2, "new": 0.3}

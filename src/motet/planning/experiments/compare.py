@@ -170,7 +170,8 @@ def _difference(pair: Pair, factor: Any) -> Interval:
 
 def _lift(pair: Pair, factor: Any) -> Interval:
     low, high = pair.lift(factor)
-    value = float(pair.arm.value / pair.control.value) - 1 if pair.control.value else math.nan
+    away, base = float(pair.arm.value - pair.control.value), abs(float(pair.control.value))
+    value = away / base if base else math.nan
     return Interval(value, float(low), float(high))
 
 

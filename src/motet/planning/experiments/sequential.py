@@ -81,9 +81,9 @@ def difference(arm: Means, control: Means, factor: Any) -> Bounds:
 
 
 def lift(arm: Means, control: Means, factor: Any) -> Bounds:
-    """Between what the relative difference `arm / control - 1` is: all r for which the mean of `arm - (1 + r) * control` may be 0.
+    """Between what the relative difference `(arm - control) / |control|` is: all r at which `arm - (1 ± r) * control` may be 0 in the mean.
 
-    It leaves 0 out where `difference` does. Both ends are NaN where the control's mean may be 0 itself.
+    It leaves 0 out where `difference` does, on the same side. Both ends are NaN where the control's mean may be 0 itself.
     """
     square = np.asarray(factor) ** 2
     a = control.value**2 - square * control.variance
@@ -91,7 +91,8 @@ def lift(arm: Means, control: Means, factor: Any) -> Bounds:
     root = np.sqrt(np.maximum(b**2 - a * (arm.value**2 - square * arm.variance), 0.0))
     with np.errstate(invalid="ignore", divide="ignore"):
         low, high = (np.where(a > 0, (b + sign * root) / a - 1, np.nan) for sign in (-1, 1))
-    return Bounds(low, high)
+    below = control.value < 0
+    return Bounds(np.where(below, -high, low), np.where(below, -low, high))
 
 
 def planned_units(effect: Any, variance: Any, alpha: float) -> Any:
