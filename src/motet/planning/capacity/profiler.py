@@ -43,6 +43,8 @@ MOST_BYTES = 128 << 20
 """Of rows that are read and kept to be played."""
 LOOKED_AT = 256
 """Rows whose columns' bytes are counted."""
+READ_PART = 0.1
+"""Of the time, for reading more rows than are played."""
 PILOT_S = 1.0
 """What the run takes by which writing is timed."""
 
@@ -101,8 +103,8 @@ class _Profiling:
         beside, grown = self._side_by_side(rows, items, alone.typical(undisturbed), watch)
         columns, kept = self._bytes(items[0])
         models = self._models(loaded)
-        seconds = alone.seconds_of_row
-        nodes = self._nodes(alone, sizes)
+        seconds = min(alone.seconds_of_row, beside)  # nobody is slower alone
+        nodes = self._nodes(alone, seconds, sizes)
         return GraphProfile(
             graph=self._checked.graph.name, source=run.source.description, rows=run.total, played=alone.rows,
             machine=machine(), cores=num_cores(), nodes=nodes, models=models, read_seconds=read_seconds,
@@ -114,17 +116,20 @@ class _Profiling:
         )  # fmt: skip
 
     def _read(self, rows: int) -> tuple[list[ReadItem], float]:
-        """Batches for every thread, and what reading a row took."""
-        found, size, begun = list[ReadItem](), 0, time.thread_time()
+        """Batches for every thread, and what reading a row takes: in all threads, since libraries read in several, and of many rows,
+        since files are read in large pieces."""
+        kept, size, read = list[ReadItem](), 0, 0
+        begun, end = time.process_time(), time.perf_counter() + READ_PART * self._seconds
         for item in self._run.input.read(rows, self._run.sizes.together(rows)):
-            found.append(item)
-            size += item.num_bytes()
-            if len(found) > self._run.workers or size > MOST_BYTES:
+            read += len(item.ids)
+            if len(kept) <= self._run.workers and size <= MOST_BYTES:
+                kept.append(item)
+                size += item.num_bytes()
+            elif time.perf_counter() > end:
                 break
-        if not found:
+        if not kept:
             raise InputError("there are no rows", where=self._run.source.description)
-        seconds = time.thread_time() - begun
-        return found, seconds / sum(len(item.ids) for item in found)
+        return kept, (time.process_time() - begun) / read
 
     def _play(self, rows: int) -> Any:
         return lambda item: sum(len(each.failures) for each in self._run.batches.play(rows, item))
@@ -150,11 +155,13 @@ class _Profiling:
         found = play_batches(self._play(rows), items, self._counts, num_cores(), 0.35 * self._seconds)
         return undisturbed_beside(found.typical(lambda each: undisturbed_beside(each, alone)), alone), watch.grown()
 
-    def _nodes(self, alone: BatchTimes, sizes: Mapping[str, Mapping[int, float]]) -> tuple[NodeProfile, ...]:
+    def _nodes(
+        self, alone: BatchTimes, seconds: float, sizes: Mapping[str, Mapping[int, float]]
+    ) -> tuple[NodeProfile, ...]:
         graph, uses = self._checked.graph, self._users()
         spent = {name: alone.counts.get(name, 0.0) / alone.rows for name in self._checked.order}
         # what nodes counted goes by the clock; all of it together is no more than what the thread took
-        scale = min(1.0, alone.seconds_of_row / max(1e-12, sum(spent.values())))
+        scale = min(1.0, seconds / max(1e-12, sum(spent.values())))
         found = []
         for name in self._checked.order:
             calls = {

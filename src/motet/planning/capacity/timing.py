@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import statistics
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle, islice
 from pathlib import Path
@@ -36,7 +38,7 @@ class Spent(NamedTuple):
         wall: seconds of the threads that play, added up.
         own: that they computed.
         own_queued: that they waited for a processor which others had.
-        others: that other threads of the process computed: those that members of a node are called in, those of libraries.
+        others: that other threads computed: those that members of a node are called in, of libraries, and of processes of models.
         others_queued: that these waited for a processor.
     """
 
@@ -124,16 +126,17 @@ class BatchTimes:
         return sorted(self.each, key=key)[len(self.each) // 4]
 
 
-class _Queues(threading.Thread):
-    """Looks at how long the threads of this process have waited for a processor, those that end meanwhile too; Linux says it."""
+class _Threads(threading.Thread):
+    """Looks at what all threads of this process and of those below it have computed, and waited for a processor, those that end meanwhile
+    too. Linux says it; elsewhere only what this process has computed is known."""
 
     def __init__(self) -> None:
-        super().__init__(name="motet-plan-queues", daemon=True)
-        self._seen: dict[str, int] = {}
+        super().__init__(name="motet-plan-threads", daemon=True)
+        self._seen: dict[str, tuple[int, int]] = {}
         self._over = threading.Event()
         self._lock = threading.Lock()
 
-    def __enter__(self) -> _Queues:
+    def __enter__(self) -> _Threads:
         self.start()
         return self
 
@@ -145,15 +148,27 @@ class _Queues(threading.Thread):
         while not self._over.wait(LOOK_S):
             self.seconds()
 
-    def seconds(self) -> float:
-        """Of all threads together, so far."""
+    def seconds(self) -> tuple[float, float]:
+        """What all together have computed so far, and waited for a processor."""
         with self._lock:
-            for path in Path("/proc/self/task").glob("*/schedstat"):
-                try:
-                    self._seen[path.parent.name] = int(path.read_text().split()[1])
-                except (OSError, ValueError, IndexError):
-                    continue  # it has ended
-            return sum(self._seen.values()) / 1e9
+            for pid in _tree(os.getpid()):
+                for path in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+                    with contextlib.suppress(OSError, ValueError):  # it has ended
+                        computed, queued = path.read_text().split()[:2]
+                        self._seen[f"{pid}/{path.parent.name}"] = int(computed), int(queued)
+            if not self._seen:
+                return time.process_time(), 0.0
+            computed_ns, queued_ns = (sum(each) for each in zip(*self._seen.values(), strict=True))
+            return computed_ns / 1e9, queued_ns / 1e9
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """A process and those below it."""
+    yield pid
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in path.read_text().split():
+                yield from _tree(int(child))
 
 
 def play_batches(
@@ -171,11 +186,11 @@ def play_batches(
     found, end = BatchTimes(), time.perf_counter() + seconds
     pool = ThreadPool(threads, "motet-plan")
     try:
-        with _Queues() as queues:
-            _stretch(play, items, pool, threads, 0.15 * seconds, queues)
+        with _Threads() as all_threads:
+            _stretch(play, items, pool, threads, 0.15 * seconds, all_threads)
             before = dict(counts())
             while not found.each or time.perf_counter() < end:
-                spent, failed = _stretch(play, items, pool, threads, min(STRETCH_S, 0.2 * seconds), queues)
+                spent, failed = _stretch(play, items, pool, threads, min(STRETCH_S, 0.2 * seconds), all_threads)
                 found.each.append(spent)
                 found.failed += failed
             found.counts = {name: value - before.get(name, 0.0) for name, value in counts().items()}
@@ -190,7 +205,7 @@ def _stretch(
     pool: ThreadPool,
     threads: int,
     seconds: float,
-    queues: _Queues,
+    all_threads: _Threads,
 ) -> tuple[Spent, int]:
     """What playing took until the first thread has played for so long; and how many rows failed."""
     end, over = time.perf_counter() + seconds, threading.Event()
@@ -206,9 +221,9 @@ def _stretch(
         over.set()
         return rows, failed, _less((time.perf_counter(), time.thread_time(), queued_seconds()), begun)
 
-    before = time.process_time(), queues.seconds()
+    before = all_threads.seconds()
     done = [future.result() for future in [pool.submit(work, first) for first in range(threads)]]
-    process = _less((time.process_time(), queues.seconds()), before)
+    process = _less(all_threads.seconds(), before)
     wall, computed, queued = (sum(each) for each in zip(*(own for _, _, own in done), strict=True))
     rows = sum(count for count, _, _ in done)
     others = max(0.0, process[0] - computed), max(0.0, process[1] - queued)
