@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 
 import motet as mt
 from helpers import labelled
+from helpers.onnxes import classifier
 from motet.cli import cli
 from motet.engines.engine import find_engine
 from motet.engines.stages import stages_of
 from motet.errors import InputError, UnknownNameError
 from motet.planning.capacity.catalogue import MachineCatalogue, MachineShape
+from motet.planning.capacity.memory import MemoryWatch
 from motet.planning.capacity.pools import PoolPlan, placed
 from motet.planning.capacity.profile import GraphProfile, ModelProfile, NodeProfile
 from motet.planning.capacity.simulation import simulated
+from motet.planning.capacity.timing import Spent, undisturbed, undisturbed_beside
 from motet.planning.capacity.works import StageWork
 from motet.runtime.resources.need import Need
 
@@ -449,3 +452,45 @@ def test_what_is_submitted_says_how_many() -> None:
     assert found.submitted("kubernetes", "g.yaml")[1].endswith(f"--replicas 1:{slowest.count}")
     with pytest.raises(UnknownNameError, match="sparkle.*did you mean 'spark'"):
         found.submitted("sparkle", "g.yaml")
+
+
+def test_what_a_stretch_of_time_took() -> None:
+    # of two seconds half a second was computed, half queued, and one waited: for 0.6 s of others, half of them queued, and 0.4 s else
+    alone = Spent(100, wall=2.0, own=0.5, own_queued=0.5, others=0.3, others_queued=0.3)
+    assert (alone.computed, alone.busy, alone.idle) == pytest.approx((0.008, 0.008, 0.004))
+    assert alone.disturbed == pytest.approx(2)
+    assert undisturbed(alone) == pytest.approx(0.012)
+    # beside others 1.4 s more of waiting for a lock, which a holder that is disturbed twice as long had twice as long
+    beside = Spent(100, wall=3.4, own=0.5, own_queued=0.5, others=0.3, others_queued=0.3)
+    assert undisturbed_beside(beside, alone) == pytest.approx(0.008 + 0.004 + 0.014 / 2)
+    helped = Spent(100, wall=1.0, own=0.1, own_queued=0.0, others=1.5, others_queued=0.0)
+    assert undisturbed(helped) == pytest.approx(0.016)  # what others compute needs cores, too
+
+
+def test_numbers_of_a_profile() -> None:
+    node = NodeProfile("a", "map", 8e-6, {1: 1e-4, 8: 2e-5, 64: 1.04e-5, 512: 1e-5})
+    assert node.best_rows == 64
+    profile = _profile(nodes=(node,), convert_seconds=2e-6, read_seconds=1e-6, write_seconds=1e-6)
+    assert profile.rows_per_second() == pytest.approx(2 / 12e-6)
+    assert replace(profile, write_seconds=1e-5).rows_per_second() == pytest.approx(2 / 21e-6)
+    assert replace(profile, cores=8, write_seconds=1e-5).rows_per_second() == pytest.approx(1e5)
+    locked = replace(profile, contention=2.0)
+    assert [locked.slowed(threads) for threads in (1, 2, 4)] == [1, 2, 4]
+    assert locked.rows_per_second() == pytest.approx(2 / 22e-6)
+
+
+def test_memory_is_what_the_process_grew_by() -> None:
+    watch = MemoryWatch()
+    held = np.ones(64 << 17)  # 64 MiB
+    assert watch.grown() > 60 << 20
+    assert held[0] == 1
+
+
+def test_models_that_come_and_go_are_looked_at(tmp_path: Path) -> None:
+    models = {name: mt.Model(str(classifier(tmp_path / f"{name}.onnx")), name=name) for name in "abc"}
+    x, key = mt.input("x", "float32[4]"), mt.input("key", "string")
+    graph = mt.Graph("keyed", outputs={"p": mt.route(models, x, key=key, max_loaded=1).probabilities})
+    rows = {"x": np.ones((60, 4), np.float32), "key": np.array(list("abc") * 20, dtype=object)}
+    found = graph.plan(rows, seconds=0.2)
+    assert {each.name: each.load_seconds > 0 for each in found.profile.models} == {"a": True, "b": True, "c": True}
+    assert found.profile.nodes[0].model_seconds > 0
