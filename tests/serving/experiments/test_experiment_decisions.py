@@ -139,6 +139,12 @@ def test_without_the_database_what_is_known_holds(tmp_path):
         until(lambda: table(path, "SELECT count(*) FROM outcomes") == [(1,)])
 
 
+def test_exposures_are_found_by_their_time(tmp_path):
+    with start(shop(), port=0, experiments=config(tmp_path)):
+        names = table(tmp_path / "kept.db", "SELECT name FROM sqlite_master WHERE type = 'index'")
+    assert {("exposures_by_time",), ("outcomes_by_time",)} <= set(names)
+
+
 def test_only_administrators_decide(tmp_path):
     with start(shop(), port=0, experiments=config(tmp_path)) as server:
         assert decide(server.url, action="stop").status == 403
@@ -305,6 +311,14 @@ def test_an_experiment_without_decisions_is_guarded_too(seen):
     seen.add("plain", 400, time=1e9)
     seen.add("bold", 400, failed=200, time=1e9)
     assert seen.next(now=1e9 + 10).action == "rollback"
+
+
+def test_the_last_exposures_are_looked_at(seen):
+    seen.add("plain", 30, time=1e9)
+    seen.add("bold", 20, time=1e9 + 1)
+    rows = [row for rows in seen.database.seen("shop", "ab", "clicked", 0.0, 25) for row in rows]
+    assert [row[1] for row in rows].count("bold") == 20
+    assert len(rows) == 25
 
 
 def test_what_no_bound_is_broken_of_goes_on(seen):

@@ -73,11 +73,12 @@ class ExperimentDatabase:
             try:
                 with self._engine.begin() as connection:
                     _TABLE.create(connection, checkfirst=True)
-                    if sa.inspect(connection).has_table(EXPOSURES):
-                        connection.exec_driver_sql(
-                            f"CREATE INDEX IF NOT EXISTS exposures_by_time ON {EXPOSURES} (graph, node, time)"
-                        )
-                        self._prepared = True
+                    there = set(sa.inspect(connection).get_table_names()) & {EXPOSURES, OUTCOMES}
+                    for table, time in ((EXPOSURES, "time"), (OUTCOMES, "exposed")):
+                        if table in there:
+                            text = f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} (graph, node, {time})"
+                            connection.exec_driver_sql(text)
+                self._prepared = len(there) == 2
                 return
             except sa.exc.DBAPIError:  # another process may have made the same meanwhile
                 if last:
@@ -112,22 +113,29 @@ class ExperimentDatabase:
         with self._engine.connect() as connection:
             return tuple(connection.execute(counted).one())
 
-    def seen(self, graph: str, node: str, metric: str, since: float = 0.0) -> Iterator[Sequence[SeenRow]]:
+    def seen(
+        self, graph: str, node: str, metric: str, since: float = 0.0, most: int | None = None
+    ) -> Iterator[Sequence[SeenRow]]:
         """The exposures of an experiment with their outcomes, some thousand at a time.
 
-        Outcomes whose exposure was lost with a process that was killed stand for it.
+        Outcomes whose exposure was lost with a process that was killed stand for it, where all are asked for.
 
         Args:
             graph, node: the experiment.
             metric: whose outcomes are meant.
             since: exposures from then on, in seconds since 1970.
+            most: only the last so many of them; None for all.
         """
         if not self._has(EXPOSURES):
             return
-        given = {"graph": graph, "node": node, "metric": metric, "since": since}
+        given: dict[str, Any] = {"graph": graph, "node": node, "metric": metric, "since": since}
         outcomes = self._has(OUTCOMES)
         value, joined = ("o.value", _JOIN) if outcomes else ("NULL", "")
-        yield from self._rows(_SEEN.format(value=value, join=joined), given)
+        text = _SEEN.format(value=value, join=joined)
+        if most is not None:
+            yield from self._rows(f"{text} ORDER BY e.time DESC LIMIT :most", {**given, "most": most})
+            return
+        yield from self._rows(text, given)
         if outcomes:
             yield from self._rows(_LONE, given)
 

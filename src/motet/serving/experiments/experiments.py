@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import secrets
+import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -129,6 +130,10 @@ class Experiments:
                 text = "sink %s cannot be reached, its records go to the spool: %s"
                 writer.outage.out(text, writer.config.name, told(error))
             writer.start()
+        try:
+            await asyncio.to_thread(self.database.prepare)
+        except Exception as error:  # noqa: BLE001 (likewise)
+            self._outage.out("decisions on experiments cannot be read, those that are known hold: %s", told(error))
 
     def experiments(self, graph: str) -> Sequence[Experiment]:
         """The experiments of a graph with their splits as they were over time; none where it has none."""
@@ -258,13 +263,17 @@ class Experiments:
         ]
 
     async def _again(self, every_s: float, act: Callable[[], Awaitable[None]], failed: str) -> None:
+        """Do something again and again; what takes long is done less often, so that it takes a twentieth of the time at most."""
+        took_s = 0.0
         while True:
-            await asyncio.sleep(every_s)
+            await asyncio.sleep(max(every_s, 20 * took_s))
             if self.graphs:
+                began = time.monotonic()
                 try:
                     await act()
                 except Exception:
                     log.exception(failed)
+                took_s = time.monotonic() - began
 
     async def guard(self) -> None:
         """Have ramps go on, and guardrails hold; of the processes of a folder one does."""

@@ -17,6 +17,8 @@ __all__ = ["LOOKS_BACK_S", "followed_up", "report_now"]
 
 LOOKS_BACK_S = 7 * 86_400.0
 """How far back guardrails look, at most."""
+MOST_EXPOSURES = 500_000
+"""How many exposures they look at, at most, the last ones."""
 
 
 def followed_up(
@@ -41,7 +43,7 @@ def followed_up(
     ramp = last if last is not None and last.goes_on else None
     if not tried or not (guarded or ramp):
         return None
-    exposures = seen_exposures(database, experiment, max(_began(decisions), now - LOOKS_BACK_S))
+    exposures = seen_exposures(database, experiment, max(_began(decisions), now - LOOKS_BACK_S), MOST_EXPOSURES)
     if guarded:
         report = report_of(experiment, exposures)
         for arm in tried:

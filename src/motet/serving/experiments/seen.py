@@ -16,19 +16,22 @@ from motet.serving.experiments.database import ExperimentDatabase, SeenRow
 __all__ = ["seen_exposures"]
 
 
-def seen_exposures(database: ExperimentDatabase, experiment: Experiment, since: float = 0.0) -> Exposures:
+def seen_exposures(
+    database: ExperimentDatabase, experiment: Experiment, since: float = 0.0, most: int | None = None
+) -> Exposures:
     """The exposures of an experiment with their outcomes. Reads all of them: of a million rows that takes seconds.
 
     Args:
         database: where servers keep them.
         experiment: which one.
         since: exposures from then on, in seconds since 1970.
+        most: only the last so many of them; None for all.
     """
     places = {arm: place for place, arm in enumerate(experiment.arms)}
     segments = experiment.metric.segments
     chunks = [
         _chunk(rows, places, segments)
-        for rows in database.seen(experiment.graph, experiment.node, experiment.metric.name, since)
+        for rows in database.seen(experiment.graph, experiment.node, experiment.metric.name, since, most)
     ] or [_chunk((), places, segments)]
     unit, arm, time, outcome, seconds, failed, *more = (np.concatenate(each) for each in zip(*chunks, strict=True))
     return Exposures(
