@@ -94,7 +94,7 @@ def test_a_commit_whose_answer_is_lost_is_no_second_one(server: tuple[WriteServe
     assert made.rows == wanted(rows_of(3))
 
 
-@pytest.mark.parametrize("when", ["amid", "noted", "committed"])
+@pytest.mark.parametrize("when", ["noted", "committed"])
 def test_rows_of_a_killed_run_are_added_once(tmp_path: Path, when: str) -> None:
     with write_server([("n", "INT64", "REQUIRED"), ("m", "INT64", "NULLABLE")]) as (made, endpoint):
         killed_and_added_once(

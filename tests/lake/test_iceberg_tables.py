@@ -151,7 +151,7 @@ def test_partitioned_tables_are_added_to_in_groups(catalog: Any, address: str, m
     assert len(catalog.load_table("shop.sales").snapshots()) == 2  # of one commit
 
 
-@pytest.mark.parametrize("when", ["amid", "noted", "committed"])
+@pytest.mark.parametrize("when", ["amid", "committed"])
 def test_rows_of_a_killed_run_are_added_once(catalog: Any, address: str, tmp_path: Path, when: str) -> None:
     written(catalog, pa.table({"n": pa.array([], pa.int64()), "m": pa.array([], pa.int64())}))
     killed_and_added_once(tmp_path, f"{address}&mode=append", when, lambda: rows_in(catalog))
