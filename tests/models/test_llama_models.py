@@ -8,8 +8,6 @@ from helpers.smollm import smollm
 from motet.errors import DeadlineError, ModelLoadError, RowErrors, UnknownNameError
 from motet.models import ModelSource, find_handler
 
-xllamacpp = pytest.importorskip("xllamacpp")
-
 MOOD = {
     "type": "object",
     "properties": {"mood": {"enum": ["good", "bad"], "type": "string"}},
@@ -27,6 +25,8 @@ def file():
 @pytest.fixture(scope="module")
 def itself(file):
     """The model as llama.cpp's own package has it; one for all questions."""
+    import xllamacpp
+
     parameters = xllamacpp.CommonParams()
     parameters.model.path = str(file)
     parameters.n_ctx, parameters.n_parallel, parameters.verbosity, parameters.warmup = 512, 1, -1, False

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from motet.batch import Batch
-from motet.errors import InputError, RowErrors, UnknownNameError
+from motet.errors import InputError, OverloadedError, RowErrors, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
 from motet.runtime.deadline import droppable
@@ -20,7 +20,7 @@ from motet.runtime.pieces import PieceBuffer
 from motet.runtime.predict import answered, finite
 from motet.runtime.rows import read_rows
 from motet.runtime.streaming import play_streamed, streamed_outputs
-from motet.threads import beside
+from motet.threads import begun, thread_of
 from motet.tracebacks import keeping
 
 __all__ = ["AsyncTextStream", "TextStream", "output_of"]
@@ -81,7 +81,8 @@ class _Writing:
         self.error: BaseException | None = None
         self.is_over = False
         written, self.drop = droppable(lambda: play(lambda executor: self._written(executor, row)), timeout)
-        beside(lambda: self._played(written), "motet-stream")
+        if not begun(thread_of(lambda: self._played(written), "motet-stream")):
+            raise OverloadedError("no thread can be begun to write in")
 
     def _written(self, executor: Executor, row: Mapping[str, Any]) -> dict[str, Any]:
         given = read_rows([dict(row)], executor.checked, 1)
@@ -139,7 +140,7 @@ class TextStream(Iterator[str]):
 
         Raises:
             StopIteration: when the text is at its end.
-            RowErrors, MotetError: when there is no answer; pieces that came before are no answer then.
+            MotetError: when there is no answer; pieces that came before are no answer then.
         """
         while True:
             over = self._writing.is_over

@@ -6,15 +6,12 @@ import os
 import warnings
 
 import numpy as np
+import openai
 import pytest
-from langchain_core.messages import HumanMessage, SystemMessage
-from langchain_openai import ChatOpenAI, OpenAIEmbeddings
-from pydantic import SecretStr
 
 import motet as mt
 from helpers.openai_server import OpenAIServer
 
-KEY = SecretStr("x")
 MOOD = {
     "title": "Mood",
     "type": "object",
@@ -58,12 +55,20 @@ def address(live, endpoint):
 
 
 @pytest.fixture(scope="module")
-def chain(address):
-    return ChatOpenAI(base_url=address, api_key=KEY, model="talk", max_retries=0, stream_usage=True)
+def langchain():
+    """Imported late: it takes seconds."""
+    import langchain_openai
+
+    return langchain_openai
+
+
+@pytest.fixture(scope="module")
+def chain(address, langchain):
+    return langchain.ChatOpenAI(base_url=address, api_key="x", model="talk", max_retries=0, stream_usage=True)
 
 
 def test_langchain_chats(chain, endpoint):
-    got = chain.invoke([SystemMessage("Be short."), HumanMessage("hello")])
+    got = chain.invoke([("system", "Be short."), ("user", "hello")])
     assert got.content == "you said hello"
     assert got.usage_metadata["total_tokens"] == got.usage_metadata["input_tokens"] + 3
     assert [each["role"] for each in endpoint.requests[-1][2]["messages"]] == ["system", "user"]
@@ -83,19 +88,17 @@ def test_langchain_has_answers_of_a_schema(chain):
 
 def test_pictures_go_through_to_the_endpoint(chain, endpoint):
     picture = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}}
-    chain.invoke([HumanMessage(content=[{"type": "text", "text": "look"}, picture])])
+    chain.invoke([("user", [{"type": "text", "text": "look"}, picture])])
     assert endpoint.requests[-1][2]["messages"][-1]["content"][1] == picture
 
 
-def test_langchain_embeds(address):
-    made = OpenAIEmbeddings(base_url=address, api_key=KEY, model="measure", check_embedding_ctx_length=False)
+def test_langchain_embeds(address, langchain):
+    made = langchain.OpenAIEmbeddings(base_url=address, api_key="x", model="measure", check_embedding_ctx_length=False)
     assert made.embed_documents(["banana", "x"]) == [[6.0, 3.0, 0.5], [1.0, 0.0, 0.5]]
 
 
-def test_langchain_is_told_what_is_wrong(address):
-    import openai
-
-    nobody = ChatOpenAI(base_url=address, api_key=KEY, model="nobody", max_retries=0)
+def test_langchain_is_told_what_is_wrong(address, langchain):
+    nobody = langchain.ChatOpenAI(base_url=address, api_key="x", model="nobody", max_retries=0)
     with pytest.raises(openai.NotFoundError, match="no model 'nobody' is served"):
         nobody.invoke("hello")
 

@@ -12,7 +12,10 @@ import motet as mt
 from helpers.openai_server import Events, OpenAIServer
 from models import streaming_models
 from motet.serving.config.limits import Limits
+from motet.serving.config.server import ServeConfig
+from motet.serving.middleware.middleware import Middleware
 
+LIMITS = Limits(write_timeout_s=0.5)
 SSE = {"accept": "text/event-stream"}
 
 
@@ -21,6 +24,18 @@ def endpoint():
     made = OpenAIServer()
     yield made
     made.close()
+
+
+class Door(Middleware):
+    """Notes how requests end."""
+
+    def __init__(self, repository):
+        super().__init__(repository, ServeConfig(admin="open", limits=LIMITS))
+        self.ended: list[tuple[str, int]] = []
+
+    def finished(self, context):
+        super().finished(context)
+        self.ended.append((context.call.target, context.status))
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +50,12 @@ def served(live, endpoint):
 
     far = mt.model(mt.Model(endpoint.uri(), "far", options={"usage": True}), text)
     names = ("text", "prompt_tokens", "completion_tokens")
-    limits = Limits(write_timeout_s=0.5)
     return live.serve(
         graph("shout", writer("shouting")),
         graph("endless", writer("endless")),
         mt.Graph("far", outputs={name: getattr(far, name) for name in names}),
-        limits=limits,
+        limits=LIMITS,
+        middleware=Door,
     )
 
 
@@ -146,8 +161,10 @@ def test_a_client_that_leaves_ends_the_writing(served):
     ):
         lines = answer.iter_lines()  # which is open as long as it is held
         assert next(lines).startswith("data: ")
-        assert not batcher.idle  # what it holds, it holds until the end
+        assert not batcher.idle
+        assert ("endless", 499) not in served.middleware.ended  # what it holds, it holds until the end
     served.live.until(lambda: "leaving" in streaming_models.CLOSED and batcher.idle)
+    served.live.until(lambda: ("endless", 499) in served.middleware.ended)
 
 
 def test_a_client_that_reads_no_more_is_left(served):
