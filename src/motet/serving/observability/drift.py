@@ -130,7 +130,7 @@ class GraphDrift:
         self._inputs = tuple({each.of: None for each in features if each.side == "input"})
         self._outputs = tuple({each.of: None for each in features if each.side == "output"})
         self._members = _wanted(reference)
-        nodes = {checked.graph.nodes[node] for node, _ in self._members}
+        nodes = [checked.graph.nodes[node] for node in dict.fromkeys(node for node, _ in self._members)]
         self._shadows = any(isinstance(node, Ensemble) and 0 in node.weights for node in nodes)
         self._places = {
             each.feature.name: cells.at(
