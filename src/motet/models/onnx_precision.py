@@ -47,6 +47,8 @@ _QUANTIZED: Final = frozenset(
 )
 _PRODUCTS: Final = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))
 _DYNAMIC: Final = frozenset(("MatMul", "Gemm"))
+_KEPT_BY_DYNAMIC: Final = frozenset(("Conv", "ConvTranspose"))
+"""Where most is computed in these there is nothing to gain."""
 _WIDE: Final = ("int64", "uint64", "uint32", "float64", "string")
 """What OpenVINO computes in fewer bits, or not."""
 
@@ -117,7 +119,7 @@ def alternatives(source: ModelSource, signature: Signature, file: OnnxFile) -> I
     operators = {node.operator for node in file.nodes}
     if operators & _PRODUCTS:
         found += [Precision("int8", each) for each in BACKENDS if not (wide and each == "openvino")]
-    if operators & _DYNAMIC:
+    if operators & _DYNAMIC and not operators & _KEPT_BY_DYNAMIC:
         found.append(Precision("int8-dynamic", "onnxruntime"))
     yield from (each for each in found if said in ("", each.backend))
 
