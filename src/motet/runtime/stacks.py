@@ -37,6 +37,8 @@ MODEL_BYTES: Final = 1 << 22
 """Most bytes of the weights of a model: one call of a larger one takes so long that putting calls together gains nothing."""
 STACK_BYTES: Final = 1 << 28
 """Most bytes of the weights of a stack, which are held beside the models themselves."""
+LEAST_MODELS: Final = 3
+"""Where rows of fewer models come, calls of each are as quick."""
 MOST_ROWS: Final = 512
 """With more rows for each model than these, calls of each are as quick."""
 TOLERANCE: Final = 1e-5
@@ -245,10 +247,10 @@ class RouteStack:
         which = self.slots[chosen]
         rows = np.flatnonzero(which >= 0)
         which = which[rows]
-        if len(rows) < 2:
+        if len(rows) < LEAST_MODELS:
             return None
         models = np.count_nonzero(np.bincount(which))
-        return (rows, which) if models > 1 and len(rows) <= MOST_ROWS * models else None
+        return (rows, which) if models >= LEAST_MODELS and len(rows) <= MOST_ROWS * models else None
 
 
 def make_stacks(node: Route, checked: CheckedGraph, models: Mapping[str, ModelRuntime]) -> tuple[RouteStack, ...]:
