@@ -42,7 +42,7 @@ def engine_of(address: TableAddress) -> Any:
     try:
         return sa.create_engine(address.place, hide_parameters=True, pool_size=1, max_overflow=1)
     except ModuleNotFoundError as error:
-        hint = f"pip install {error.name}, or name another driver: {address.place.partition(':')[0]}+DRIVER://"
+        hint = f"pip install {error.name}, or name another driver: {address.place.partition(':')[0].partition('+')[0]}+DRIVER://"
         raise InputError(f"its driver {error.name!r} is not installed", where=where, hint=hint) from error
     except sa.exc.NoSuchModuleError:
         hint = "install the package that brings it; https://docs.sqlalchemy.org/en/20/dialects/ lists them"

@@ -56,9 +56,13 @@ class SplitOutput:
         """What workers must know of the output, where it is a table; it is there then."""
         destination = self._run.destination
         by_workers = isinstance(destination, TableDestination) and destination.address.takes_writers
-        if by_workers and goes_on:
-            output.check_there()
-        refuses = output.refuses(self._schema)
+        try:
+            if by_workers and goes_on:
+                output.check_there()
+            refuses = output.refuses(self._schema)
+        except BaseException:
+            output.abort()
+            raise
         if refuses is None:
             return None
         return SplitTable(refuses, destination if by_workers and isinstance(destination, TableDestination) else None)
