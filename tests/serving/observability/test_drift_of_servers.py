@@ -221,7 +221,7 @@ def test_a_server_shows_drift_in_metrics_and_status(graph: Any, path: Any) -> No
             found = client.get("/status.json").json()["drift"]["animals"]
             return {each["name"]: each for each in found["columns"]}
 
-        until(lambda: shown()["ensemble_1: linear = near"]["rows"] >= 40)
+        until(lambda: shown()["ensemble_1: linear = near"]["rows"] >= 16)
         columns = shown()
         assert columns["x[0]"]["drifted"]
         assert not columns["x[3]"]["drifted"]

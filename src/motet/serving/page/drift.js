@@ -12,7 +12,9 @@ export function showDrift(section, found) {
   const drifted = found.columns.filter((each) => each.drifted).length;
   const hours = found.window_s >= 3600 ? `${Number((found.window_s / 3600).toPrecision(2))} h` : `${Math.max(1, Math.round(found.window_s / 60))} min`;
   const what = drifted ? `${drifted} of ${found.columns.length} have drifted` : "nothing has drifted beyond chance";
-  section.querySelector(".count").textContent = `${what} in the last ${hours}`;
+  const count = section.querySelector("h2 span");
+  count.className = drifted ? "count" : "quiet";
+  count.textContent = `${what} in the last ${hours}`;
   const order = [...found.columns].sort((one, other) => other.drifted - one.drifted || other.psi - one.psi);
   section.querySelector(".charts").replaceChildren(...order.map(column));
 }
