@@ -33,7 +33,7 @@ from motet.planning.capacity.timing import (
 from motet.runtime.executor import drive
 from motet.runtime.host import ModelRuntime
 from motet.runtime.resources.need import machine as this_machine
-from motet.runtime.sizes import machine
+from motet.runtime.sizes import machine, queued_seconds
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 
@@ -68,8 +68,12 @@ def profiled(checked: CheckedGraph, source: Any, seconds: float, reading: Mappin
             found = _Profiling(run, seconds, folder).profile()
             run.sizing.remember()
         limit = max(found.batch_rows, int(PILOT_S * found.rows_per_second()))
+        computed, queued = time.thread_time(), queued_seconds()
         done = LocalEngine().run(checked, source, output, limit=limit, pool="", **reading)
-        return replace(found, write_seconds=done.seconds_writing / max(1, done.rows))
+        computed, queued = time.thread_time() - computed, queued_seconds() - queued
+        # this thread has written, and waited for a processor while it did as often as at all
+        part = computed / (computed + queued) if computed > 0 else 1.0
+        return replace(found, write_seconds=part * done.seconds_writing / max(1, done.rows))
 
 
 def _check(run: PreparedRun) -> None:
