@@ -147,10 +147,10 @@ def _write_estimator(path: Path, seed: int) -> None:
     x = random.normal(size=(50, FEATURES))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        joblib.dump(MLPRegressor((HIDDEN,), max_iter=2, random_state=seed).fit(x, x[:, 0]), path)
+        joblib.dump(MLPRegressor(hidden_layer_sizes=(HIDDEN,), max_iter=2, random_state=seed).fit(x, x[:, 0]), path)
 
 
-def called(folder: Path, rounds: int) -> dict[str, Any]:
+def called(folder: Path, rounds: int) -> dict[int, dict[str, list[float]]]:
     """A graph called with batches, all of its models loaded."""
     table_of_rows = pq.read_table(folder / "rows.parquet", columns=["x", "k"]).slice(0, max(BATCHES))
     x = table_of_rows["x"].combine_chunks().flatten().to_numpy().reshape(-1, FEATURES)
