@@ -1,5 +1,6 @@
 """Drift of a served graph: a sample of rows is counted, of all processes together, in a window that moves along."""
 
+import itertools
 import json
 import logging
 from types import SimpleNamespace
@@ -214,14 +215,16 @@ def test_a_server_shows_drift_in_metrics_and_status(graph: Any, path: Any) -> No
         httpx.Client(base_url=server.url) as client,
     ):
         far = LATER + np.array([4, 0, 0, 0], dtype=np.float32)
-        rows = [{"x": each.tolist()} for each in far[:40]]
+        firsts = itertools.cycle(range(0, 600, 20))
 
         def shown() -> dict[str, Any]:
+            first = next(firsts)
+            rows = [{"x": each.tolist()} for each in far[first : first + 20]]
             assert client.post("/predict/animals", json={"rows": rows}).status_code == 200
             found = client.get("/status.json").json()["drift"]["animals"]
             return {each["name"]: each for each in found["columns"]}
 
-        until(lambda: shown()["ensemble_1: linear = near"]["rows"] >= 16)
+        until(lambda: shown()["ensemble_1: linear = near"]["rows"] >= 32)
         columns = shown()
         assert columns["x[0]"]["drifted"]
         assert not columns["x[3]"]["drifted"]
