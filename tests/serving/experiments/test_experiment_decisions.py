@@ -1,5 +1,6 @@
 """Promote, stop and ramp: every process and machine follows, a restart keeps it, and guardrails give back."""
 
+import asyncio
 import json
 import sqlite3
 import urllib.request
@@ -13,10 +14,11 @@ from click.testing import CliRunner
 import motet as mt
 from helpers.until import until
 from motet.cli import cli
-from motet.errors import InputError, UnknownNameError
+from motet.errors import InputError, ModelLoadError, UnknownNameError
 from motet.nodes.route import Route
 from motet.planning.experiments.experiment import experiment_of
 from motet.serving import start
+from motet.serving.config.experiments import ExperimentsConfig
 from motet.serving.config.sinks import SinkConfig
 from motet.serving.experiments.answer_ids import IdSigner
 from motet.serving.experiments.database import ExperimentDatabase
@@ -30,6 +32,7 @@ from motet.serving.experiments.decisions import (
     stopped,
     with_periods,
 )
+from motet.serving.experiments.experiments import Experiments
 from motet.serving.experiments.guardian import followed_up
 from motet.serving.experiments.tables import EXPOSURE_KINDS, EXPOSURES, Exposure, item_of
 from motet.serving.sinks.targets.sql import SqlTarget
@@ -164,6 +167,8 @@ def test_only_administrators_decide(tmp_path):
         ({"action": "promote", "node": "ba"}, 400, "unknown experiment 'ba'"),
         ({"action": "ramp", "arm": "bold", "steps": "1,2"}, 400, "'steps' must be a list of percent; got '1,2'"),
         ({"action": "ramp", "arm": "bold", "every_s": "1h"}, 400, "'every_s' is seconds"),
+        ({"action": "ramp", "arm": "bold", "units": 2**63}, 400, "needs 0 to 1,000,000,000,000 units"),
+        ({"action": "promote", "arm": 5}, 400, "'arm' must be the name of an arm; got 5"),
         ({"acton": "stop"}, 400, "unknown key 'acton'"),
     ],
 )
@@ -311,6 +316,48 @@ def test_an_experiment_without_decisions_is_guarded_too(seen):
     seen.add("plain", 400, time=1e9)
     seen.add("bold", 400, failed=200, time=1e9)
     assert seen.next(now=1e9 + 10).action == "rollback"
+
+
+def test_a_ramp_of_arms_that_are_there_no_more_does_not_go_on_and_guardrails_hold(seen):
+    ramp = ramped(seen.experiment, "bold", "ann", [10, 50], every_s=0, units=0)
+    ramp = replace(ramp, time=1e9, arm="old", weights={"plain": 90.0, "old": 10.0})
+    seen.add("plain", 400, time=1e9 + 1)
+    seen.add("bold", 40, time=1e9 + 1)
+    assert seen.next(ramp, now=1e9 + 10) is None
+    seen.add("bold", 360, failed=200, time=1e9 + 1)
+    assert seen.next(ramp, now=1e9 + 10).action == "rollback"
+
+
+def test_what_is_decided_is_tried_again_where_it_cannot_be_played(tmp_path):
+    graph, failing = shop(), [True]
+
+    async def play_anew(name):
+        experiments.played(name, graph.checked)
+        if failing:
+            raise ModelLoadError("the machine is full")
+        experiments.hook(name, None)
+
+    def share():
+        return next(
+            value
+            for _, name, labels, value in experiments.numbers()
+            if name.endswith("share") and labels["arm"] == "bold"
+        )
+
+    async def play():
+        experiments.played("shop", graph.checked)
+        experiments.hook("shop", None)
+        await experiments.decide(promoted(experiments.experiments("shop")[0], "bold", "ann"))
+        assert share() == 0.5  # what is played, and not what was decided
+        await experiments.follow()
+        assert share() == 0.5
+        failing.clear()
+        await experiments.follow()
+        assert share() == 1.0
+        await experiments.close(1)
+
+    experiments = Experiments(ExperimentsConfig.read(config(tmp_path), "experiments"), tmp_path, play_anew)
+    asyncio.run(play())
 
 
 def test_the_last_exposures_are_looked_at(seen):

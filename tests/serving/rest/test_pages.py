@@ -1,6 +1,8 @@
 """The files of the page, the drawings, numbers and metrics."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -118,3 +120,14 @@ def test_metrics_are_404_where_nobody_counts(fashion):
     answer = fashion.get("/metrics")
     assert answer.status_code == 404
     assert "counts nothing for Prometheus" in answer.json()["error"]
+
+
+def test_the_application_needs_nothing_of_experiments():
+    """A server without them has neither SQLAlchemy nor their modules."""
+    code = (
+        "import sys; sys.modules['sqlalchemy'] = None\n"
+        "from motet.serving.rest import create_app\n"
+        "print([name for name in sys.modules if name.endswith(('experiments.database', 'serving.sinks', 'guardian'))])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout == "[]\n"

@@ -10,7 +10,3 @@ An id carries all that is known of an exposure, signed. So forged ids are told w
 comes before its exposure was written needs not wait for it. An outcome stands once for each answer and metric; the last one
 counts.
 """
-
-from motet.serving.experiments.experiments import Experiments
-
-__all__ = ["Experiments"]

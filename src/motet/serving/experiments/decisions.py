@@ -15,6 +15,8 @@ __all__ = ["STEPS", "Decision", "latest", "next_step", "promoted", "ramped", "ro
 
 STEPS = (1.0, 5.0, 25.0, 50.0, 100.0)
 """Percent that an arm of a ramp gets, step by step."""
+MOST_UNITS = 1_000_000_000_000
+"""Units that a step of a ramp may need; more than a database's whole number may be none."""
 _TICK_S = 0.001
 
 
@@ -101,8 +103,9 @@ def ramped(
     if not steps or not grown or steps[-1] > 100:
         said = ",".join(f"{each:g}" for each in steps)
         raise InputError(f"steps are percent that grow, at most 100; got {said or 'none'}", hint="write 1,5,25,50,100")
-    if every_s < 0 or units < 0:
-        raise InputError(f"a step lasts 0 s or more, and needs 0 units or more; got {every_s:g} s, {units} units")
+    if every_s < 0 or not 0 <= units <= MOST_UNITS:
+        what = f"a step lasts 0 s or more, and needs 0 to {MOST_UNITS:,} units; got {every_s:g} s, {units} units"
+        raise InputError(what)
     made = _decision(experiment, "ramp", arm, _shared(experiment, arm, steps[0]), who)
     return replace(made, steps=tuple(map(float, steps)), every_s=every_s, units=units)
 

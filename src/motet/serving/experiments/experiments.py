@@ -78,6 +78,7 @@ class Experiments:
         self.feedback = Feedback(signer, config.window_s, self._keep_outcomes)
         self._token, self._numbers = secrets.token_hex(6), itertools.count()
         self._exposed: Counter[tuple[str, str, str, bool]] = Counter()
+        self._loaded: dict[str, tuple[ArmColumns, ...]] = {}  # of graphs that may not be served yet
         self._of_graph: dict[str, tuple[ArmColumns, ...]] = {}
         self._decisions: list[Decision] = []
         self._mark: object = None
@@ -100,12 +101,12 @@ class Experiments:
             self._look()
             self._begun = True
         columns = columns_of(checked, self._splits(name))
-        self._of_graph[name] = columns
+        self._loaded[name] = columns
         return played(checked, columns)
 
     def hook(self, name: str, inner: AnswerHook | None) -> AnswerHook | None:
         """What keeps the answers of a graph that is about to be served; `inner` where it has no experiment."""
-        columns = self._of_graph.get(name, ())
+        columns = self._of_graph[name] = self._loaded.get(name, ())
         if not columns:
             return inner
         return ExperimentHook(name, columns, self._signer, self._new_key, self._keep_exposures, inner)
@@ -116,7 +117,7 @@ class Experiments:
         Raises:
             GraphError: when a table is there that does not fit.
         """
-        if not self._of_graph.get(name):
+        if not self._loaded.get(name):
             return
         for writer, table, kinds in (
             (self._exposures, EXPOSURES, EXPOSURE_KINDS),
@@ -282,9 +283,12 @@ class Experiments:
         for graph in self.graphs:
             for experiment in self.experiments(graph):
                 mine = [each for each in self._decisions if (each.graph, each.node) == (graph, experiment.node)]
-                found = await asyncio.to_thread(followed_up, self.database, experiment, mine)
-                if found is not None:
-                    await self.decide(found)
+                try:
+                    found = await asyncio.to_thread(followed_up, self.database, experiment, mine)
+                    if found is not None:
+                        await self.decide(found)
+                except Exception:  # the others are looked at all the same
+                    log.exception("guardrails of experiment %s.%s cannot be looked at", graph, experiment.node)
 
     def _guards(self) -> bool:
         """Whether this is the process that looks at guardrails; another one takes its place when it ends."""

@@ -32,7 +32,7 @@ def followed_up(
     Args:
         database: what was seen.
         experiment: as it is now.
-        decisions: on it, the earliest first.
+        decisions: on it, the earliest first; a ramp of other arms than it has now does not go on.
         now: seconds since 1970; None asks the clock.
     """
     now = time.time() if now is None else now
@@ -40,7 +40,7 @@ def followed_up(
     bounds = experiment.metric.guardrails
     guarded = bounds.errors is not None or bounds.seconds is not None
     tried = [arm for arm in experiment.treatments if experiment.weights.get(arm, 0) > 0]
-    ramp = last if last is not None and last.goes_on else None
+    ramp = last if last is not None and last.goes_on and set(last.weights) == set(experiment.arms) else None
     if not tried or not (guarded or ramp):
         return None
     exposures = seen_exposures(database, experiment, max(_began(decisions), now - LOOKS_BACK_S), MOST_EXPOSURES)

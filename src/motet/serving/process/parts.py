@@ -27,7 +27,7 @@ from motet.system.run_folders import RunFolder
 
 if TYPE_CHECKING:
     from motet.serving.admission import Admission, AdmissionConfig
-    from motet.serving.experiments import Experiments
+    from motet.serving.experiments.experiments import Experiments
     from motet.serving.http.asgi import App, Message
     from motet.serving.sinks import Sinks
     from motet.system.line_writer import LineWriter
@@ -140,7 +140,7 @@ class ServerParts:
         if config.experiments is None:
             return None
         from motet.serving.config.experiments import ExperimentsConfig
-        from motet.serving.experiments import Experiments
+        from motet.serving.experiments.experiments import Experiments
 
         read = ExperimentsConfig.read(config.experiments, "experiments")
         return Experiments(read, Path(config.folder or "."), self.repository.play_anew)

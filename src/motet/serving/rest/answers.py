@@ -55,7 +55,7 @@ def answer_of(
             if single and unwritten:
                 raise RowFailedError(unwritten[place])
             answers[rows.places[row]] = {"error": unwritten[place]} if place in unwritten else outputs
-            if reply.feedback_ids and reply.feedback_ids[place]:
+            if reply.feedback_ids and reply.feedback_ids[place] and place not in unwritten:
                 answers[rows.places[row]]["feedback_id"] = reply.feedback_ids[place]
         for row, each in enumerate(calls or ()):
             answers[rows.places[row]]["explain"] = explained(reply, each)

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -16,14 +16,15 @@ from motet.errors import InputError, MotetError, UnknownNameError, known_names
 from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.since import read_since
 from motet.serving.experiments.decisions import STEPS, Decision, promoted, ramped, stopped
-from motet.serving.experiments.experiments import Experiments, unreachable
-from motet.serving.experiments.guardian import report_now
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.calls import enter
 from motet.serving.rest.feedback import kept
 from motet.serving.rest.parts import AppParts
 from motet.serving.rest.respond import json_response, read_object
+
+if TYPE_CHECKING:  # what keeps experiments needs SQLAlchemy, which a server without them may lack
+    from motet.serving.experiments.experiments import Experiments
 
 __all__ = ["ExperimentRoutes"]
 
@@ -84,6 +85,9 @@ class ExperimentRoutes:
 
     async def _report(self, experiments: Experiments, experiment: Experiment, since: str) -> Any:
         """A report, made by one thread at a time; one that was made a moment ago is given again."""
+        from motet.serving.experiments.experiments import unreachable
+        from motet.serving.experiments.guardian import report_now
+
         key = experiment.graph, experiment.node, since
         async with self._reading:
             made, found = self._reports.get(key, (0.0, None))
@@ -139,7 +143,11 @@ def _decision(experiment: Experiment, said: Mapping[str, Any], who: str) -> Deci
         raise InputError(f"'action' must be promote, stop or ramp; got {action!r}")
     if action == "stop":
         return stopped(experiment, who)
-    if not isinstance(arm, str) or not arm:
+    if not isinstance(arm, str):
+        raise InputError(
+            f"'arm' must be the name of an arm; got {arm!r}", hint=f"name one of {', '.join(experiment.arms)}"
+        )
+    if not arm:
         if len(experiment.treatments) != 1:
             raise InputError("'arm' is missing", hint=f"name one of {', '.join(experiment.arms)}")
         arm = experiment.treatments[0]

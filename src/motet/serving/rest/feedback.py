@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from motet.errors import NotFoundError
-from motet.serving.experiments.experiments import Experiments
-from motet.serving.experiments.feedback import FeedbackRefusedError, rows_of
 from motet.serving.middleware.middleware import Middleware
 from motet.serving.repository.repository import ModelRepository
 from motet.serving.rest.calls import enter
@@ -16,6 +16,9 @@ from motet.serving.rest.parts import AppParts
 from motet.serving.rest.predict import decoded
 from motet.serving.rest.respond import json_response
 from motet.serving.wire.compress import decompress
+
+if TYPE_CHECKING:  # what keeps experiments needs SQLAlchemy, which a server without them may lack
+    from motet.serving.experiments.experiments import Experiments
 
 __all__ = ["FeedbackRoutes", "kept"]
 
@@ -42,6 +45,8 @@ class FeedbackRoutes:
         body, limits = await request.body(), self._repository.limits
         with await enter(self._middleware, request, served.name, len(body)) as context:
             experiments = kept(self._parts, served.name)
+            from motet.serving.experiments.feedback import FeedbackRefusedError, rows_of
+
             encoding = request.headers.get("content-encoding")
             body = body if encoding is None else decompress(body, encoding, limits.body_bytes)
             rows, single = rows_of(await decoded(body))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from motet.serving.repository.entry import Numbers
 
 if TYPE_CHECKING:
-    from motet.serving.experiments import Experiments
+    from motet.serving.experiments.experiments import Experiments
 
 __all__ = ["AppParts", "Metrics", "Status"]
 
