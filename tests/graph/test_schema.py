@@ -21,7 +21,11 @@ from motet.graph.yaml import dump_graph, parse, read_graph
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((resources.files("motet") / "schemas" / "graph.json").read_text(encoding="utf-8"))
-EXAMPLES = sorted((ROOT / "examples").glob("*/*.yaml"))
+EXAMPLES = [
+    path
+    for path in sorted((ROOT / "examples").glob("*/*.yaml"))
+    if "\nmotet:" in f"\n{path.read_text(encoding='utf-8')}"
+]  # and no catalogue
 EVERYTHING = """
 motet: 1
 name: everything
