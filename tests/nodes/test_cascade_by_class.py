@@ -10,9 +10,10 @@ import pytest
 import motet as mt
 from helpers import labelled
 from helpers.labelled import NAMES
-from motet.errors import GraphError
+from motet.errors import GraphError, UnknownNameError
 from motet.graph.graph import GraphSpec
 from motet.graph.yaml import dump_graph, parse, read_graph
+from motet.nodes.class_thresholds import thresholds
 
 X, _ = labelled.rows()
 
@@ -68,3 +69,10 @@ def test_thresholds_of_classes_that_cannot_be_are_refused(by_class: Any, message
         by_class = ["linear"]
     with pytest.raises(GraphError, match=message):
         _graph(by_class=by_class)
+
+
+def test_classes_that_are_known_only_when_rows_come_are_looked_for_then() -> None:
+    ones = np.eye(2, dtype=np.int64)
+    assert thresholds(ones, {"1": 0.97}, 0.5, ()).tolist() == [0.5, 0.97]
+    with pytest.raises(UnknownNameError, match="by_class: unknown class 'Shirt'; known: 0, 1"):
+        thresholds(ones, {"Shirt": 0.97}, 0.5, ())

@@ -274,6 +274,15 @@ def test_text_is_read_as_what_it_says(answered: Path, tmp_path: Path) -> None:
     assert [each.metric for each in found.arms] == [each.metric for each in graph.experiment(table).arms]
 
 
+def test_units_of_a_column_that_is_named_are_texts_where_the_graph_takes_texts(answered: Path, tmp_path: Path) -> None:
+    graph = mt.load(answered / "graph.yaml")
+    users = [f"{n:04d}" for n in range(400)]
+    (tmp_path / "rows.csv").write_text("id,clicked\n" + "".join(f"{user},1\n" for user in users))
+    found = graph.experiment(str(tmp_path / "rows.csv"), unit="id")
+    arms = graph({"user": users, "x": np.zeros(400, np.float32), "country": ["de"] * 400})["arm"].tolist()
+    assert [each.units for each in found.arms] == [arms.count("old"), arms.count("new")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

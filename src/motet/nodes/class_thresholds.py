@@ -78,7 +78,14 @@ def thresholds(scores: Array, classes: Mapping[str, float], default: float, labe
         classes: by class, its name or its place, how sure it must be where it says that one.
         default: of all others.
         labels: the names of the classes; empty where they have none.
+
+    Raises:
+        UnknownNameError: when there is no such class, which was not known before.
     """
     names = list(labels) or list(map(str, range(scores.shape[1])))
-    table = np.array([classes.get(name, default) for name in names], dtype=scores.dtype)
+    for name in classes:
+        if name not in names:
+            raise UnknownNameError("class", name, names, where="by_class")
+    held = scores.dtype if scores.dtype.kind == "f" else np.float64
+    table = np.array([classes.get(name, default) for name in names], dtype=held)
     return np.asarray(table[scores.argmax(axis=1)])

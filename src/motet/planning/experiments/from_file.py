@@ -20,6 +20,7 @@ from motet.planning.experiments.experiment import Experiment, experiment_of
 from motet.planning.experiments.exposures import ExposureColumns, Exposures
 from motet.planning.experiments.report import ALPHA, ExperimentReport, report_of
 from motet.planning.experiments.since import read_since
+from motet.types import ColumnType
 
 __all__ = ["ExperimentOptions", "report_on_file"]
 
@@ -51,7 +52,7 @@ def report_on_file(checked: CheckedGraph, source: Any, **options: Unpack[Experim
         UnknownNameError: when a column, or the node, does not exist.
     """
     experiment = experiment_of(checked, options.get("node"))
-    opened = open_source(source, wanted=checked.graph.stored_types, **(options.get("reading") or {}))
+    opened = open_source(source, wanted=_wanted(checked, experiment, options), **(options.get("reading") or {}))
     columns = _Columns.of(checked, experiment, opened, options)
     try:
         exposures = columns.read(opened)
@@ -70,6 +71,13 @@ def report_on_file(checked: CheckedGraph, source: Any, **options: Unpack[Experim
     knows = columns.named.failed is not None
     alpha = options.get("alpha", ALPHA)
     return report_of(experiment, exposures, alpha=alpha, knows_failures=knows, notes=notes)
+
+
+def _wanted(checked: CheckedGraph, experiment: Experiment, options: ExperimentOptions) -> dict[str, ColumnType]:
+    """The types of columns: a column of units that is named has the input's, so that the text 007 stays what it is."""
+    unit, declared = options.get("unit"), checked.graph.inputs.get(experiment.unit)
+    told = {} if unit is None or declared is None else {unit: declared.type}
+    return {**checked.graph.stored_types, **told}
 
 
 @dataclass(frozen=True)
