@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -35,14 +36,18 @@ from motet.runtime.precision.trials import Baseline
 from motet.runtime.resolve import ModelResolver
 
 ROWS = 400
-ABLE = openvino_core(ModelSource("m", "m")).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-needs_bf16 = pytest.mark.skipif("BF16" not in ABLE, reason="this processor does not compute in bf16")
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("MOTET_CACHE_DIR", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def able() -> Any:
+    """What this processor can compute in, as OpenVINO calls it."""
+    return openvino_core(ModelSource("m", "m")).get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +110,9 @@ def settled_times(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 # what is said is what is computed
 
 
-@needs_bf16
-def test_bf16_is_what_openvino_computes_in_bf16(folder: Path, x: Any) -> None:
+def test_bf16_is_what_openvino_computes_in_bf16(folder: Path, x: Any, able: Any) -> None:
+    if "BF16" not in able:
+        pytest.skip("this processor does not compute in bf16")
     compiled = openvino_core(ModelSource("m", "m")).compile_model(
         str(folder / "m.onnx"), "CPU", {"INFERENCE_PRECISION_HINT": "bf16"}
     )
@@ -118,8 +124,8 @@ def test_bf16_is_what_openvino_computes_in_bf16(folder: Path, x: Any) -> None:
     assert located.handler.load(located.source).batch_invariant is False  # type: ignore[attr-defined]
 
 
-def test_a_precision_that_the_processor_has_not_is_refused(folder: Path, x: Any) -> None:
-    missing = [name for name, said in (("bf16", "BF16"), ("f16", "FP16")) if said not in ABLE]
+def test_a_precision_that_the_processor_has_not_is_refused(folder: Path, x: Any, able: Any) -> None:
+    missing = [name for name, said in (("bf16", "BF16"), ("f16", "FP16")) if said not in able]
     for name in missing:
         with pytest.raises(ModelLoadError, match=f"this processor does not compute in {name}"):
             graph(folder, precision=name)({"x": x})
@@ -293,6 +299,21 @@ def test_it_is_refused_where_it_cannot_be_kept(folder: Path, tmp_path: Path, mon
     with pytest.raises(ModelLoadError, match="what is settled cannot be kept: Not a directory") as told:
         graph(folder, precision="auto", sample=str(folder / "rows.npz"))
     assert "set MOTET_CACHE_DIR to a folder that can be written to" in told.value.hint
+
+
+def test_what_is_settled_counts_where_the_folder_is_only_read(
+    folder: Path, cache: Path, settled_times: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any) -> Any:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    said: Mapping[str, Any] = {"precision": "int8", "sample": str(folder / "rows.npz")}
+    before = options_of(graph(folder, **said))
+    monkeypatch.setattr(kept.os, "utime", refused)  # type: ignore[attr-defined]
+    monkeypatch.setattr(kept, "write_whole", refused)
+    monkeypatch.setattr(kept, "lock_file", refused)
+    assert options_of(graph(folder, **said)) == before
+    assert settled_times == ["int8"]
 
 
 # what others have of it

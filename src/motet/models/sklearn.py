@@ -33,6 +33,7 @@ Options:
 from __future__ import annotations
 
 import importlib
+import os
 import warnings
 from collections.abc import Callable, Container, Mapping
 from typing import Any, ClassVar
@@ -47,7 +48,7 @@ from motet.models.openmp import OpenMP
 from motet.models.sklearn_inputs import taken
 from motet.models.sklearn_quiet import quiet
 from motet.models.sklearn_signature import METHODS, TRIED_ROWS, dense, estimator_outputs
-from motet.models.stacking.program import Program
+from motet.models.stacking.program import Program, Unstackable
 from motet.system.recent import LruCache
 from motet.tracebacks import summary
 from motet.types import ColumnType, Signature
@@ -101,6 +102,8 @@ class SklearnHandler(Handler):
         """What the estimator computes, which is loaded for it and kept for a while; see `Handler`."""
         from motet.models.stacking.sklearn_program import sklearn_program
 
+        if os.path.getsize(source.location) > most_bytes:  # a forest, say, which is not loaded twice to find that out
+            raise Unstackable(f"is larger than {most_bytes >> 20} MiB")
         return sklearn_program(self._kept.look(source), self.signature(source), most_bytes)
 
     def check(self, source: ModelSource) -> None:

@@ -158,3 +158,17 @@ def test_inputs_of_integers_are_left_to_the_models(tmp_path: Path) -> None:
     source = ModelSource("m", str(tmp_path / "m.joblib"), inputs={"x": ColumnType("int64", (4,))})
     with pytest.raises(Unstackable, match="takes x as int64"):
         SklearnHandler().program(source, 1 << 22)
+
+
+def test_scaled_float32_is_left_to_the_models(tmp_path: Path) -> None:
+    """scikit-learn subtracts a mean that is rounded to float32: far from 0 that is no rounding of the answer."""
+    joblib.dump(_fitted(lambda: make_pipeline(StandardScaler(), Ridge()), NUMBER, 0), tmp_path / "m.joblib")
+    source = ModelSource("m", str(tmp_path / "m.joblib"), inputs={"x": ColumnType("float32", (4,))})
+    with pytest.raises(Unstackable, match="scales float32, which scikit-learn rounds on the way"):
+        SklearnHandler().program(source, 1 << 22)
+
+
+def test_a_file_that_is_large_is_not_loaded_to_see_what_it_computes(tmp_path: Path) -> None:
+    (tmp_path / "m.joblib").write_bytes(b"no estimator" * 1000)
+    with pytest.raises(Unstackable, match="is larger than 0 MiB"):
+        SklearnHandler().program(ModelSource("m", str(tmp_path / "m.joblib")), 5000)

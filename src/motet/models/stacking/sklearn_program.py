@@ -70,6 +70,9 @@ class _Built:
     def __init__(self, estimator: Any, signature: Signature) -> None:
         self.builder, self._signature, self._estimator = ProgramBuilder(), signature, estimator
         *before, last = _steps(estimator)
+        scales = any(step not in (None, "passthrough") for step in before)
+        if scales and any(kind.dtype != "float64" for kind in signature.inputs.values()):
+            raise Unstackable("scales float32, which scikit-learn rounds on the way")
         value = self._features(estimator)
         for step in before:
             value = self._scaled(step, value)

@@ -38,10 +38,13 @@ class KeptPrecisions:
         try:
             found = json.loads(self._file(key).read_text(encoding="utf-8"))
             name = found["options"].get("quantized")
-            for path in (self._file(key), *([self._folder / name] if name else ())):
-                os.utime(path)
+            if name and not (self._folder / name).is_file():
+                return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+        for path in (self._file(key), *([self._folder / name] if name else ())):
+            with suppress(OSError):  # of another user, or of a disk that is only read: nothing is swept there
+                os.utime(path)
         return found if isinstance(found, dict) else None
 
     def put(self, key: str, found: Mapping[str, Any]) -> None:
