@@ -427,6 +427,47 @@ def test_samples_that_do_not_fit_are_refused(
     assert path.name in str(told.value)
 
 
+def test_rows_that_are_not_finite_teach_no_scales(folder: Path, x: Any, tmp_path: Path) -> None:
+    bad = x.copy()
+    bad[10, 2], bad[20], bad[30] = np.nan, np.inf, -np.inf
+    np.savez(tmp_path / "rows.npz", x=bad)
+    answers = graph(folder, precision="int8", sample=str(tmp_path / "rows.npz"))({"x": x})["p"]
+    assert np.abs(answers - right(folder, x)).max() < 0.02
+    bad[::2] = np.inf
+    bad[::2, 0] = np.arange(len(bad) // 2)  # rows that differ
+    np.savez(tmp_path / "none.npz", x=bad)
+    with pytest.raises(ModelLoadError, match=r"sample .*none.npz: no scales can be learned of it: each second row"):
+        graph(folder, precision="int8", sample=str(tmp_path / "none.npz"))
+
+
+def test_scales_that_leave_no_answers_are_refused(folder: Path, x: Any, tmp_path: Path) -> None:
+    large = x.copy()
+    large[10] = 3e38
+    np.savez(tmp_path / "rows.npz", x=large)
+    with pytest.raises(ModelLoadError, match="in int8 its probabilities is infinite or NaN, by scales learned from"):
+        graph(folder, precision="int8", sample=str(tmp_path / "rows.npz"))
+
+
+def test_a_model_in_which_nothing_is_quantized_is_refused(tmp_path: Path) -> None:
+    weights = onnx.numpy_helper.from_array(np.eye(8), "w")
+    rows = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.DOUBLE, ["n", 8]) for name in ("x", "probabilities")
+    ]
+    made = onnx.helper.make_graph(
+        [onnx.helper.make_node("MatMul", ["x", "w"], ["probabilities"])], "g", rows[:1], rows[1:], [weights]
+    )
+    opset = [onnx.helper.make_opsetid("", 13)]
+    onnx.save(onnx.helper.make_model(made, opset_imports=opset, ir_version=8), tmp_path / "m.onnx")
+    np.savez(tmp_path / "rows.npz", x=MANY.astype(np.float64))
+    sample = str(tmp_path / "rows.npz")
+    seen = {"precision": "auto", "backend": "openvino", "sample": sample}, {"precision": "int8-dynamic"}
+    whys = "answers as f32: it has values of 64 bits, or texts", "nothing in it can be computed in int8"
+    for options, why in zip(seen, whys, strict=True):
+        model = mt.Model(str(tmp_path / "m.onnx"), "m", options=options)
+        with pytest.raises(ModelLoadError, match=why):
+            mt.Graph("g", {"p": mt.model(model, mt.input("x", "float64[8]")).probabilities})
+
+
 def test_a_quantized_file_is_int8_as_it_is_and_has_no_auto(folder: Path, x: Any) -> None:
     what = graph(folder, precision="int8", sample=str(folder / "rows.npz"))
     model = mt.Model(quantized_path(options_of(what)["quantized"]), "m", options={"precision": "int8"})

@@ -20,6 +20,8 @@ from motet.batch import Array
 from motet.errors import MotetError
 from motet.models.common import framework, load_error
 from motet.models.handler import ModelSource
+from motet.models.onnx_precision import is_quantized
+from motet.models.onnx_proto import read_onnx
 from motet.system.places import temporary_folder
 
 __all__ = ["quantized"]
@@ -48,6 +50,9 @@ def quantized(source: ModelSource, rows: Mapping[str, Array] | None, fixed_rows:
                 _quantize_weights(source, made)
             else:
                 _quantize_all(source, made, _Calls(rows, fixed_rows), os.path.join(folder, "prepared.onnx"))
+            if not is_quantized(read_onnx(made)):
+                hint = "leave precision out; int8 is for products of float32 with weights"
+                raise load_error(source, "nothing in it can be computed in int8", hint)
             return Path(made).read_bytes()
         except MotetError:
             raise

@@ -69,9 +69,21 @@ class PrecisionSample:
 
     @property
     def learned(self) -> dict[str, Array]:
-        """Some of every second row, from which scales are learned."""
-        step = 2 * max(1, len(next(iter(self.columns.values()))) // (2 * LEARNED_ROWS))
-        return {name: column[::step][:LEARNED_ROWS] for name, column in self.columns.items()}
+        """Some of every second row, from which scales are learned; one that is not finite would make the scales of all so.
+
+        Raises:
+            ModelLoadError: when there is no row of finite numbers.
+        """
+        finite = np.ones(len(next(iter(self.columns.values()))), bool)
+        for column in self.columns.values():
+            if column.dtype.kind == "f":
+                finite &= np.isfinite(column).reshape(len(finite), -1).all(axis=1)
+        places = 2 * np.flatnonzero(finite[::2])
+        if not len(places):
+            what = "no scales can be learned of it: each second row has numbers that are not finite"
+            raise ModelLoadError(what, where=f"sample {self.where}")
+        places = places[:: max(1, len(places) // LEARNED_ROWS)][:LEARNED_ROWS]
+        return {name: column[places] for name, column in self.columns.items()}
 
     @property
     def judged(self) -> dict[str, Array]:

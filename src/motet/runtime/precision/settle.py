@@ -29,7 +29,7 @@ from motet.models.onnx_precision import OPTIONS, Precision, alternatives, is_qua
 from motet.models.onnx_quantize import quantized
 from motet.runtime.precision.kept import KeptPrecisions
 from motet.runtime.precision.sample import LEAST_ROWS, PrecisionSample
-from motet.runtime.precision.trials import GAIN, Baseline, Trial
+from motet.runtime.precision.trials import GAIN, Baseline, Trial, refuse_lost
 from motet.runtime.sizes import machine
 from motet.system.places import temporary_folder
 from motet.types import Signature
@@ -38,7 +38,7 @@ __all__ = ["OPEN", "settled", "told"]
 
 OPEN = ("auto", "int8", "int8-dynamic")
 """Precisions that leave something open."""
-VERSION = 1
+VERSION = 2
 """Of how it is settled; what another version has settled does not count."""
 PLAIN = Precision("f32", "onnxruntime")
 _LOG = logging.getLogger("motet.models")
@@ -151,6 +151,8 @@ def _settle(
             chosen, lines = _chosen(handler, source, signature, sample, quantize)
         else:
             chosen, lines = quantize(replace(asked, sample="")), []
+            if sample is not None:
+                refuse_lost(handler, source, chosen, sample.learned)
         digest = digest_all([chosen.quantized]) if chosen.quantized else ""
         if chosen.quantized:
             chosen = replace(chosen, quantized=kept.put_model(Path(chosen.quantized).read_bytes()))
@@ -190,7 +192,7 @@ def _best(trials: Sequence[Trial], asked: Precision, source: ModelSource) -> Tri
             (each for each in alike if each.speed >= GAIN), key=lambda each: each.speed, default=Trial(PLAIN, 1.0)
         )
     if not alike:
-        reasons = "; ".join(map(str, trials))
+        reasons = "; ".join(map(str, trials)) or "it has values of 64 bits, or texts"
         raise load_error(source, f"no precision of OpenVINO answers as f32: {reasons}", "leave the backend out")
     return max(alike, key=lambda each: each.speed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import ModelLoadError, MotetError
+from motet.models.common import load_error
 from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.onnx_precision import OPTIONS, Precision, quantized_path
 from motet.runtime.precision.judge import difference
@@ -19,12 +21,14 @@ from motet.runtime.sizes import BatchSize
 from motet.tracebacks import said
 from motet.types import Signature
 
-__all__ = ["GAIN", "Baseline", "Trial", "source_in"]
+__all__ = ["GAIN", "Baseline", "Trial", "refuse_lost", "source_in"]
 
 GAIN = 1.1
 """What is not so many times as fast as f32 by ONNX Runtime is not worth its differences."""
 ROUNDS, ROUNDS_S = 7, 2.0
 """How often calls of both are timed in turn, of which the fastest count; fewer where they have taken so long."""
+LOOKED_AT_ROWS = 32
+"""How many of the rows that scales are learned from are played to see that there are answers."""
 JUDGED_S = 10.0
 """How long f32 may take for the rows that are judged by; fewer rows where it would take longer."""
 
@@ -137,6 +141,30 @@ class Baseline:
         began = clock()
         model(given)
         return clock() - began
+
+
+def refuse_lost(handler: Handler, source: ModelSource, precision: Precision, rows: Mapping[str, Array]) -> None:
+    """See that a model in int8 has answers where it has some in f32: scales of a row that is far too large leave none.
+
+    Args:
+        handler: that of ONNX models.
+        source: the model.
+        precision: the one to look at; its quantized file is there.
+        rows: what its scales were learned from.
+
+    Raises:
+        ModelLoadError: when they are infinite or NaN, or it cannot be loaded.
+    """
+    size = handler.signature(source).fixed_rows or LOOKED_AT_ROWS
+    given = {name: column[:size] for name, column in rows.items()}
+    found = []
+    for each in (Precision("f32", "onnxruntime"), precision):
+        with closing(handler.load(source_in(source, each))) as model:
+            found.append(_answers(model, given, size))
+    for name, exact in found[0].items():
+        if exact.dtype.kind == "f" and (np.isfinite(exact) & ~np.isfinite(found[1][name])).any():
+            hint = "look for rows in it that the model does not meet, of numbers that are far too large"
+            raise load_error(source, f"in int8 its {name} is infinite or NaN, by scales learned from its sample", hint)
 
 
 def _call(model: LoadedModel, columns: Mapping[str, Array], start: int, rows: int) -> Mapping[str, Any]:
