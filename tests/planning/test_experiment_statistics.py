@@ -16,6 +16,7 @@ from motet.planning.experiments.experiment import Experiment, SplitPeriod
 from motet.planning.experiments.exposures import Exposures
 from motet.planning.experiments.ratio import check_ratio
 from motet.planning.experiments.sequential import (
+    MOST_PLANNED,
     Means,
     boundary,
     difference,
@@ -128,6 +129,22 @@ def test_of_1000_experiments_without_a_difference_5_percent_at_most_promote(rate
     assert worse.any(axis=1).mean() <= 0.03
 
 
+@pytest.mark.parametrize(("rate", "share"), [(0.001, 0.5), (0.0001, 0.1)])
+def test_of_1000_experiments_of_what_hardly_happens_5_percent_at_most_promote(rate: float, share: float) -> None:
+    sums = _looks((rate, rate), looks=300, every=2000, runs=1000, share=share)
+    better, planned, _ = _found(sums, 1, 0.02, share, 0.05)
+    assert (planned > 2 * MOST_PLANNED).mean() > 0.9
+    assert better.any(axis=1).mean() <= 0.03
+
+
+def test_what_never_happens_with_the_control_is_plain_to_see() -> None:
+    units, clicked = np.array([[2000.0, 2000.0]]), np.array([[0.0, 1600.0]])
+    sums = ArmSums(units, clicked, clicked, rate=True)
+    better, planned, _ = _found(sums, 1, 0.05, 0.5, 0.05)
+    assert planned > 1e8
+    assert better
+
+
 def test_of_1000_experiments_of_four_like_arms_5_percent_at_most_promote_any() -> None:
     sums = _looks((0.3,) * 4, looks=300, every=100, runs=1000)
     promoted = np.any([_found(sums, arm, 0.1, 0.5, 0.05 / 3)[0].any(axis=1) for arm in (1, 2, 3)], axis=0)
@@ -165,9 +182,11 @@ def test_means_of_skewed_values_hold_too() -> None:
 
 def test_the_planned_size_holds_for_a_test_at_one_look() -> None:
     """The power there is at least what is foretold, by the normal distribution."""
-    size = float(planned_units(0.02, 0.2, 0.05))
-    away = 0.02 / np.sqrt(0.2 / size)
-    assert stats.norm.sf(boundary(size, size, 0.05) - away) == pytest.approx(0.8, abs=1e-6)
+    for effect, exact in ((0.02, 1e-6), (0.0001, 0.02)):
+        size = float(planned_units(effect, 0.2, 0.05))
+        away = effect / np.sqrt(0.2 / size)
+        factor = boundary(size, min(size, MOST_PLANNED), 0.05)
+        assert stats.norm.sf(factor - away) == pytest.approx(0.8, abs=exact)
 
 
 def _experiment(periods: tuple[SplitPeriod, ...] = (SplitPeriod(-np.inf, {"a": 1.0, "b": 1.0}),)) -> Experiment:

@@ -25,6 +25,9 @@ CONCENTRATION = 1000.0
 
 UNPLANNED = 8192.0
 """The size that boundaries go by where none can be planned."""
+MOST_PLANNED = 2.0**20
+"""The largest size that boundaries go by: of a metric that is about 0 in the control any size may be planned, and boundaries that are
+lowest after so many units would not show, before, what is plain to see."""
 
 
 class Means(NamedTuple):
@@ -101,10 +104,11 @@ def planned_units(effect: Any, variance: Any, alpha: float) -> Any:
     Args:
         effect: the difference, above 0.
         variance: of the difference of means, times the units that it is of.
-        alpha: as for `boundary`, which is lowest there.
+        alpha: as for `boundary`, which is lowest there, as far as boundaries go by such sizes.
     """
-    factor = float(boundary(1.0, 1.0, alpha))
-    return ((factor + POWER_Z) / effect) ** 2 * variance
+    size = ((boundary(1.0, 1.0, alpha) + POWER_Z) / effect) ** 2 * variance
+    later = boundary(np.maximum(size, MOST_PLANNED), MOST_PLANNED, alpha)  # where more is planned than boundaries go by
+    return ((later + POWER_Z) / effect) ** 2 * variance
 
 
 def log_evidence(counts: Sequence[int], shares: Sequence[float], concentration: float = CONCENTRATION) -> float:
@@ -123,6 +127,6 @@ def log_evidence(counts: Sequence[int], shares: Sequence[float], concentration: 
 
 
 def rounded(planned: Any) -> Any:
-    """Sizes as powers of two, for boundaries hardly change with them, and so hardly with what sizes were planned by."""
+    """Sizes that boundaries go by: powers of two, for boundaries hardly change with them, and so hardly with what sizes were planned by."""
     known = np.where(np.isfinite(planned), planned, UNPLANNED)
-    return np.exp2(np.round(np.log2(np.maximum(known, 1.0))))
+    return np.exp2(np.round(np.log2(np.clip(known, 1.0, MOST_PLANNED))))
