@@ -67,6 +67,18 @@ def test_it_says_what_llama_cpp_says(talker, itself):
     assert ((answer["score"] > 0) & (answer["score"] <= 1)).all()
 
 
+def test_a_row_says_its_own_temperature(file, itself):
+    options = {"context": 512, "max_tokens": 5, "truncated": True, "seed": 3, "prompt": "Say hi to {who}."}
+    model = mt.Model(str(file), "small", options={**options, "temperature": "{heat}"})
+    who, heat = mt.input("who", "string"), mt.input("heat", "any", default=None)
+    with mt.Graph("g", {"text": mt.model(model, who=who, heat=heat)}) as graph:
+        got = graph.predict([{"who": "Ann", "heat": 4.0}, {"who": "Ann"}])
+    right = {"messages": ASKED, "max_tokens": 5, "seed": 3, "cache_prompt": False}
+    wanted = [told(itself.handle_chat_completions({**right, "temperature": heat}))[0] for heat in (4.0, 0.0)]
+    assert [each["text"] for each in got] == wanted
+    assert wanted[0] != wanted[1]
+
+
 def test_its_tokens_are_told_as_they_come_and_are_its_answer(talker):
     stream = talker.stream({"name": "Ann"})
     pieces = list(stream)

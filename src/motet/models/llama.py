@@ -111,9 +111,6 @@ class LlamaCalls:
     def __init__(self, server: Any, rows: int, options: EndpointOptions, where: str) -> None:
         self._server, self._rows, self._room = server, rows, threading.BoundedSemaphore(rows)
         self._mode, self._price, self._where = options.mode, options.price, where
-        self._fixed: dict[str, Any] = {"cache_prompt": False}
-        if "temperature" not in options.parameters:
-            self._fixed["temperature"] = 0.0
         self.spend: Callable[[TokenUsage], None] = lambda used: None
 
     def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
@@ -149,7 +146,7 @@ class LlamaCalls:
             answer = self._checked(self._asked(self._server.handle_embeddings, dict(question)))
         else:
             parts = events or AnswerParts(lambda piece: None, self._where, chat=self._mode == "chat")
-            answer = self._written({**question, **self._fixed}, parts)
+            answer = self._written({"temperature": 0.0, **question, "cache_prompt": False}, parts)
         used = self._price.usage(answer.get("usage"))
         self.spend(used)
         return answer, used

@@ -17,6 +17,7 @@ This is written after vLLM's documentation, and has not been run with it yet, fo
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import inspect
 import itertools
 import threading
@@ -191,19 +192,19 @@ class VllmCalls:
     def _next(self, pieces: asyncio.Queue[Any]) -> dict[str, Any] | None:
         """The next part of an answer; None at its end."""
         getting = asyncio.run_coroutine_threadsafe(pieces.get(), self._loop)
-        while True:
-            check_waited_for()
-            try:
-                found = getting.result(_LOOK_S)
-            except TimeoutError:
-                continue
-            if isinstance(found, ValueError):
-                raise InputError(f"vLLM does not take it: {summary(found)}", where=self._where) from found
-            if isinstance(found, Exception):
-                raise RequestError(f"vLLM failed: {summary(found)}", where=self._where) from found
-            return found  # type: ignore[no-any-return]
+        try:
+            while not concurrent.futures.wait([getting], _LOOK_S).done:
+                check_waited_for()
+            found = getting.result()
+        finally:
+            getting.cancel()
+        if isinstance(found, ValueError):
+            raise InputError(f"vLLM does not take it: {summary(found)}", where=self._where) from found
+        if isinstance(found, Exception):
+            raise RequestError(f"vLLM failed: {summary(found)}", where=self._where) from found
+        return found  # type: ignore[no-any-return]
 
-    async def _write(self, prompt: str, sampling: Any, name: str, pieces: asyncio.Queue[Any]) -> None:
+    async def _write(self, prompt: str | dict[str, Any], sampling: Any, name: str, pieces: asyncio.Queue[Any]) -> None:
         """Put the parts of an answer into a queue, as OpenAI has them, then None; or what was raised."""
         written, asked = 0, 0
         try:
@@ -217,15 +218,21 @@ class VllmCalls:
         except Exception as error:  # noqa: BLE001 (raised where it is taken)
             pieces.put_nowait(error)
 
-    def _prompt(self, question: Mapping[str, Any]) -> str:
+    def _prompt(self, question: Mapping[str, Any]) -> str | dict[str, Any]:
+        """A text, or the tokens of a chat: its template has said what begins it, which vLLM would put before a text again."""
         if not self._chat:
             return str(question["prompt"])
-        messages = question["messages"]
-        return str(self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True))
+        tokenizer = self._tokenizer
+        text = tokenizer.apply_chat_template(question["messages"], tokenize=False, add_generation_prompt=True)
+        return {"prompt_token_ids": tokenizer.encode(text, add_special_tokens=False)}
 
     def _sampling(self, question: Mapping[str, Any]) -> Any:
         sampling = self._vllm.sampling_params
-        said = {"temperature": 0.0, **{name: question[name] for name in _SAMPLING if name in question}}
+        said = {
+            "temperature": 0.0,
+            "max_tokens": None,
+            **{name: question[name] for name in _SAMPLING if name in question},
+        }
         if "max_completion_tokens" in question:
             said["max_tokens"] = question["max_completion_tokens"]
         if (form := question.get("response_format")) is not None:
