@@ -85,6 +85,8 @@ def test_components_that_are_excluded_are_not_played(pipeline: Any) -> None:
     got = graph(f"spacy:{NAME}", ("lemma", "tag"), task="tags", exclude=["lemmatizer", "ner"])({"text": TEXTS[:1]})
     assert set(got["lemma"][0].tolist()) == {""}
     assert got["tag"][0].tolist() == [each.tag_ for each in pipeline(TEXTS[0])]
+    with pytest.raises(ModelLoadError, match="tagger, parser cannot do without tok2vec\n  hint: exclude them, too"):
+        graph(f"spacy:{NAME}", ("tag",), task="tags", exclude="tok2vec")
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +165,8 @@ def test_a_text_that_is_too_long_fails_alone(categories: Path, tmp_path: Path) -
         ({"exclude": ["ner"]}, UnknownNameError, "component.*ner"),
         ({"exclude": ["textcat"], "task": "categories"}, ModelLoadError, "categories are of one component"),
         ({"tasks": "tags"}, UnknownNameError, "option.*tasks"),
+        ({"task": 3}, ModelLoadError, "task is a name or a list of names; got 3"),
+        ({"exclude": {"ner": True}}, ModelLoadError, "exclude is a name or a list of names; got"),
     ],
 )
 def test_what_a_pipeline_has_not_is_told(categories: Path, options: Any, error: Any, message: str) -> None:

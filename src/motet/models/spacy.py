@@ -115,9 +115,16 @@ def _read(source: ModelSource) -> _Pipeline:
         raise load_error(source, f"spaCy cannot load it: {summary(error)}", hint) from error
 
 
+def _names(source: ModelSource, option: str) -> tuple[Any, ...]:
+    """The name or names that an option says; none where it is left out, or null."""
+    said = source.options.get(option)
+    if said is not None and not isinstance(said, (str, list, tuple)):
+        raise load_error(source, f"{option} is a name or a list of names; got {said!r}")
+    return () if said is None else (said,) if isinstance(said, str) else tuple(said)
+
+
 def _excluded(nlp: Any, source: ModelSource) -> tuple[str, ...]:
-    said = source.options.get("exclude", ())
-    names = (said,) if isinstance(said, str) else tuple(said)
+    names = _names(source, "exclude")
     for name in names:
         if name not in nlp.component_names:
             raise UnknownNameError(
@@ -127,9 +134,18 @@ def _excluded(nlp: Any, source: ModelSource) -> tuple[str, ...]:
 
 
 def _components(nlp: Any, source: ModelSource) -> dict[str, str]:
-    """The kinds of the components that are played, by name."""
+    """The kinds of the components that are played, by name.
+
+    Raises:
+        ModelLoadError: when one of them listens to one that is left out, and would say anything.
+    """
     excluded = _excluded(nlp, source)
-    return {name: nlp.get_pipe_meta(name).factory for name in nlp.pipe_names if name not in excluded}
+    played = [name for name in nlp.pipe_names if name not in excluded]
+    for name in excluded:
+        listeners = getattr(nlp.get_pipe(name), "listening_components", ())
+        if deaf := [each for each in listeners if each in played]:
+            raise load_error(source, f"{', '.join(deaf)} cannot do without {name}", "exclude them, too, or leave it in")
+    return {name: nlp.get_pipe_meta(name).factory for name in played}
 
 
 def _tasks(nlp: Any, source: ModelSource) -> tuple[str, ...]:
@@ -138,11 +154,10 @@ def _tasks(nlp: Any, source: ModelSource) -> tuple[str, ...]:
     Raises:
         UnknownNameError: when there is no such task.
     """
-    said = source.options.get("task")
-    if said is None:
+    tasks = _names(source, "task")
+    if not tasks:
         assigns = {each for name in _components(nlp, source) for each in nlp.get_pipe_meta(name).assigns}
         return ("categories" if "doc.cats" in assigns else "entities" if "doc.ents" in assigns else "tags",)
-    tasks = (said,) if isinstance(said, str) else tuple(said)
     for task in tasks:
         if task not in _TASKS:
             raise UnknownNameError("task", str(task), _TASKS, where=f"{place(source)}: with")
@@ -165,7 +180,7 @@ def _signature(pipeline: _Pipeline, source: ModelSource) -> Signature:
 def _outputs(
     task: str, pipeline: _Pipeline, source: ModelSource
 ) -> tuple[dict[str, ColumnType], Mapping[str, tuple[Any, ...]]]:
-    nlp = pipeline.nlp
+    nlp, kinds = pipeline.nlp, _components(pipeline.nlp, source)
     if task == "tags":
         return dict.fromkeys(_TAGS, _TEXTS), {}
     if task == "embedding":
@@ -174,7 +189,6 @@ def _outputs(
                 source, "its texts have no vectors", "take a pipeline with vectors, such as en_core_web_md"
             )
         return {"embedding": ColumnType("float32", (pipeline.width,))}, {}
-    kinds = _components(nlp, source)
     if task == "entities":
         if not any("doc.ents" in nlp.get_pipe_meta(name).assigns for name in kinds):
             raise load_error(source, f"it has no component that finds entities, but {', '.join(kinds) or 'none'}")
