@@ -43,6 +43,15 @@ def endless(texts):
         CLOSED.append(texts[0])
 
 
+@mt.returns("string")
+def halving(texts):
+    """Says half of a character (a surrogate) behind a word."""
+    for row, text in enumerate(texts):
+        yield row, f"{text} "
+        yield row, "\ud83d"
+        yield row, "\ude00"
+
+
 def mumbling(texts):
     """Yields something else than a row and a piece."""
     yield texts[0]

@@ -90,7 +90,41 @@ def test_who_stops_to_listen_ends_the_writing(how):
         else:
             del stream
             gc.collect()
-        until(lambda: [how] == streaming_models.CLOSED)
+        until(lambda: how in streaming_models.CLOSED)
+
+
+def test_there_are_no_more_pieces_once_it_is_closed(gate):
+    with graph_of(writer()) as graph:
+        stream = graph.stream({"text": "slow and steady"})
+        gate.set()
+        assert next(stream) == "SLOW "
+        stream.close()
+        assert list(stream) == []
+        gate.set()
+        until(lambda: stream._writing.is_over)
+
+
+def test_a_loop_that_ends_ends_the_writing():
+    streaming_models.CLOSED.clear()
+
+    async def begin(graph):
+        stream = graph.astream({"text": "left"})
+        return await anext(stream), stream
+
+    with graph_of(writer("endless")) as graph:
+        piece, stream = asyncio.run(begin(graph))
+        assert piece.startswith("on and on")
+        stream._writing.take()  # so that there is room, and the writer tells of the next piece
+        until(lambda: "left" in streaming_models.CLOSED)
+        until(lambda: stream._writing.is_over)
+
+
+def test_half_of_a_character_is_no_piece():
+    with graph_of(writer("halving")) as graph:
+        stream = graph.stream({"text": "smile"})
+        assert next(stream) == "smile "
+        with pytest.raises(RowErrors, match="which has a lone surrogate; it must be string"):
+            next(stream)
 
 
 def test_a_slow_reader_holds_up_the_writer():

@@ -24,6 +24,7 @@ from motet.runtime.resolve import ModelResolver
 from motet.system.patience import check_waited_for
 from motet.system.pieces import Say
 from motet.threads import side_by_side
+from motet.tracebacks import written
 from motet.types import ColumnType
 
 __all__ = ["Give", "play_streamed", "streamed_outputs"]
@@ -105,7 +106,11 @@ class _Text:
         self._give, self._pieces = give, list[str]()
 
     def begin(self) -> Say:
-        """What takes it from its beginning; what was given before is not given again, nor what follows where that is another."""
+        """What takes it from its beginning.
+
+        What was given before is not given again, nor what follows where that is another, or half of a character (a surrogate),
+        which no answer may hold.
+        """
         before, place, same = "".join(self._pieces), 0, True
 
         def say(piece: str) -> None:
@@ -113,7 +118,7 @@ class _Text:
             check_waited_for()
             known = before[place : place + len(piece)]
             place += len(piece)
-            same = same and piece.startswith(known)
+            same = same and piece.startswith(known) and _can_be_written(piece)
             if same:
                 self._add(piece[len(known) :])
 
@@ -134,6 +139,11 @@ class _Text:
         if not text.startswith(given):
             raise AnswerError("its answer is another one than the pieces of it that were given already")
         self._add(text[len(given) :])
+
+
+def _can_be_written(piece: str) -> bool:
+    """Whether it has no lone surrogates, which no encoding knows."""
+    return written(piece) == piece
 
 
 class _Listening:

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import weakref
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from motet.batch import Batch
 from motet.errors import InputError, OverloadedError, RowErrors, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import show
-from motet.runtime.deadline import droppable
+from motet.runtime.deadline import Halted, droppable
 from motet.runtime.executor import Executor
 from motet.runtime.pieces import PieceBuffer
 from motet.runtime.predict import answered, finite
@@ -110,7 +111,8 @@ class _Writing:
         except BaseException as error:  # noqa: BLE001 (handed to whoever reads)
             self.error = error
         self.is_over = True
-        self._wake()
+        with suppress(Halted):
+            self._wake()
 
     def take(self) -> str:
         """What has been written since."""
@@ -142,7 +144,7 @@ class TextStream(Iterator[str]):
             StopIteration: when the text is at its end.
             MotetError: when there is no answer; pieces that came before are no answer then.
         """
-        while True:
+        while self._ending.alive:
             over = self._writing.is_over
             if piece := self._writing.take():
                 return piece
@@ -153,6 +155,7 @@ class TextStream(Iterator[str]):
                 raise StopIteration
             self._woken.wait()
             self._woken.clear()
+        raise StopIteration
 
     @property
     def answer(self) -> dict[str, Any]:
@@ -166,6 +169,7 @@ class TextStream(Iterator[str]):
     def close(self) -> None:
         """End the writing; there are no more pieces."""
         self._ending()
+        self._woken.set()
 
     def __enter__(self) -> Self:
         return self
@@ -180,13 +184,20 @@ class AsyncTextStream(AsyncIterator[str]):
     def __init__(self, *asked: *Asked) -> None:
         loop = asyncio.get_running_loop()
         self._woken = woken = asyncio.Event()
-        self._writing = _Writing(*asked, lambda: loop.call_soon_threadsafe(woken.set))
+
+        def wake() -> None:
+            try:
+                loop.call_soon_threadsafe(woken.set)
+            except RuntimeError:  # the loop has ended, and nobody reads
+                raise Halted("not waited for") from None
+
+        self._writing = _Writing(*asked, wake)
         self._ending = weakref.finalize(self, self._writing.drop)
         self._ending.atexit = False
 
     async def __anext__(self) -> str:
         """The next piece; see `TextStream`."""
-        while True:
+        while self._ending.alive:
             over = self._writing.is_over
             if piece := self._writing.take():
                 return piece
@@ -197,6 +208,7 @@ class AsyncTextStream(AsyncIterator[str]):
                 raise StopAsyncIteration
             await self._woken.wait()
             self._woken.clear()
+        raise StopAsyncIteration
 
     @property
     def answer(self) -> dict[str, Any]:
@@ -206,6 +218,7 @@ class AsyncTextStream(AsyncIterator[str]):
     def close(self) -> None:
         """End the writing; there are no more pieces."""
         self._ending()
+        self._woken.set()
 
     async def __aenter__(self) -> Self:
         return self
