@@ -232,6 +232,19 @@ def test_a_model_that_answers_otherwise_than_the_stack_is_left_out(
     np.testing.assert_allclose(graph(rows)["p"], _by_hand(folder, rows), **WITHIN)
 
 
+def test_rows_that_a_stack_cannot_compute_are_left_to_their_models(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graph, rows = _graph(folder), _rows(100)
+    (stack,) = _loaded(graph)
+
+    def full(*_: Any) -> Any:
+        raise MemoryError
+
+    monkeypatch.setattr(stack.models, "_program", full)
+    np.testing.assert_allclose(graph(rows)["p"], _by_hand(folder, rows), **WITHIN)
+
+
 def test_more_weights_than_a_stack_may_have_are_left_to_their_models(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

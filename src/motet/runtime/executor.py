@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar
 
 import numpy as np
 
@@ -31,10 +31,12 @@ from motet.runtime.residency.lazy_models import LazyModels, share_places
 from motet.runtime.resolve import is_elsewhere, is_paid
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
-from motet.runtime.stacks import RouteStack, make_stacks
 from motet.runtime.stats import CallCounts, NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
+
+if TYPE_CHECKING:
+    from motet.runtime.stacks import RouteStack
 
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 
@@ -207,6 +209,8 @@ class Executor:
             stay = {member.uses for member in node.members} - self.lazy.keys.keys() - self.graphs.keys()
             if len(stay) < 2 or not stay <= self._models.keys():
                 return ()
+            from motet.runtime.stacks import make_stacks  # only routes of several models need it
+
             found = stacks[step.path] = make_stacks(node, self.checked, {name: self._models[name] for name in stay})
         return found
 

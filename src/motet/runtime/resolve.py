@@ -21,7 +21,6 @@ from motet.models.handler import Handler, ModelSource
 from motet.models.keep import file_change
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate
-from motet.models.onnx_precision import quantized_path
 from motet.runtime.call_cost import check_cost
 from motet.system.limits import num_cores
 from motet.system.recent import LruCache
@@ -315,6 +314,8 @@ def _quantized(model: Model, handler: Handler) -> str:
     name = model.options.get("quantized")
     if not isinstance(name, str) or handler.name != "onnx":
         return ""
+    from motet.models.onnx_precision import quantized_path  # what it needs is needed by few
+
     path = quantized_path(name)
     if not os.path.isfile(path):
         what = f"the int8 file that was made of it when the graph was loaded is not here: {path}"

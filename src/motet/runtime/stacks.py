@@ -186,9 +186,13 @@ class StackedModels:
         taken = order if kept is None else kept[order]
         counts = np.bincount(which, minlength=len(self.models))
         present = np.flatnonzero(counts)
-        sorted_answer = self._program(
-            {name: column[taken] for name, column in arrays.items()}, present, counts[present]
-        )
+        try:
+            sorted_answer = self._program(
+                {name: column[taken] for name, column in arrays.items()}, present, counts[present]
+            )
+        except Exception as error:  # noqa: BLE001 (a row, or the memory: their models tell which row it is)
+            _LOG.debug("model %s and others of its structure: %s", first.model.name, describe(error))
+            return None
         answer = {name: _unsorted(column, order) for name, column in sorted_answer.items()}
         finite = _finite(answer.values(), rows)
         if finite is not None:
