@@ -66,7 +66,7 @@ MARK = "# Planned by motet plan"
     "--apply",
     metavar="OUT.yaml",
     type=click.Path(),
-    help="Write the graph with hints: resources, rows of calls, replicas.",
+    help="Write the graph with hints: resources and replicas.",
 )
 @click.option("--overwrite", is_flag=True, help="Write over a graph that is there.")
 @click.option("--engine", metavar="NAME", help="Print what to submit to: beam, ray, spark, kubernetes.")

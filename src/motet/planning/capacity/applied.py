@@ -1,19 +1,19 @@
-"""The hints of a plan in a graph: what its models ask for, rows of their calls, and replicas of those in processes."""
+"""The hints of a plan in a graph: what its models ask for, and replicas of those in processes.
+
+Rows of calls are none: each machine finds its own, and what was found where the plan was made would bound them elsewhere.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from motet.graph.capacity import Batching, Resources
+from motet.graph.capacity import Resources
 from motet.graph.fields import write_bytes
 from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 from motet.planning.capacity.pools import PoolPlan, StagePool
-
-if TYPE_CHECKING:
-    from motet.planning.capacity.profile import GraphProfile
 
 __all__ = ["Hints", "hinted", "hints_of"]
 
@@ -21,15 +21,12 @@ Hints = Mapping[str, Mapping[str, Any]]
 """By model the keys of a graph file that are set, each as a whole."""
 
 
-def hints_of(
-    graph: GraphSpec, plan: PoolPlan, profile: GraphProfile, memory: Mapping[str, Resources]
-) -> dict[str, dict[str, Any]]:
+def hints_of(graph: GraphSpec, plan: PoolPlan, memory: Mapping[str, Resources]) -> dict[str, dict[str, Any]]:
     """What a plan has to say of models that say nothing themselves.
 
     Args:
         graph: the graph.
         plan: the plan to go by.
-        profile: what was measured.
         memory: by model what it is to ask for.
     """
     asked: dict[str, dict[str, Any]] = {
@@ -45,11 +42,6 @@ def hints_of(
                 found.setdefault(name, {})["replicas"] = pool.threads
     for name, resources in asked.items():
         found.setdefault(name, {})["resources"] = {**graph.models[name].resources.written(), **resources}
-    rows = {each.name: each.call_rows for each in profile.models}
-    for name, model in graph.models.items():
-        batch = model.batch
-        if rows.get(name, 0) > 1 and not (batch.rows or batch.max_rows or batch.max_cost):
-            found.setdefault(name, {})["batch"] = {**batch.written(), "rows": rows[name]}
     return found
 
 
@@ -62,7 +54,7 @@ def hinted(graph: GraphSpec, hints: Hints) -> dict[str, Model]:
 
 
 def _parts(name: str, hints: Mapping[str, Any]) -> dict[str, Any]:
-    readers: dict[str, Any] = {"resources": Resources.read, "batch": Batching.read}
+    readers: dict[str, Any] = {"resources": Resources.read}
     return {
         key: readers[key](value, f"model {name!r}: {key}") if key in readers else value for key, value in hints.items()
     }

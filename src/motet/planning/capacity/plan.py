@@ -24,6 +24,8 @@ SECONDS = 10.0
 """What measuring takes about, beside loading models."""
 
 
+FEW_BATCHES = 8
+"""Of fewer batches it is said that what they took is no sure number."""
 MOST_NAMED = 4
 """Models that a note names."""
 
@@ -135,7 +137,7 @@ class _Planning:
         chosen = right if pays else uniform
         return CapacityPlan(
             self._profile, self._catalogue, self._goal, uniform, right, pays,
-            hints={} if chosen is None else hints_of(self._checked.graph, chosen, self._profile, hints if pays else {}),
+            hints={} if chosen is None else hints_of(self._checked.graph, chosen, hints if pays else {}),
             unmet={name: said for name, said in (("uniform", unmet_one), ("right_sized", unmet_right)) if said},
             notes=list(self._notes(chosen)),
         )  # fmt: skip
@@ -190,6 +192,9 @@ class _Planning:
             what = f"{', '.join(wanting)} ask for an accelerator and were timed on a core: "
             yield what + "say how many times as fast it is by accelerator_speed of a machine"
         yield from self._differences()
+        if profile.played < FEW_BATCHES * profile.batch_rows:
+            what = f"only {profile.played:,} rows were timed, in batches of {profile.batch_rows:,}: numbers are rough"
+            yield what + "; more of --seconds make them surer"
         if profile.failed:
             yield f"{profile.failed:,} of {profile.played:,} rows failed while they were timed"
         if plan is not None and any(pool.threads > profile.cores and profile.contention > 1.05 for pool in plan.pools):

@@ -22,7 +22,7 @@ class NodeProfile:
     Attributes:
         name, kind: the node.
         seconds: of a row of the run, in a thread that plays batches as a run has them.
-        by_rows: seconds of a row, by rows of a batch: medians of warm plays, alone on the machine as far as that went.
+        by_rows: seconds of a row, by rows of a batch: the fastest of warm plays.
         model_seconds: of `seconds`, those in calls of models.
         accelerator_seconds: of `model_seconds`, those of models that ask for an accelerator.
     """
@@ -52,7 +52,7 @@ class ModelProfile:
         memory_bytes: by how much the memory of the process grew at most while it was loaded and first called; 0 where that
             was not seen.
         load_seconds: of loading it.
-        call_rows: rows of a call, as the runtime found or the graph says them.
+        call_rows: rows of a call, as the runtime found or the graph says them; 0 where they were not found yet.
         declared: what the graph says it needs, as `resources` has it; empty where it says nothing.
         elsewhere: whether it is behind an address, and needs nothing here.
     """

@@ -6,15 +6,19 @@ A run is prepared as every run is, so reading, sizes of batches and of calls, an
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from motet.batch import column_bytes
+from motet.engines.layout import held_rows
 from motet.engines.local.engine import LocalEngine
+from motet.engines.local.head import Cost
 from motet.engines.local.prepared import PreparedRun, prepared
 from motet.engines.local.rows import ReadItem
 from motet.errors import InputError
@@ -33,7 +37,7 @@ from motet.planning.capacity.timing import (
 from motet.runtime.executor import drive
 from motet.runtime.host import ModelRuntime
 from motet.runtime.resources.need import machine as this_machine
-from motet.runtime.sizes import machine, queued_seconds
+from motet.runtime.sizes import CallTime, machine, queued_seconds
 from motet.system.limits import num_cores
 from motet.system.places import temporary_folder
 
@@ -45,6 +49,8 @@ LOOKED_AT = 256
 """Rows whose columns' bytes are counted."""
 READ_PART = 0.1
 """Of the time, for reading more rows than are played."""
+SETTLE_PART = 0.5
+"""So much more of the time, at most, for models to find the rows of their calls, where no run has found them yet."""
 PILOT_S = 1.0
 """What the run takes by which writing is timed."""
 
@@ -100,8 +106,9 @@ class _Profiling:
         watch = MemoryWatch()
         loaded = load_models(self._checked, run.host)
         self._executor.load()
-        rows = run.choose_batch_rows()
+        rows = self._batch_rows()
         items, read_seconds = self._read(rows)
+        self._settle(rows, items)
         alone = play_batches(self._play(rows), items, self._counts, 1, 0.4 * self._seconds)
         sizes = play_sizes(self._play_part, items[0], self._counts, 0.25 * self._seconds)
         beside, grown = self._side_by_side(rows, items, alone.typical(undisturbed), watch)
@@ -112,28 +119,63 @@ class _Profiling:
         return GraphProfile(
             graph=self._checked.graph.name, source=run.source.description, rows=run.total, played=alone.rows,
             machine=machine(), cores=num_cores(), nodes=nodes, models=models, read_seconds=read_seconds,
-            convert_seconds=max(0.0, seconds - sum(node.seconds for node in nodes)),
+            convert_seconds=_left(seconds, sum(node.seconds for node in nodes)),
             contention=max(1.0, beside / seconds), column_bytes=columns, kept_bytes=kept,
             handover_seconds=handover_seconds(items[0].read, self._folder), base_bytes=watch.base,
             batch_bytes=grown // num_cores(), batch_rows=rows, load_seconds=sum(each.load_seconds for each in models),
             accelerated=this_machine().accelerator > 0, failed=alone.failed,
         )  # fmt: skip
 
+    def _batch_rows(self) -> int:
+        """Rows of a batch as runs have them that know what rows cost: of a first run the first calls, slower than any other, say it."""
+        run = self._run
+        rows, most = run.choose_batch_rows(), run.sizes.by_size()
+        if run.options.batch_rows or self._executor.lazy_keys:
+            return rows
+        most = min(most, held_rows(run.measured.held + run.batches.answered_row_bytes))
+        while rows < most:
+            item = next(run.input.read(rows), None)
+            if item is None:
+                break
+            cost = Cost(0.0, max(1e-9, min(self._timed(rows, item), self._timed(rows, item)) / len(item.ids)))
+            more = cost.bound(most)
+            if more <= rows or len(item.ids) < rows:
+                break
+            rows = more
+        return rows
+
+    def _timed(self, rows: int, item: ReadItem) -> float:
+        begun = CallTime()
+        self._play(rows)(item)
+        return begun.seconds()
+
+    def _settle(self, rows: int, items: Sequence[ReadItem]) -> None:
+        """Play until models have found the rows of their calls: while they try others, calls take longer than they will."""
+        end = time.perf_counter() + SETTLE_PART * self._seconds
+        for item in cycle(items):
+            sizes = [each.size for each in self._run.host.known]
+            if all(size.settled or size.rows > rows for size in sizes) or time.perf_counter() > end:
+                break
+            self._play(rows)(item)
+
     def _read(self, rows: int) -> tuple[list[ReadItem], float]:
         """Batches for every thread, and what reading a row takes: in all threads, since libraries read in several, and of many rows,
-        since files are read in large pieces."""
-        kept, size, read = list[ReadItem](), 0, 0
-        begun, end = time.process_time(), time.perf_counter() + READ_PART * self._seconds
-        for item in self._run.input.read(rows, self._run.sizes.together(rows)):
-            read += len(item.ids)
-            if len(kept) <= self._run.workers and size <= MOST_BYTES:
-                kept.append(item)
-                size += item.num_bytes()
-            elif time.perf_counter() > end:
-                break
-        if not kept:
-            raise InputError("there are no rows", where=self._run.source.description)
-        return kept, (time.process_time() - begun) / read
+        since files are read in large pieces. A small source is read again and again, since opening the first file takes long."""
+        kept, passes, end = list[ReadItem](), list[float](), time.perf_counter() + READ_PART * self._seconds
+        while not passes or time.perf_counter() < end:
+            size = read = 0
+            begun = time.process_time()
+            for item in self._run.input.read(rows, self._run.sizes.together(rows)):
+                read += len(item.ids)
+                if not passes and len(kept) <= self._run.workers and size <= MOST_BYTES:
+                    kept.append(item)
+                    size += item.num_bytes()
+                elif time.perf_counter() > end:
+                    break
+            if not kept:
+                raise InputError("there are no rows", where=self._run.source.description)
+            passes.append((time.process_time() - begun) / max(1, read))
+        return kept, statistics.median(passes[1:-1] or passes[:1])
 
     def _play(self, rows: int) -> Any:
         return lambda item: sum(len(each.failures) for each in self._run.batches.play(rows, item))
@@ -199,7 +241,8 @@ class _Profiling:
     def _models(self, loaded: Mapping[str, ModelProfile]) -> tuple[ModelProfile, ...]:
         known: dict[str, ModelRuntime] = {each.model.name: each for each in self._run.host.known}
         return tuple(
-            replace(each, call_rows=known[name].size.best if name in known else 0) for name, each in loaded.items()
+            replace(each, call_rows=known[name].size.best if name in known and known[name].size.settled else 0)
+            for name, each in loaded.items()
         )
 
     def _bytes(self, item: ReadItem) -> tuple[dict[str, float], float]:
@@ -215,6 +258,11 @@ class _Profiling:
             {name: column_bytes(column) / count for name, column in columns.items()},
             sum(each.nbytes for each in kept) / max(1, len(part.ids)),
         )
+
+
+def _left(seconds: float, spent: float) -> float:
+    """What is left of a time; nothing where that is a rounding."""
+    return seconds - spent if seconds - spent > 1e-6 * seconds else 0.0
 
 
 def _models_below(checked: CheckedGraph, name: str) -> set[str]:

@@ -72,7 +72,7 @@ def nodes_table(plan: CapacityPlan) -> tuple[list[str], list[list[str]]]:
     """What a row takes where, and in batches of which size."""
     sizes = sorted({rows for node in plan.profile.nodes for rows in node.by_rows})
     nodes = {node.name: node for node in plan.profile.nodes}
-    head = ["node", "kind", "a row", "share", *(f"of {rows:,}" for rows in sizes), "best"]
+    head = ["node", "kind", "time a row", "share", *(f"batch of {rows:,}" for rows in sizes), "best batch"]
     rows = []
     for each in plan.shares:
         node = nodes.get(each.name)
