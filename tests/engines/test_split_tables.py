@@ -147,3 +147,27 @@ def test_nothing_is_made_where_a_model_fails_on_everything(tmp_path: Path) -> No
 @mt.returns("float64")
 def refuse(x: np.ndarray) -> np.ndarray:
     raise ValueError("no")
+
+
+@pytest.mark.parametrize("mode", ["", "?mode=append"])
+def test_what_was_added_before_the_driver_went_is_not_added_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    deltalake = pytest.importorskip("deltalake")
+    from motet.lake.delta import DeltaLakeTable
+
+    source, _ = stored(tmp_path)
+    whole, address = DeltaLakeTable.commit, f"delta:{tmp_path}/out{mode}"
+
+    def commit(self: Any, *given: Any, **named: Any) -> None:
+        whole(self, *given, **named)
+        raise RunError("the driver is gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(DeltaLakeTable, "commit", commit)
+        with pytest.raises(RunError, match="the driver is gone"):
+            negating().run(source, address, engine=Here(), keep=["x"])
+    report = negating().run(source, address, engine=Here(), keep=["x"], resume=True)
+    assert (report.rows, report.resumed_rows) == (61, 61)
+    table = deltalake.DeltaTable(tmp_path / "out")
+    assert (table.version(), table.to_pyarrow_table().num_rows) == (0, 61)

@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from motet import errors
-from motet.engines.local.journal import MANIFEST, PieceJournal
+from motet.engines.local.journal import MANIFEST, NOTE, PieceJournal
 from motet.engines.local.manifest import Manifest
 from motet.engines.splits.work import NO_WORK, SplitWork
 from motet.errors import MotetError, RunError
@@ -203,7 +203,8 @@ class SplitJournal(PieceJournal):
         self.write_manifest()
         results = self._results()
         named = {name for each in results for name in (_record_of(each.number), each.part, each.failures)}
-        self.folder.remove(name for name in self._found if name not in named and name[0] == "_" and name != MANIFEST)
+        kept = named | {MANIFEST, NOTE}
+        self.folder.remove(name for name in self._found if name not in kept and name[0] == "_")
         return results
 
     def _results(self) -> list[SplitResult]:
