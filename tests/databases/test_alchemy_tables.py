@@ -87,13 +87,13 @@ def test_another_who_inserts_the_same_row_is_met(tmp_path: Path, monkeypatch: py
 def test_values_are_what_they_were_both_ways(tmp_path: Path) -> None:
     moment = datetime.datetime(2024, 5, 1, 10, 0, 0, 250)
     columns: dict[str, tuple[pa.DataType, Any, Any]] = {
-        "a": (pa.uint64(), 2**63, None), "b": (pa.decimal128(9, 3), decimal.Decimal("1.500"), decimal.Decimal("1.500")),
+        "a": (pa.uint64(), 2**64 - 1, str(2**64 - 1)), "b": (pa.decimal128(28, 3), decimal.Decimal("-12345678901234567890.500"), "-12345678901234567890.500"),
         "c": (pa.binary(), b"\0\xff", b"\0\xff"), "d": (pa.timestamp("us"), moment, moment),
         "f": (pa.list_(pa.string()), ["x", None], '["x", null]'), "h": (pa.string(), "ü'\"%", "ü'\"%"),
         "i": (pa.date32(), moment.date(), moment.date()), "k": (pa.bool_(), True, True),
         "l": (pa.time64("us"), moment.time(), "10:00:00.000250"), "m": (pa.int8(), -7, -7),
+        "n": (pa.timestamp("us", "Europe/Berlin"), moment.replace(tzinfo=datetime.UTC), moment),
     }  # fmt: skip
-    columns.pop("a")  # which SQLite has floats for
     schema = pa.schema({"id": pa.string(), "x": pa.float64(), **{name: kind for name, (kind, _, _) in columns.items()}})
     values = {name: value for name, (_, value, _) in columns.items()}
     rows = pa.Table.from_pylist([{"id": "all", "x": 1.0, **values}, {"id": "none", "x": 2.0}], schema=schema)

@@ -78,6 +78,24 @@ def test_queries_are_read_in_their_order_and_gone_on_with(tmp_path: Path) -> Non
         open_source(f"duckdb:///{tmp_path}/a.db#t")
 
 
+def test_what_arrow_has_nothing_like_is_text_as_duckdb_says_it(tmp_path: Path) -> None:
+    kinds = {
+        "huge": ("uhugeint", str(2**128 - 1)), "bits": ("bit", "101"), "at": ("timetz", "01:02:03+02"),
+        "gap": ("interval", "3 days"), 'od"d': ("uuid", "00000000-0000-0000-0000-000000000005"),
+    }  # fmt: skip
+    with duckdb.connect(tmp_path / "a.db") as connection:
+        quoted = {name.replace('"', '""'): kind for name, (kind, _) in kinds.items()}
+        columns = ", ".join(f'"{name}" {kind}' for name, kind in quoted.items())
+        connection.execute(f"CREATE TABLE t (id bigint PRIMARY KEY, {columns}, x double)")
+        values = ", ".join(f"'{value}'" for _, value in kinds.values())
+        connection.execute(f"INSERT INTO t VALUES (1, {values}, 0.5), (2, NULL, NULL, NULL, NULL, NULL, 1.5)")
+    source = open_source(f"duckdb:///{tmp_path}/a.db#t")
+    said = {name: value for name, (_, value) in kinds.items()}
+    found = [row for batch in source.batches(1) for row in batch.to_pylist()]
+    assert found == [{"id": 1, **said, "x": 0.5}, {"id": 2, **dict.fromkeys(said), "x": 1.5}]
+    assert source.num_rows == 2
+
+
 @pytest.mark.parametrize(
     ("made", "message"),
     [

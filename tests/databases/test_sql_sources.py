@@ -168,3 +168,14 @@ def test_options_of_files_are_refused(tmp_path: Path) -> None:
         open_source([address, address])
     with pytest.raises(InputError, match="encoding"):
         open_source(address, encoding="latin-1")
+
+
+def test_a_decimal_that_is_none_fails_its_row_alone(tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("CREATE TABLE t (id integer PRIMARY KEY, price decimal(5, 2), x real)")
+        connection.executemany("INSERT INTO t VALUES (?, ?, 0.5)", [(1, "1.25"), (2, "cheap"), (3, None)])
+        connection.commit()
+    graph = mt.Graph("g", {"y": mt.map(np.negative, mt.input("x", "float64"), outputs="float64")})
+    report = graph.run(f"sqlalchemy+sqlite:///{tmp_path}/a.db#t", f"{tmp_path}/out.parquet")
+    assert (report.answered, report.failed) == (2, 1)
+    assert "column 'price' holds 'cheap', which is no decimal128(5, 2)" in report.first_failures[0]

@@ -96,3 +96,24 @@ def test_vectors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="SQLite has no vectors, such as 'image'"):
         storing().run(rows_of(2), f"sqlite:///{tmp_path}/a.db#songs")
     assert not (tmp_path / "a.db").exists()
+
+
+def test_a_table_that_is_gone_is_let_go_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, address = rows_of(50).select(["id", "price"]), f"sqlite:///{tmp_path}/a.db#t"
+
+    def stop(rows: int, total: int | None, failed: int) -> None:
+        if rows >= 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        storing().run(rows, address, batch_rows=10, workers=1, progress=stop)
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("DROP TABLE t")
+    whole, left = sqlite3.connect, []
+    monkeypatch.setattr(sqlite3, "connect", lambda *given, **named: left.append(whole(*given, **named)) or left[-1])
+    with pytest.raises(mt.MotetError, match="the table is not there any more"):
+        storing().run(rows, address, batch_rows=10, workers=1, resume=True)
+    for connection in left:
+        with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
+            connection.execute("SELECT 1")
+    assert left

@@ -6,6 +6,7 @@ type for is text: times of day as ISO 8601 has them, lists as JSON.
 
 from __future__ import annotations
 
+import decimal
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -82,6 +83,7 @@ class AlchemyTable:
         self._sa = imported("sqlalchemy", "sqlalchemy", "sql", str(address))
         self._address, self._where, self._engine = address, str(address), engine_of(address)
         self._schema_name, _, self._name = address.table.rpartition(".")
+        self._digits = self._engine.dialect.name == "sqlite"
         self._lock = threading.Lock()
         self._layout: TableLayout | None = None
         self._table: Any = None
@@ -139,6 +141,8 @@ class AlchemyTable:
         if pa.types.is_list(kind) or pa.types.is_large_list(kind):
             plain = not pa.types.is_nested(kind.value_type) and not pa.types.is_binary(kind.value_type)
             return text if plain else None
+        if self._digits and (pa.types.is_decimal128(kind) or kind == pa.uint64()):
+            return text  # what it calls numeric is a float
         if pa.types.is_decimal128(kind):
             return sa.Numeric(kind.precision, kind.scale)
         if kind == pa.uint64():
@@ -159,7 +163,7 @@ class AlchemyTable:
         """See `Table`."""
         assert self._layout is not None
         rows = batch.sort_by(self._layout.id)  # who writes the same rows at the same time waits, and for no other
-        values = [_values(column) for column in rows.columns]
+        values = [_values(column, digits=self._digits) for column in rows.columns]
         given = [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
         try:
             self._asked(lambda: self._written(given))
@@ -211,13 +215,22 @@ def _is_lost(error: Exception) -> bool:
     return bool(getattr(error, "connection_invalidated", False))
 
 
-def _values(column: pa.Array) -> list[Any]:
-    """Values as drivers take them."""
+def _values(column: pa.Array, *, digits: bool) -> list[Any]:
+    """Values as drivers take them; moments with a zone in UTC, which is what is left where a database keeps none.
+
+    Args:
+        column: the values.
+        digits: whether decimals are text.
+    """
+    if pa.types.is_timestamp(column.type) and column.type.tz is not None:
+        column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     kind, values = column.type, column.to_pylist()
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return [None if value is None else json.dumps(value, default=str) for value in values]
     if pa.types.is_time(kind):
         return [None if value is None else value.isoformat() for value in values]
+    if digits and (pa.types.is_decimal128(kind) or kind == pa.uint64()):
+        return [None if value is None else f"{decimal.Decimal(value):f}" for value in values]
     return list(values)
 
 

@@ -18,7 +18,7 @@ from motet.errors import InputError, RunError
 from motet.system.extras import imported
 from motet.tracebacks import summary
 
-__all__ = ["DuckTable", "connected", "plain_type", "reader_of", "schema_of"]
+__all__ = ["DuckTable", "connected", "plain_type", "reader_of", "schema_of", "told_as_text"]
 
 _TYPES = {
     pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
@@ -27,6 +27,8 @@ _TYPES = {
     pa.large_binary(): "BLOB", pa.date32(): "DATE", pa.date64(): "DATE", pa.time64("us"): "TIME", pa.timestamp("ns"): "TIMESTAMP_NS",
     pa.timestamp("us"): "TIMESTAMP", pa.timestamp("ms"): "TIMESTAMP", pa.timestamp("s"): "TIMESTAMP",
 }  # fmt: skip
+_AS_TEXT = ("UHUGEINT", "BIT", "TIME WITH TIME ZONE", "INTERVAL", "UUID")
+"""Types whose numbers would be other ones in Arrow, or lose their zone, or that it has nothing like."""
 LOCKED = "one process at a time may write to a file of DuckDB, or several read it"
 
 
@@ -67,6 +69,12 @@ def reader_of(connection: Any, text: str, rows: int) -> Any:
     relation = connection.sql(text)
     make = getattr(relation, "to_arrow_reader", None) or relation.fetch_arrow_reader  # as it was called before
     return make(rows)
+
+
+def told_as_text(connection: Any, source: str) -> list[str]:
+    """The columns of a table or a query in parentheses whose values Arrow has nothing like, or that DuckDB gives it as others."""
+    found = connection.sql(f"SELECT * FROM {source} LIMIT 0")
+    return [name for name, kind in zip(found.columns, found.types, strict=True) if str(kind) in _AS_TEXT]
 
 
 def schema_of(connection: Any, source: str) -> pa.Schema:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.alchemy import arrow_kind, engine_of, reason
-from motet.databases.duck import connected, reader_of, schema_of
+from motet.databases.duck import connected, reader_of, schema_of, told_as_text
 from motet.databases.names import quoted
 from motet.databases.postgres import CONNECT_S, ENCODED, NO_ADDRESS, arrow_of
 from motet.databases.sqlite import READ
@@ -239,6 +239,11 @@ class DuckRows(QueryRows):
         return closing(connection)
 
     def _schema(self, connection: Any) -> pa.Schema:
+        texts = ", ".join(
+            f"CAST({quoted(name)} AS VARCHAR) AS {quoted(name)}" for name in told_as_text(connection, self._from)
+        )
+        if texts:
+            self._from = f"(SELECT * REPLACE ({texts}) FROM {self._from}) AS motet_texts"
         return schema_of(connection, self._from)
 
     def _keys(self, connection: Any) -> list[str]:
@@ -360,7 +365,7 @@ def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> tuple[pa.RecordB
     return pa.RecordBatch.from_arrays(arrays, schema=schema), wrong
 
 
-_UNFIT = (pa.ArrowException, ValueError, TypeError, OverflowError)
+_UNFIT = (pa.ArrowException, ValueError, TypeError, ArithmeticError)
 
 
 def _array(values: Sequence[Any], field: pa.Field, wrong: dict[int, str]) -> pa.Array:

@@ -69,7 +69,11 @@ class ResultWriter:
         self._failures: FailureFile | None = None
         self._output.check(run.layout.known())
         if self._output.keeps and any(piece.rows > piece.failed for piece in beginning.pieces()):
-            self._output.check_there()
+            try:
+                self._output.check_there()
+            except BaseException:
+                self._output.abort()
+                raise
         self._pending = Pending()
 
     def open(self) -> None:
