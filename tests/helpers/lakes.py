@@ -28,12 +28,12 @@ source, address, pid, when = sys.argv[1:]
 table = type(LakeDestination(address).table)
 whole = table.commit
 
-def commit(self, rows, schema, noted, note, *, replaces):
+def commit(self, rows, schema, noted, note, *, replaces, creates):
     def noting(text):
         note(text)
         if when == "noted":
             os.kill(os.getpid(), signal.SIGKILL)
-    whole(self, rows, schema, noted, noting, replaces=replaces)
+    whole(self, rows, schema, noted, noting, replaces=replaces, creates=creates)
     os.kill(os.getpid(), signal.SIGKILL)
 
 table.commit = commit

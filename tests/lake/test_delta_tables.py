@@ -10,11 +10,13 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
 
+import motet as mt
 from helpers.lakes import killed_and_added_once, negating
 from motet.cli import cli
 from motet.errors import DataError, InputError, OutputExistsError, UnknownNameError
@@ -83,6 +85,7 @@ def test_what_is_not_read_is_refused(tmp_path: Path) -> None:
     address = written(tmp_path / "t", pa.table({"x": [1.0]}))
     for asked, message in (
         (f"{address}?version=9", "cannot be read as a table of Delta Lake: "),
+        (f"{address}?version=0&version=1", "has an option twice"),
         (f"{address}?version=x", "version is 'x'; it must be a whole number"),
         (f"{address}?timestamp=may", "timestamp is 'may', which is none"),
         (f"{address}?version=1&timestamp=2024-05-01", "names a version and a timestamp"),
@@ -278,3 +281,44 @@ def test_on_the_command_line(tmp_path: Path) -> None:
         assert message in refused.output
     assert CliRunner().invoke(cli, [*arguments, "--overwrite"]).exit_code == 0
     assert [row["y"] for row in rows_in(tmp_path / "o")] == [-1.0, -2.0]
+
+
+def test_what_somebody_else_makes_meanwhile_stays(tmp_path: Path) -> None:
+    """Also where the run goes on later; who says what becomes of these rows begins anew."""
+    theirs, calls = pa.table({"x": [9.0], "y": [-9.0]}), list[Any]()
+
+    def meanwhile(x: np.ndarray) -> np.ndarray:
+        if not calls:
+            calls.append(deltalake.write_deltalake(tmp_path / "t", theirs))
+        return -x
+
+    graph = mt.Graph("g", {"y": mt.map(meanwhile, mt.input("x", "float64"), outputs="float64")})
+    rows, address = pa.table({"x": [1.0]}), f"delta:{tmp_path}/t"
+    for resume in (False, True):
+        with pytest.raises(mt.MotetError, match=r"was made by somebody else[^\n]*\n  hint: begin anew: \?mode=append"):
+            graph.run(rows, address, resume=resume)
+        assert rows_in(tmp_path / "t") == theirs.to_pylist()
+    graph.run(rows, address, overwrite=True)
+    assert rows_in(tmp_path / "t") == [{"x": 1.0, "y": -1.0}]
+
+
+def test_what_was_there_at_no_time_is_not_read(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0]}))
+    with pytest.raises(
+        InputError, match="had no version at 2001-01-01T00:00:00.00:00; the first one that is kept is of"
+    ):
+        open_source(f"{address}?timestamp=2001-01-01")
+    assert open_source(f"{address}?timestamp=2091-01-01").description == f"{address}?version=0"
+    with pytest.raises(InputError, match="version is 99999999999999999999, which no table has"):
+        open_source(f"{address}?version=99999999999999999999")
+
+
+def test_names_that_the_package_mistakes_are_refused(tmp_path: Path) -> None:
+    rows = pa.table({"x": [1.0]})
+    for name in ("a%20b", "a[1]", "a|b"):
+        for act in (open_source, lambda there: negating().run(rows, there)):
+            with pytest.raises(InputError, match="which the package deltalake takes for another"):
+                act(f"delta:{tmp_path}/{name}")
+    with pytest.raises(InputError, match="has one column 'x', whose letters may be small or large"):
+        negating().run(pa.table({"x": [1.0], "X": [2.0]}), f"delta:{tmp_path}/t")
+    assert not list(tmp_path.iterdir())

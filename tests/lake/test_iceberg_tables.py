@@ -9,15 +9,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
+import motet as mt
 from helpers.lakes import killed_and_added_once, negating
 from motet.errors import InputError, OutputExistsError
 from motet.io import open_source
 from motet.lake.address import LakeAddress
 
 catalogs = pytest.importorskip("pyiceberg.catalog")
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What runs keep beside the table, in the current folder, is of each test alone."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
@@ -203,3 +211,36 @@ def test_what_is_secret_is_in_no_message() -> None:
         with pytest.raises(InputError) as raised:
             act()
         assert "hidden" not in f"{raised.value}{raised.value.hint}{raised.value.where}"
+
+
+def test_empty_tables_are_replaced(catalog: Any, address: str) -> None:
+    nothing = pa.table({"x": pa.array([], pa.float64())})
+    for _ in range(2):
+        negating().run(nothing, address, overwrite=True)
+        assert read(address) == []
+    negating().run(pa.table({"x": [1.0]}), address, overwrite=True)
+    assert rows_in(catalog) == [{"x": 1.0, "y": -1.0}]
+    with pytest.raises(InputError, match="its columns have names, and one of the rows has none"):
+        negating().run(pa.table({"x": [1.0], "": [2]}), f"{address}&mode=overwrite")
+
+
+def test_what_somebody_else_makes_meanwhile_stays(catalog: Any, address: str) -> None:
+    theirs = pa.table({"x": [9.0], "y": [-9.0]})
+
+    def meanwhile(x: np.ndarray) -> np.ndarray:
+        if not catalog.table_exists("shop.sales"):
+            written(catalog, theirs)
+        return -x
+
+    graph = mt.Graph("g", {"y": mt.map(meanwhile, mt.input("x", "float64"), outputs="float64")})
+    with pytest.raises(mt.MotetError, match="was made by somebody else while the run went on"):
+        graph.run(pa.table({"x": [1.0]}), address)
+    assert rows_in(catalog) == theirs.to_pylist()
+
+
+@pytest.mark.parametrize("uri", ["postgresql://ann:ge/heim/secret@127.0.0.1:none/base", "foo://ann:secret@host/b"])
+def test_parts_of_what_is_secret_are_in_no_message(uri: str) -> None:
+    with pytest.raises(InputError, match="cannot be read as a table of Iceberg: ValueError: ") as raised:
+        open_source(f"iceberg://local/shop.sales?uri={uri}&token=&warehouse=w")
+    assert not {part for part in ("secret", "heim", "'ge") if part in str(raised.value)}
+    assert "..." not in str(raised.value).partition("ValueError")[0]

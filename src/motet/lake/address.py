@@ -74,12 +74,14 @@ class LakeAddress:
             raise InputError("is no address of a table", where=text, hint="delta:folder")
         scheme = match[1].lower()
         place, _, query = text[match.end() :].partition("?")
-        pairs = (each.partition("=") for each in query.split("&") if each)
+        pairs = [each.partition("=") for each in query.split("&") if each]
         made = cls(scheme, place, {unquote(name): unquote(value) for name, _, value in pairs})
         shape, pattern = _SHAPES[scheme]
         if not pattern.fullmatch(place):
             raise InputError("names no table", where=str(made), hint=f"write {shape}")
         made._check_options(written=written)
+        if len(made.options) < len(pairs):
+            raise InputError("has an option twice", where=str(made), hint="leave one out")
         return replace(made, place=_placed(place, str(made))) if scheme == "delta" else made
 
     def _check_options(self, *, written: bool) -> None:

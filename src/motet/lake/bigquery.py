@@ -112,7 +112,9 @@ class BigQueryTable:
             hint = f"make it first: bq mk --table {'{}:{}.{}'.format(*self._address.parts)} {columns}"
             raise InputError("there is no such table", where=self._where, hint=hint)
 
-    def commit(self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool) -> None:
+    def commit(
+        self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool, creates: bool
+    ) -> None:
         """See `LakeTable`."""
         if not any(map(len, rows())):  # then there is nothing to add, and no stream
             return

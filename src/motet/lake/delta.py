@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import re
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,7 +22,7 @@ import pyarrow as pa
 
 from motet.errors import InputError, RunError
 from motet.lake.address import LakeAddress
-from motet.lake.table import Rows
+from motet.lake.table import Rows, made_meanwhile
 from motet.lake.types import common, stored_type
 from motet.system.extras import imported
 from motet.tracebacks import summary
@@ -30,6 +31,10 @@ __all__ = ["DeltaFile", "DeltaLakeTable", "DeltaVersion", "read_version"]
 
 _READ_FEATURES = frozenset(("timestampNtz", "deletionVectors", "vacuumProtocolCheck", "v2Checkpoint"))
 """What a table may ask of its readers that is met here."""
+
+_EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
+_MISTAKEN = re.compile(r"%[0-9A-Fa-f]{2}|[\[\]^|\\\t\n]")
+"""What of the name of a folder the package reads as something else, or ends the process at."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,11 @@ def _said(error: Exception) -> str:
 
 
 def _deltalake(address: LakeAddress) -> Any:
-    return imported("deltalake", "deltalake", "delta", str(address))
+    package, found = imported("deltalake", "deltalake", "delta", str(address)), _MISTAKEN.search(address.beside)
+    if address.is_local and found is not None:
+        what = f"is in a folder with {found[0]!r} in its name, which the package deltalake takes for another"
+        raise InputError(what, where=str(address), hint="name a folder of letters, digits and _")
+    return package
 
 
 @contextmanager
@@ -78,6 +87,8 @@ def _told(address: LakeAddress, deltalake: Any) -> Iterator[None]:
     """Tell errors of the package as ours."""
     try:
         yield
+    except InputError:
+        raise
     except (deltalake.exceptions.DeltaError, OSError, ValueError) as error:
         raise InputError(f"cannot be read as a table of Delta Lake: {_said(error)}", where=str(address)) from error
 
@@ -90,10 +101,10 @@ def read_version(address: LakeAddress) -> DeltaVersion:
     """
     deltalake, options = _deltalake(address), address.options
     with _told(address, deltalake):
-        version = int(options["version"]) if "version" in options else None
+        version = _version(options["version"], str(address)) if "version" in options else None
         table = deltalake.DeltaTable(address.place, version=version)
         if "timestamp" in options:
-            table.load_as_version(_moment(options["timestamp"], str(address)))
+            _load_at(table, _moment(options["timestamp"], str(address)), str(address))
         _check_reader(table, str(address))
         schema = pa.schema(table.schema().to_arrow())
         actions = pa.table(table.get_add_actions())
@@ -138,6 +149,23 @@ def _deleted(table: Any, where: str) -> dict[str, tuple[int, ...]]:
             mask = np.asarray(kept.values.to_numpy(zero_copy_only=False), bool)
             found[_name(path)] = tuple(np.flatnonzero(~mask).tolist())
     return found
+
+
+def _version(text: str, where: str) -> int:
+    if len(text) > 18:
+        raise InputError(f"version is {text}, which no table has", where=where)
+    return int(text)
+
+
+def _load_at(table: Any, moment: datetime.datetime, where: str) -> None:
+    """Have the version that was the newest one at a moment; the package gives the first one where that is later."""
+    made = {each.get("version"): each.get("timestamp") for each in table.history()}  # which counts from the newest one
+    table.load_as_version(moment)
+    told = made.get(table.version())
+    since = moment if told is None else _EPOCH + datetime.timedelta(milliseconds=told)
+    if since > moment:
+        what = f"had no version at {moment.isoformat()}; the first one that is kept is of {since.isoformat()}"
+        raise InputError(what, where=where)
 
 
 def _moment(text: str, where: str) -> datetime.datetime:
@@ -200,15 +228,23 @@ class DeltaLakeTable:
 
     def prepare(self, schema: pa.Schema) -> None:
         """See `LakeTable`: a folder that holds other things is none to make a table in."""
-        place = self._address.place
+        place, lower = self._address.place, [name.lower() for name in schema.names]
+        twice = next((name for name in schema.names if lower.count(name.lower()) > 1), None)
+        if twice is not None:
+            what = f"has one column {twice!r}, whose letters may be small or large, and the rows have several"
+            raise InputError(what, where=self._where, hint="rename one, or leave it out with --drop")
         if self._address.is_local and os.path.isdir(place) and self._table() is None and os.listdir(place):
             raise InputError("is a folder with files, and no table of Delta Lake", where=self._where)
 
-    def commit(self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool) -> None:
+    def commit(
+        self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool, creates: bool
+    ) -> None:
         """See `LakeTable`."""
         run, table = noted or uuid.uuid4().hex, self._table()
         if noted and table is not None and table.transaction_version(run) is not None:
             return
+        if creates and table is not None:
+            raise made_meanwhile(self._where)
         note(run)
         properties = self._deltalake.CommitProperties(
             custom_metadata={"motet.run": run}, app_transactions=[self._deltalake.Transaction(run, 1)]
@@ -222,7 +258,7 @@ class DeltaLakeTable:
                 write(mode="overwrite", schema_mode="overwrite")
             else:
                 write(mode="append" if table is not None else "error")
-        except (self._deltalake.exceptions.DeltaError, OSError, ValueError) as error:
+        except Exception as error:  # (the package's own, and those of what it is made of)
             raise RunError(
                 f"cannot be written: {_said(error)}", where=self._where, hint="--resume adds what is finished"
             ) from error

@@ -5,6 +5,7 @@ Snapshots that a run adds have the run's own id in their summary, so that a run 
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ import pyarrow as pa
 
 from motet.errors import InputError, RunError
 from motet.lake.address import LakeAddress
-from motet.lake.table import Rows
+from motet.lake.table import Rows, made_meanwhile
 from motet.lake.types import common, stored_type
 from motet.system.extras import imported
 from motet.tracebacks import summary
@@ -38,10 +39,18 @@ def _told(address: LakeAddress) -> Iterator[None]:
     except (InputError, RunError):
         raise
     except Exception as error:  # noqa: BLE001 (catalogs raise what their clients raise)
-        said = summary(error)
-        for value in address.properties.values():
-            said = said.replace(value, "...")
+        said = _hidden(summary(error), address)
         raise InputError(f"cannot be read as a table of Iceberg: {said}", where=str(address)) from None
+
+
+def _hidden(text: str, address: LakeAddress) -> str:
+    """A message without the properties of a catalog, and without what stands before an `@` in them."""
+    values = list(address.properties.values())
+    users = [value.rpartition("@")[0].partition("://")[2] for value in values]
+    parts = {*values, *users, *(part for user in users for part in re.split("[:/@]", user))}
+    for each in sorted(parts, key=len, reverse=True):
+        text = text.replace(each, "...") if len(each) > 2 else text
+    return text
 
 
 def _catalog(address: LakeAddress) -> Any:
@@ -123,8 +132,12 @@ class IcebergTable:
         if not there:
             hint = "make it in the catalog first"
             raise InputError(f"the catalog has no namespace {namespace!r}", where=self._where, hint=hint)
+        if "" in schema.names:
+            raise InputError("its columns have names, and one of the rows has none", where=self._where)
 
-    def commit(self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool) -> None:
+    def commit(
+        self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool, creates: bool
+    ) -> None:
         """See `LakeTable`."""
         run = noted or uuid.uuid4().hex
         if not noted:
@@ -132,7 +145,7 @@ class IcebergTable:
         conflict = imported("pyiceberg.exceptions", "pyiceberg", "iceberg", self._where).CommitFailedException
         for left in range(TRIES - 1, -1, -1):
             try:
-                self._commit_once(rows, schema, run, replaces=replaces)
+                self._commit_once(rows, schema, run, replaces=replaces, creates=creates)
             except conflict as error:  # somebody else has committed meanwhile, or an answer was lost
                 if not left:
                     raise self._refused(error) from error
@@ -144,18 +157,18 @@ class IcebergTable:
                 return
 
     def _refused(self, error: Exception) -> RunError:
-        said = summary(error)
-        for value in self._address.properties.values():
-            said = said.replace(value, "...")
+        said = _hidden(summary(error), self._address)
         return RunError(f"cannot be written: {said}", where=self._where, hint="--resume adds what is finished")
 
-    def _commit_once(self, rows: Rows, schema: pa.Schema, run: str, *, replaces: bool) -> None:
+    def _commit_once(self, rows: Rows, schema: pa.Schema, run: str, *, replaces: bool, creates: bool) -> None:
         table = self._table()
         if table is not None and any(
             each.summary is not None and each.summary.additional_properties.get(RUN) == run
             for each in table.snapshots()
         ):
             return
+        if creates and table is not None:
+            raise made_meanwhile(self._where)
         name, properties = self._address.parts[1], {RUN: run}
         creating = table is None
         with self._base.create_table_transaction(name, schema) if creating else table.transaction() as change:
@@ -167,7 +180,8 @@ class IcebergTable:
     def _replace(self, change: Any, schema: pa.Schema, properties: dict[str, str]) -> None:
         """Take all rows away, and have the columns of the new ones."""
         expressions = imported("pyiceberg.expressions", "pyiceberg", "iceberg", self._where)
-        change.delete(expressions.AlwaysTrue(), snapshot_properties=properties)
+        if _has_rows(change.table_metadata):
+            change.delete(expressions.AlwaysTrue(), snapshot_properties=properties)
         with change.update_schema(allow_incompatible_changes=True) as update:
             update.union_by_name(schema)
             for name in change.table_metadata.schema().as_arrow().names:
@@ -179,6 +193,15 @@ class IcebergTable:
         base = self.__dict__.pop("_base", None)
         if base is not None:
             _closed(base)
+
+
+def _has_rows(metadata: Any) -> bool:
+    """Whether a table may have rows; the package warns where none is to be deleted."""
+    snapshot = metadata.current_snapshot()
+    if snapshot is None:
+        return False
+    said = None if snapshot.summary is None else snapshot.summary.additional_properties.get("total-records")
+    return bool(said != "0")
 
 
 def _grouped(batches: Iterator[pa.RecordBatch], schema: pa.Schema) -> Iterator[pa.Table]:

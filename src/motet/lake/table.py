@@ -7,7 +7,9 @@ from typing import ClassVar, Protocol
 
 import pyarrow as pa
 
-__all__ = ["LakeTable", "Rows"]
+from motet.errors import OutputExistsError
+
+__all__ = ["LakeTable", "Rows", "made_meanwhile"]
 
 Rows = Callable[[], Iterator[pa.RecordBatch]]
 """Gives all rows from the first one on, in record batches of some thousand rows, as often as it is called."""
@@ -40,7 +42,9 @@ class LakeTable(Protocol):
         """See that rows of a schema can be added, before any is played; nothing is made."""
         ...
 
-    def commit(self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool) -> None:
+    def commit(
+        self, rows: Rows, schema: pa.Schema, noted: str, note: Callable[[str], None], *, replaces: bool, creates: bool
+    ) -> None:
         """Add rows, in one transaction: who reads the table sees all of them or none.
 
         Args:
@@ -50,8 +54,10 @@ class LakeTable(Protocol):
                 nothing.
             note: keeps what the transaction is known by, before it is made.
             replaces: whether the rows of the table go in the same transaction.
+            creates: whether it was not there when the run began, so that one that is there is somebody else's.
 
         Raises:
+            OutputExistsError: when somebody else has made the table meanwhile.
             RunError: when it cannot be done; the same call with what was noted may be made again.
         """
         ...
@@ -59,3 +65,12 @@ class LakeTable(Protocol):
     def close(self) -> None:
         """Let go of it."""
         ...
+
+
+def made_meanwhile(where: str) -> OutputExistsError:
+    """What is said where a run would make a table that somebody else has made since it began."""
+    return OutputExistsError(
+        "was made by somebody else while the run went on",
+        where=where,
+        hint="begin anew: ?mode=append behind its name adds to it, --overwrite replaces it",
+    )

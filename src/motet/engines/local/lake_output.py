@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LakeDestination", "LakeOutput"]
 
+NEW = "new "
+"""What a note begins with where the table was not there when the run began."""
+
 
 @dataclass(frozen=True)
 class LakeDestination(Destination):
@@ -150,6 +153,7 @@ class LakeOutput(Output):
         self._file: Any = None
         self._out: Any = None
         self._rows = 0
+        self._absent = False
 
     @property
     def rows(self) -> int:
@@ -177,6 +181,7 @@ class LakeOutput(Output):
 
     def _open(self, schema: pa.Schema) -> None:
         stored, there = self._of(schema)
+        self._absent = not self._destination.adds and self._table.schema() is None
         if there is not None:
             check_filled(schema, there, self._destination.shown)
         with writing(self._path):
@@ -199,7 +204,17 @@ class LakeOutput(Output):
             self.open(schema)
         return self._refusal
 
+    @cached_property
+    def _creates(self) -> bool:
+        """Whether the table was not there when the run began, which is noted for who goes on; rows of nobody else go then."""
+        noted = self._text()
+        found = noted.startswith(NEW) if noted else self._absent
+        if found and not noted:
+            self._put(NEW)
+        return found
+
     def _write(self, batch: pa.RecordBatch) -> None:
+        _ = self._creates
         with writing(self._path):
             self._out.write_batch(fitting(self._refusal.plain(batch), self._refusal.stored))
         self._rows += batch.num_rows
@@ -215,7 +230,9 @@ class LakeOutput(Output):
             self._end()
         self._work.check()
         stored = self._refusal.stored
-        self._table.commit(self._read, stored, self._noted(), self._note, replaces=not self._destination.adds)
+        replaces = not self._destination.adds and not self._creates
+        noted = self._text().removeprefix(NEW)
+        self._table.commit(self._read, stored, noted, self._note, replaces=replaces, creates=self._creates)
         self._table.close()
 
     def _end(self) -> None:
@@ -231,13 +248,17 @@ class LakeOutput(Output):
             for place in range(reader.num_record_batches):
                 yield reader.get_batch(place)
 
-    def _noted(self) -> str:
+    def _text(self) -> str:
+        """What is noted."""
         if NOTE not in self._work.names():
             return ""
         with self._work.reading(NOTE) as file:
             return str(file.read().decode())
 
     def _note(self, text: str) -> None:
+        self._put(f"{NEW if self._creates else ''}{text}")
+
+    def _put(self, text: str) -> None:
         with self._work.writing(NOTE) as file:
             file.write(text.encode())
 
