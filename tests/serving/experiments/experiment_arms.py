@@ -44,7 +44,7 @@ class Asked:
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(urllib.request.Request(url, data, headers), timeout=30) as answer:
+            with opener.open(urllib.request.Request(url, data, headers), timeout=60) as answer:
                 self.status, self.headers, self.body = answer.status, answer.headers, json.loads(answer.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -57,7 +57,8 @@ def predict(url, users, x=1.0, graph="shop"):
 
 
 def feedback(url, rows, graph="shop"):
-    return Asked(f"{url}/feedback/{graph}", rows)
+    """What a server says of feedback; told again where its disk did not keep up."""
+    return until(lambda: (found := Asked(f"{url}/feedback/{graph}", rows)).status != 503 and found)
 
 
 def table(path, statement, *values):
@@ -67,4 +68,12 @@ def table(path, statement, *values):
 
 def until_rows(path, name, number):
     """The rows of a table, once there are so many."""
-    return until(lambda: len(found := table(path, f"SELECT * FROM {name}")) >= number and found)
+
+    def found():
+        try:
+            rows = table(path, f"SELECT * FROM {name}")
+        except sqlite3.OperationalError:  # it is not there yet
+            return None
+        return rows if len(rows) >= number else None
+
+    return until(found)

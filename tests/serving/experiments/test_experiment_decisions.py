@@ -36,7 +36,7 @@ from motet.serving.experiments.experiments import Experiments
 from motet.serving.experiments.guardian import followed_up
 from motet.serving.experiments.tables import EXPOSURE_KINDS, EXPOSURES, Exposure, item_of
 from motet.serving.sinks.targets.sql import SqlTarget
-from serving.experiments.experiment_arms import Asked, feedback, predict, shop, table
+from serving.experiments.experiment_arms import Asked, feedback, predict, shop, table, until_rows
 
 KEY = "a key for tests alone"
 SIGNER = IdSigner(KEY.encode())
@@ -125,8 +125,10 @@ def test_what_is_decided_is_played_by_all_and_after_a_restart(tmp_path):
 
 def test_without_the_database_what_is_known_holds(tmp_path):
     path = tmp_path / "kept.db"
-    with start(shop(), port=0, admin="open", experiments=config(tmp_path, timeout_s=0.2)) as server:
-        decide(server.url, action="promote", arm="bold")
+    with start(shop(), port=0, admin="open", experiments=config(tmp_path, timeout_s=0.5)) as server:
+        until(lambda: decide(server.url, action="promote", arm="bold").status == 200)
+        feedback(server.url, [{"id": predict(server.url, ["first"])[0]["feedback_id"], "outcome": True}])
+        until_rows(path, "outcomes", 1)
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")  # nobody else can write
             rows = predict(server.url, USERS)
@@ -135,11 +137,11 @@ def test_without_the_database_what_is_known_holds(tmp_path):
             refused = decide(server.url, action="stop")
             assert refused.status == 503
             assert "the database of experiments cannot be reached" in refused.body["error"]
-            assert table(path, "SELECT count(*) FROM outcomes") == [(0,)]
+            assert table(path, "SELECT count(*) FROM outcomes") == [(1,)]
             other.execute("ROLLBACK")
         until(lambda: decide(server.url, action="stop").status == 200)
         assert set(arms(server.url)) == {"plain"}
-        until(lambda: table(path, "SELECT count(*) FROM outcomes") == [(1,)])
+        until_rows(path, "outcomes", 2)
 
 
 def test_exposures_are_found_by_their_time(tmp_path):
