@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+import yaml
 from click.testing import CliRunner
 
 import motet as mt
@@ -280,6 +281,34 @@ def test_units_of_a_column_that_is_named_are_texts_where_the_graph_takes_texts(a
     (tmp_path / "rows.csv").write_text("id,clicked\n" + "".join(f"{user},1\n" for user in users))
     found = graph.experiment(str(tmp_path / "rows.csv"), unit="id")
     arms = graph({"user": users, "x": np.zeros(400, np.float32), "country": ["de"] * 400})["arm"].tolist()
+    assert [each.units for each in found.arms] == [arms.count("old"), arms.count("new")]
+
+
+def test_units_of_a_graph_inside_are_named(tmp_path: Path) -> None:
+    """The graph inside calls `user` what this one calls `session`."""
+    inside = {key: value for key, value in yaml.safe_load(GRAPH).items() if key not in ("motet", "name")}
+    whole = {
+        "motet": 1,
+        "name": "outer",
+        "inputs": {"user": "string", "session": "string", "x": "float32", "country": "string"},
+        "graphs": {"shop": inside},
+        "nodes": {"inner": {"model": "shop", "inputs": {"user": "session", "x": "x", "country": "country"}}},
+        "outputs": {"arm": "inner.arm"},
+    }
+    (tmp_path / "outer.yaml").write_text(yaml.safe_dump(whole, sort_keys=False))
+    graph = mt.load(tmp_path / "outer.yaml")
+    sessions, count = [f"s{n}" for n in range(200)], 200
+    columns = {
+        "user": ["ann"] * count,
+        "session": sessions,
+        "x": np.zeros(count, np.float32),
+        "country": ["de"] * count,
+    }
+    arms = graph(columns)["arm"].tolist()
+    table = pa.table({**columns, "clicked": [True] * count})
+    with pytest.raises(InputError, match="'shop.ab' is in a graph inside, whose 'user' may be another column here"):
+        graph.experiment(table)
+    found = graph.experiment(table, unit="session")
     assert [each.units for each in found.arms] == [arms.count("old"), arms.count("new")]
 
 

@@ -75,9 +75,17 @@ def report_on_file(checked: CheckedGraph, source: Any, **options: Unpack[Experim
 
 def _wanted(checked: CheckedGraph, experiment: Experiment, options: ExperimentOptions) -> dict[str, ColumnType]:
     """The types of columns: a column of units that is named has the input's, so that the text 007 stays what it is."""
-    unit, declared = options.get("unit"), checked.graph.inputs.get(experiment.unit)
-    told = {} if unit is None or declared is None else {unit: declared.type}
+    unit, kind = options.get("unit"), _unit_type(checked, experiment, "")
+    told = {} if unit is None or kind is None else {unit: kind}
     return {**checked.graph.stored_types, **told}
+
+
+def _unit_type(checked: CheckedGraph, experiment: Experiment, column: str) -> ColumnType | None:
+    """What units are where the graph takes them; of a graph inside what the column of the file is taken as; None where that is not told."""
+    if experiment.node not in checked.order:
+        return checked.graph.stored_types.get(column)
+    declared = checked.graph.inputs.get(experiment.unit)
+    return None if declared is None else declared.type
 
 
 @dataclass(frozen=True)
@@ -104,7 +112,11 @@ class _Columns:
                 raise UnknownNameError("column", name, names, where=where)
             return name
 
-        unit = known(options.get("unit")) or _column_of(checked, experiment.unit, names)
+        unit = known(options.get("unit"))
+        if unit is None and experiment.node not in checked.order:
+            what = f"{experiment.node!r} is in a graph inside, whose {experiment.unit!r} may be another column here"
+            raise InputError(what, where=where, hint="name the column of units: --unit COLUMN")
+        unit = unit or _column_of(checked, experiment.unit, names)
         if unit is None:
             what = f"no column has {experiment.unit!r}, by which the split goes; there are {', '.join(names)}"
             raise InputError(what, where=where, hint="name it: --unit COLUMN")
@@ -113,8 +125,8 @@ class _Columns:
         outcome = known(experiment.metric.name if label is None else label)
         times, seconds, failed = (known(options.get(name)) for name in _MORE)
         segments = [name for name in experiment.metric.segments if name in names]
-        declared = checked.graph.inputs.get(experiment.unit)
-        kind = arrow_type(declared.type) if declared is not None and not arm else None
+        declared = None if arm else _unit_type(checked, experiment, unit)
+        kind = None if declared is None else arrow_type(declared)
         return cls(experiment, ExposureColumns(unit, arm, outcome, times, seconds, failed, segments), kind)
 
     def read(self, source: Source) -> Exposures:
