@@ -349,6 +349,8 @@ def test_what_is_decided_is_tried_again_where_it_cannot_be_played(tmp_path):
     async def play():
         experiments.played("shop", graph.checked)
         experiments.hook("shop", None)
+        await experiments.guard()  # where nothing was kept yet
+        assert (tmp_path / "spool" / "experiments.lock").exists()
         await experiments.decide(promoted(experiments.experiments("shop")[0], "bold", "ann"))
         assert share() == 0.5  # what is played, and not what was decided
         await experiments.follow()

@@ -288,11 +288,13 @@ class Experiments:
                     if found is not None:
                         await self.decide(found)
                 except Exception:  # the others are looked at all the same
-                    log.exception("guardrails of experiment %s.%s cannot be looked at", graph, experiment.node)
+                    if not self._outage.is_out:  # else it has been said that the database is away
+                        log.exception("guardrails of experiment %s.%s cannot be looked at", graph, experiment.node)
 
     def _guards(self) -> bool:
         """Whether this is the process that looks at guardrails; another one takes its place when it ends."""
         if self._lock is None:
+            self._spool.mkdir(parents=True, exist_ok=True)
             self._lock = lock_file(str(self._spool / "experiments.lock"))
         return self._lock is not None
 
