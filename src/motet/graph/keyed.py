@@ -9,7 +9,7 @@ from motet.errors import GraphError
 from motet.graph.graph import GraphSpec
 from motet.graph.model import Model
 
-__all__ = ["KEY", "with_keys"]
+__all__ = ["KEY", "keyed_name", "with_keys"]
 
 KEY = "{key}"
 
@@ -46,14 +46,17 @@ def with_keys(
             raise GraphError(
                 f"{odd[0]!r} ({uris[odd[0]]}) cannot be a key of a route", where=where, hint="rename the file"
             )
-        models |= {_named(name, key): replace(model, uri=uri, name=_named(name, key)) for key, uri in uris.items()}
+        models |= {
+            keyed_name(name, key): replace(model, uri=uri, name=keyed_name(name, key)) for key, uri in uris.items()
+        }
     nodes = {}
     for name, node in graph.nodes.items():
         used = [member.uses for member in node.members if member.uses in found]
-        keyed = {uses: {key: _named(uses, key) for key in found[uses]} for uses in used}
+        keyed = {uses: {key: keyed_name(uses, key) for key in found[uses]} for uses in used}
         nodes[name] = node.keyed(keyed, {uses: graph.models[uses].uri for uses in used}) if used else node
     return graph.changed(models=models, nodes=nodes), {name: tuple(uris) for name, uris in found.items()}
 
 
-def _named(model: str, key: str) -> str:
+def keyed_name(model: str, key: str) -> str:
+    """What the model of a key is called in the graph."""
     return f"{model}.{key}"

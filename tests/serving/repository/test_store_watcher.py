@@ -55,6 +55,36 @@ def test_versions_published_under_load_are_served_one_after_the_other(serve, pub
     assert json.loads(connection.getresponse().read())["versions"] == ["3"]
 
 
+def test_models_by_key_are_watched_each_and_new_keys_found(serve, publish, store, connect, caplog):
+    for factor, key in enumerate("abc", start=1):
+        publish(factor, f"times-{key}")
+    x, k = mt.input("x", "float32"), mt.input("k", "string")
+    server = serve(mt.Graph("g", {"y": mt.route({"*": mt.Model("store:times-{key}", "m")}, x, key=k, name="n").y}))
+    connection = connect(server)
+
+    def answer(key):
+        tensors = [("x", "FP32", 1.0), ("k", "BYTES", key)]
+        inputs = [{"name": name, "shape": [1], "datatype": kind, "data": [value]} for name, kind, value in tensors]
+        connection.request("POST", "/v2/models/g/infer", json.dumps({"inputs": inputs}))
+        said = json.loads(connection.getresponse().read())
+        return said["outputs"][0]["data"][0] if "outputs" in said else said["error"]
+
+    assert [answer(key) for key in "abc"] == [1, 2, 3]
+    assert "no model store:times-d" in answer("d")
+    publish(20, "times-b")
+    while answer("b") != 20:
+        pass
+    publish(4, "times-d")
+    while answer("d") != 4:
+        pass
+    store.withdraw("times-a", "latest")
+    while answer("a") == 1:
+        pass
+    assert "no model store:times-a" in answer("a")
+    assert [answer(key) for key in "bcd"] == [20, 3, 4]
+    assert "goes on with what it has" not in caplog.text
+
+
 def test_a_version_that_cannot_be_served_leaves_the_one_before(serve, publish, store, tmp_path, caplog, connect):
     import onnx
     from onnx import TensorProto, helper

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from motet.errors import MotetError, StoreError
 from motet.graph.check import CheckedGraph
 from motet.graph.graph import GraphSpec
+from motet.graph.keyed import KEY, keyed_name
 from motet.graph.model import Model
 from motet.models.locate import STORE
 from motet.runtime.stored import StoredModels, number_of
@@ -93,7 +94,7 @@ class StoreWatcher:
     def _moved(self, served: RepositoryEntry) -> Mapping[str, int]:
         """The models that mean another version than the one that is served, and its number; 0 for one that was withdrawn."""
         moved: dict[str, int] = {}
-        for name, model, folder, pinned in _stored(served.graph, served.graph.checked):
+        for name, model, folder, pinned in _stored(served.graph, served.graph.checked, self._stored):
             number = self._stored.number(model, folder)
             if number is not None and number != (0 if pinned is None else number_of(pinned.uri)):
                 moved[name] = number
@@ -112,10 +113,22 @@ def has_stored(graph: GraphSpec) -> bool:
     )
 
 
-def _stored(graph: GraphSpec, checked: CheckedGraph) -> Iterator[tuple[str, Model, str, Model | None]]:
-    """Each model of a store: its name, what the graph says of it, the graph's folder, and what it was pinned to."""
+def _stored(
+    graph: GraphSpec, checked: CheckedGraph, stored: StoredModels
+) -> Iterator[tuple[str, Model, str, Model | None]]:
+    """Each model of a store: its name, what the graph says of it, the graph's folder, and what it was pinned to.
+
+    Of models by key these are the keys that have one now, and those that had one when the graph was checked.
+    """
     for name, model in graph.models.items():
-        if model.uri.startswith(STORE):
+        if not model.uri.startswith(STORE):
+            continue
+        if KEY not in model.uri:
             yield name, model, graph.folder, checked.graph.models.get(name)
+            continue
+        for key in dict.fromkeys((*stored.keys(model, graph.folder), *checked.keys.get(name, ()))):
+            own = keyed_name(name, key)
+            uri = model.uri.replace(KEY, key)
+            yield own, replace(model, uri=uri), graph.folder, checked.graph.models.get(own)
     for name, inner in graph.graphs.items():
-        yield from _stored(inner, checked.graphs[name])
+        yield from _stored(inner, checked.graphs[name], stored)
