@@ -26,7 +26,7 @@ def shouting(texts):
                     yield row, ValueError("13 brings bad luck")
                     break
                 if gate is not None:
-                    gate.wait(20)
+                    gate.wait(60)
                     gate.clear()
                 yield row, word.upper()
         except GeneratorExit:

@@ -41,7 +41,7 @@ def ask(client, /, *texts, model="shouting", **parameters):
 
 
 def take(stream):
-    result, error = stream.got.get(timeout=20)
+    result, error = stream.got.get(timeout=60)
     if error is not None:
         return error
     said = result.get_response().parameters
@@ -81,6 +81,6 @@ def test_a_client_that_leaves_ends_the_writing(writing, live):
         got = queue.Queue()
         client.start_stream(lambda result, error: got.put((result, error)))
         ask(client, "left alone", model="endless", stream=True)
-        assert got.get(timeout=20)[1] is None
+        assert got.get(timeout=60)[1] is None
         client.stop_stream(cancel_requests=True)
     live.until(lambda: "left alone" in streaming_models.CLOSED)

@@ -15,7 +15,6 @@ from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.middleware import Middleware
 
-LIMITS = Limits(write_timeout_s=0.5)
 SSE = {"accept": "text/event-stream"}
 
 
@@ -30,7 +29,7 @@ class Door(Middleware):
     """Notes how requests end."""
 
     def __init__(self, repository):
-        super().__init__(repository, ServeConfig(admin="open", limits=LIMITS))
+        super().__init__(repository, ServeConfig(admin="open"))
         self.ended: list[tuple[str, int]] = []
 
     def finished(self, context):
@@ -54,7 +53,6 @@ def served(live, endpoint):
         graph("shout", writer("shouting")),
         graph("endless", writer("endless")),
         mt.Graph("far", outputs={name: getattr(far, name) for name in names}),
-        limits=LIMITS,
         middleware=Door,
     )
 
@@ -90,9 +88,9 @@ def test_a_chat_is_told_while_it_is_written(client, gate):
     stream = client.chat.completions.create(model="shout", messages=user("slow and steady"), stream=True)
     found = []
     for word in ("SLOW ", "AND ", "STEADY"):
-        gate.set()
         found.append(next(stream))
         assert found[-1].choices[0].delta.content == word
+        gate.set()  # now that it is here: two that are written at once are one piece
     assert [each.choices[0].delta.role for each in found] == ["assistant", None, None]
     (last,) = stream
     assert (last.choices[0].delta.content, last.choices[0].finish_reason) == (None, "stop")
@@ -150,7 +148,7 @@ def test_what_is_late_ends_with_an_error(served):
     told = served.post("/v1/chat/completions?timeout=800000", json=body).text
     last = [line for line in told.splitlines() if line][-1]
     assert json.loads(last.removeprefix("data: "))["error"]["message"].startswith("endless: not answered in time")
-    served.live.until(lambda: "late" in streaming_models.CLOSED)
+    served.live.until(lambda: served.repository.find("endless").batcher.idle)
 
 
 def test_a_client_that_leaves_ends_the_writing(served):
@@ -168,16 +166,19 @@ def test_a_client_that_leaves_ends_the_writing(served):
     served.live.until(lambda: ("endless", 499) in served.middleware.ended)
 
 
-def test_a_client_that_reads_no_more_is_left(served):
-    batcher = served.repository.find("endless").batcher
-    body = {"model": "endless", "messages": user("stopping"), "stream": True}
+def test_a_client_that_reads_no_more_is_left(live):
+    model = mt.Model("python:models.streaming_models:endless", "endless")
+    graph = mt.Graph("unread", outputs={"text": mt.model(model, mt.input("text", "string"))})
+    served = live.serve(graph, limits=Limits(write_timeout_s=0.5))
+    batcher = served.repository.find("unread").batcher
+    body = {"model": "unread", "messages": user("stopping"), "stream": True}
     with (
-        httpx.Client(base_url=served.address, timeout=30) as client,
+        httpx.Client(base_url=served.address, timeout=60) as client,
         client.stream("POST", "/v1/chat/completions", json=body) as answer,
     ):
         lines = answer.iter_lines()  # which is open as long as it is held
         assert next(lines).startswith("data: ")
-        served.live.until(lambda: "stopping" in streaming_models.CLOSED and batcher.idle)
+        live.until(lambda: "stopping" in streaming_models.CLOSED and batcher.idle)
 
 
 def test_pieces_are_events_beside_the_others(served, gate):
@@ -210,9 +211,9 @@ def test_a_server_that_stops_waits_for_streams(live, gate):
     with served.client.stream("POST", "/v1/chat/completions", json=body) as answer:
         lines = answer.iter_lines()
         assert "SLOW " in next(lines)
-        drained = asyncio.run_coroutine_threadsafe(served.repository.drain(20), live.loop)
+        drained = asyncio.run_coroutine_threadsafe(served.repository.drain(60), live.loop)
         served.live.until(lambda: served.repository.draining)
         assert not drained.done()
         gate.set()
         assert "data: [DONE]" in list(lines)
-        drained.result(20)
+        drained.result(60)
