@@ -276,6 +276,9 @@ def resize_shorter_side(image: Array, size: int, method: str, longest: int | Non
         new_short, new_long = int(longest * new_short / new_long), longest
     new_short = max(1, new_short)
     new_height, new_width = (new_short, new_long) if height <= width else (new_long, new_short)
+    if new_height * new_width > most_pixels():
+        what = f"an image of {height} x {width} would become one of {new_height} x {new_width}, more than {most_pixels()} pixels"
+        raise InputError(what, where="motet.ops.image.resize_shorter", hint="longest= bounds the longer side")
     return image if (new_height, new_width) == (height, width) else Resizing((new_height, new_width), method)(image)
 
 
@@ -301,6 +304,8 @@ def draw_boxes(image: Array, boxes: Array, labels: Any, scores: Any, width: int)
     height, breadth = image.shape[:2]
     most = [breadth - 1, height - 1, breadth - 1, height - 1]
     for place in np.flatnonzero(np.isfinite(boxes).all(axis=1)).tolist():
+        if (boxes[place, :2] > most[:2]).any() or (boxes[place, 2:] < 0).any():
+            continue  # it lies outside
         left, top, right, bottom = boxes[place].clip(0, most).round().astype(int).tolist()
         if right < left or bottom < top:
             continue

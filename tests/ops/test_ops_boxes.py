@@ -73,6 +73,36 @@ def test_only_good_boxes_and_only_so_many_are_kept() -> None:
         boxes.nms(apart, marks[:, :4])
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda found: boxes.nms([found], [np.arange(4.0)]),
+        lambda found: boxes.convert([found], source="xyxy", target="xywh"),
+        lambda found: boxes.convert(found[None], source="xyxy", target="xywh"),
+        lambda found: boxes.unletterbox([found], np.zeros((1, 2, 4)), size=(8, 8)),
+        lambda found: boxes.draw(np.zeros((1, 8, 8, 3), np.uint8), [found]),
+    ],
+)
+def test_boxes_with_more_than_four_numbers_are_not_read_as_others(call: Any) -> None:
+    with pytest.raises(InputError, match=r"a box is 4 numbers, \[\?,4\] a row; got \[4, 5\]"):
+        call(np.arange(20.0).reshape(4, 5))
+
+
+def test_boxes_without_end_leave_others_alone() -> None:
+    found = np.array([[[0, 0, np.inf, 4], [0, 0, np.nan, 4], [0, 0, 4, 4], [0, 0, 4, 4]]])
+    assert boxes.nms(found, np.array([[0.9, 0.8, 0.7, 0.6]])).indices[0].tolist() == [0, 1, 2]
+
+
+def test_what_lies_outside_is_not_drawn_and_labels_are_one_a_box() -> None:
+    picture = np.zeros((1, 8, 8, 3), np.uint8)
+    for outside in ([20, 1, 30, 6], [-20, 1, -3, 6], [1, 9, 6, 12]):
+        assert not np.asarray(boxes.draw(picture, np.array([[outside]]))).any()
+    with pytest.raises(InputError, match="a row has 2 boxes and 1 labels"):
+        boxes.draw(picture, np.zeros((1, 2, 4)), [["a"]])
+    with pytest.raises(InputError, match="a row has 1 boxes and 2 scores"):
+        boxes.draw(picture, np.zeros((1, 1, 4)), None, np.array([[0.5, 0.5]]))
+
+
 @pytest.mark.parametrize("shape", [(10, 33, 3), (40, 20, 3), (7, 7, 3), (1, 50, 3)])
 def test_boxes_come_back_from_a_frame(shape: Any) -> None:
     picture = np.zeros(shape, dtype=np.uint8)

@@ -37,6 +37,14 @@ def test_the_shorter_side_is_that_of_torchvision(v2: Any, method: str, name: str
         np.testing.assert_array_equal(row, np.asarray(resize(Image.fromarray(picture))))
 
 
+def test_a_narrow_picture_does_not_become_a_huge_one() -> None:
+    message = "an image of 1 x 3000 would become one of 224 x 672000, more than 67108864 pixels"
+    with pytest.raises(InputError, match=message):
+        image.resize_shorter(np.zeros((1, 1, 3000), np.uint8), size=224)
+    (narrow,) = image.resize_shorter(np.zeros((1, 1, 3000), np.uint8), size=224, longest=600)
+    assert narrow.shape == (1, 600)
+
+
 def test_a_whole_preprocessing_is_that_of_torchvision(v2: Any) -> None:
     theirs = v2.Compose([v2.Resize(40, antialias=True), v2.CenterCrop(32), v2.PILToTensor()])
     ours = image.center_crop(image.resize_shorter(PICTURES, size=40), size=(32, 32), halves="even")

@@ -148,6 +148,25 @@ def test_numbers_lie_in_bins_that_hold_their_upper_edge_and_missing_ones_apart()
     assert few.count(np.array([2.0, 3, np.nan])).tolist() == [1, 0, 1, 1]
 
 
+def test_infinite_values_are_counted_and_a_reference_of_them_is_read_again(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=400)
+    x[:40], x[40:80] = np.inf, -np.inf
+    graph = mt.Graph("one", outputs={"y": mt.input("x", "float64")})
+    graph.drift_reference({"x": x}).write(tmp_path / "ref.json")
+    found = graph.drift({"x": x}, str(tmp_path / "ref.json"))
+    assert {each.name: each.psi for each in found.columns}["y"] == 0
+    wide = mt.Graph("wide", outputs={"y": mt.input("x", "float64[20]")})
+    rows = np.random.default_rng(0).normal(size=(60, 20))
+    rows[0, :2], rows[1, 0], rows[2, 0] = (np.inf, -np.inf), np.inf, np.nan
+    spread = {each.feature.name: each for each in wide.drift_reference({"x": rows}).columns}["spread of y"]
+    assert spread.counts[-1] == 3  # missing
+
+
+def test_texts_that_most_rows_have_alone_stand_in_no_reference() -> None:
+    assert bins_for(np.array([f"user {n % 40}" for n in range(60)], dtype=object)) is None
+    assert bins_for(np.array([f"user {n % 40}" for n in range(120)], dtype=object)) is not None
+
+
 def test_texts_are_categories_where_few_are_frequent() -> None:
     words = np.array(["yes", "no", None, "yes"] * 10, dtype=object)
     bins = bins_for(words)

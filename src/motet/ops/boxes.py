@@ -72,10 +72,29 @@ def convert(boxes: Rows, *, source: str, target: str) -> Array | Ragged:
     """
     _convert_type(ANY, source, target)
     if isinstance(boxes, np.ndarray):
+        _check_shape("convert", boxes.shape[1:])
         return _converted(_floats(boxes), source, target)
     ragged = boxes if isinstance(boxes, Ragged) else Ragged.from_rows(boxes)
+    for shape in ragged.shapes.tolist():
+        _check_shape("convert", shape)
     flat = _converted(_floats(ragged.values.reshape(-1, 4)), source, target)
     return Ragged(flat.reshape(-1), ragged.offsets, ragged.shapes)
+
+
+def _check_shape(function: str, shape: Sequence[int]) -> None:
+    """Refuse what are no boxes of 4 numbers, where there are any: read as such they would be others."""
+    if 0 not in shape and (len(shape) != 2 or shape[1] != 4):
+        hint = "leave other columns out, such as scores"
+        raise InputError(
+            f"a box is 4 numbers, [?,4] a row; got {list(shape)}", where=f"motet.ops.boxes.{function}", hint=hint
+        )
+
+
+def _corners(function: str, boxes: Any, dtype: Any = None) -> Array:
+    """The boxes of a row, `[n, 4]`."""
+    found = np.asarray(boxes, dtype=dtype)
+    _check_shape(function, found.shape)
+    return found.reshape(-1, 4)
 
 
 def _floats(boxes: Array) -> Array:
@@ -136,7 +155,7 @@ def nms(
         scores: of each box, `[?]` a row; of equal ones the earlier is better.
         classes: whole numbers, `[?]` a row; boxes of different classes leave each other alone. Without, all are of class 0.
         overlap: how much of what two boxes cover together they may share (intersection over union).
-        at_least: the score that a box must have.
+        at_least: the score that a box must have; scores that may be below 0, as logits, need a lower one.
         most: how many of a row are kept; None for all.
 
     Returns:
@@ -152,7 +171,7 @@ def nms(
         if not len(corners) == len(marks) == len(labels):
             what = f"a row has {len(corners)} boxes, {len(marks)} scores and {len(labels)} classes"
             raise InputError(what, where="motet.ops.boxes.nms")
-        given = _floats(np.asarray(corners)).reshape(-1, 4)
+        given = _floats(_corners("nms", corners))
         kept = _kept(given, np.asarray(marks), np.asarray(labels, dtype=np.int64), overlap, at_least, most)
         for column, values in zip(columns, (given, np.asarray(marks), np.asarray(labels, np.int64)), strict=False):
             column.append(values[kept])
@@ -168,6 +187,11 @@ def nms(
 def _kept(boxes: Array, scores: Array, classes: Array, overlap: float, at_least: float, most: int | None) -> Array:
     order = np.argsort(-scores.astype(np.float64), kind="stable")
     order = order[scores[order] >= at_least]
+    with np.errstate(invalid="ignore", over="ignore"):  # boxes without end cover no share of each other
+        return _suppressed(boxes, classes, order, overlap, most)
+
+
+def _suppressed(boxes: Array, classes: Array, order: Array, overlap: float, most: int | None) -> Array:
     areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     kept: list[int] = []
     while len(order) and (most is None or len(kept) < most):
@@ -204,7 +228,7 @@ def unletterbox(boxes: Rows, image: Rows, *, size: Sequence[int]) -> Ragged:
     for found, pixels in zip(boxes, image, strict=True):
         height, width = pixels.shape[:2]
         top, left, inner_height, inner_width = framed_place((height, width), size)
-        given = np.asarray(found, dtype=np.float64).reshape(-1, 4)
+        given = _corners("unletterbox", found, np.float64)
         moved = (given - [left, top, left, top]) * np.tile([width / inner_width, height / inner_height], 2)
         clipped = moved.clip(0, [width, height, width, height])
         parts.append(clipped.astype(np.float64 if np.asarray(found).dtype == np.float64 else np.float32))
@@ -233,9 +257,17 @@ def draw(image: Rows, boxes: Rows, labels: Any = None, scores: Rows | None = Non
     names = labels if labels is not None else [None] * len(image)
     marks = scores if scores is not None else [None] * len(image)
     drawn = [
-        draw_boxes(pixels, np.asarray(found, dtype=np.float64).reshape(-1, 4), name, mark, width)
+        draw_boxes(pixels, *_drawn(found, name, mark), width)
         for pixels, found, name, mark in zip(image, boxes, names, marks, strict=True)
     ]
     if isinstance(image, np.ndarray):
         return np.stack(drawn) if drawn else image
     return Ragged.from_rows(drawn, dtype=np.uint8, axes=3)
+
+
+def _drawn(boxes: Any, labels: Any, scores: Any) -> tuple[Array, Any, Any]:
+    found = _corners("draw", boxes, np.float64)
+    for name, given in (("labels", labels), ("scores", scores)):
+        if given is not None and len(given) != len(found):
+            raise InputError(f"a row has {len(found)} boxes and {len(given)} {name}", where="motet.ops.boxes.draw")
+    return found, labels, scores

@@ -164,7 +164,7 @@ def resize_shorter(image: Rows, *, size: int, method: str = "bilinear", longest:
         image: uint8 or float32, `[h, w]` or `[h, w, c]` a row with up to 4 channels; sizes may differ.
         size: the shorter side in pixels.
         method: see `resize`.
-        longest: the most that the longer side may have; None for no bound.
+        longest: the most that the longer side may have; None for no bound but the pixels that a picture may have (see `decode`).
 
     Returns:
         Images of different sizes; `center_crop`, or `motet.ops.crops`, make them one array.

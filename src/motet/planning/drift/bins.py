@@ -93,7 +93,7 @@ def bins_for(values: Values) -> Bins | None:
         return _categories([each for each in as_texts(numbers) if each is not None])
     parts = np.linspace(0, 1, MOST_BINS + 1)[1:-1]
     edges = np.unique(np.quantile(numbers, parts, method="inverted_cdf")) if len(numbers) else np.empty(0)
-    return Bins(edges=tuple(edges.tolist()))
+    return Bins(edges=tuple(edges[np.isfinite(edges)].tolist()))  # a file has no infinity
 
 
 def as_texts(values: Values) -> list[str | None]:
@@ -107,6 +107,6 @@ def _categories(texts: list[Any]) -> Bins | None:
     counted = Counter(texts)
     frequent = sorted(counted.most_common(MOST_CATEGORIES), key=lambda each: (-each[1], each[0]))
     many = len(counted) > MOST_CATEGORIES or 2 * len(counted) > len(texts)
-    if not frequent or (many and sum(count for _, count in frequent) < ENOUGH * len(texts)):
+    if not frequent or (many and sum(count for _, count in frequent if count > 1) < ENOUGH * len(texts)):
         return None
     return Bins(categories=tuple(text for text, _ in frequent))

@@ -83,6 +83,10 @@ class Feature:
 
     def values(self, sample: DriftSample) -> tuple[Values, Indices] | None:
         """What is told of the rows of a sample, and their ids; None where it has nothing of that."""
+        with np.errstate(invalid="ignore", over="ignore"):  # of what is infinite nothing is told
+            return self._values(sample)
+
+    def _values(self, sample: DriftSample) -> tuple[Values, Indices] | None:
         if self.side == "rows":
             told = objects(["answered"] * sample.answered + ["failed"] * sample.failed)
             return told, np.arange(len(told))
@@ -249,4 +253,5 @@ def are_probabilities(column: Any) -> bool:
     """Whether the rows of an array are probabilities of classes: from 0, and 1 in all."""
     if not len(column):
         return True
-    return bool((np.abs(column.sum(axis=1, dtype=np.float64) - 1) < SLACK).all() and column.min() > -SLACK)
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool((np.abs(column.sum(axis=1, dtype=np.float64) - 1) < SLACK).all() and column.min() > -SLACK)
