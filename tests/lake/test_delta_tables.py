@@ -322,3 +322,16 @@ def test_names_that_the_package_mistakes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has one column 'x', whose letters may be small or large"):
         negating().run(pa.table({"x": [1.0], "X": [2.0]}), f"delta:{tmp_path}/t")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_can_never_be_written_is_refused_before_a_row_is_played(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0], "kind": ["a"]}), partition_by=["kind"])
+    rows = pa.table({"x": [1.0]})
+    with pytest.raises(
+        InputError, match=r"is partitioned by 'kind', which the rows have not\n  hint: keep that column"
+    ):
+        negating().run(rows, address, overwrite=True)
+    negating().run(rows.append_column("kind", [["b"]]), address, overwrite=True)
+    assert rows_in(tmp_path / "t") == [{"x": 1.0, "kind": "b", "y": -1.0}]
+    with pytest.raises(InputError, match="names no store that the package deltalake knows: .*Unknown scheme: nothing"):
+        negating().run(rows, "delta:nothing://h/t")

@@ -244,3 +244,12 @@ def test_parts_of_what_is_secret_are_in_no_message(uri: str) -> None:
         open_source(f"iceberg://local/shop.sales?uri={uri}&token=&warehouse=w")
     assert not {part for part in ("secret", "heim", "'ge") if part in str(raised.value)}
     assert "..." not in str(raised.value).partition("ValueError")[0]
+
+
+def test_what_the_table_is_partitioned_by_is_kept(catalog: Any, address: str) -> None:
+    table = written(catalog, pa.table({"x": [1.0], "kind": ["a"]}))
+    with table.update_spec() as update:
+        update.add_identity("kind")
+    with pytest.raises(InputError, match="is partitioned by 'kind', which the rows have not"):
+        negating().run(pa.table({"x": [1.0]}), address, overwrite=True)
+    assert rows_in(catalog) == [{"x": 1.0, "kind": "a"}]

@@ -101,6 +101,10 @@ class BigQueryTable:
             raise InputError(f"cannot be looked at: {summary(error)}", where=self._where) from error
         return pa.schema([_field(each) for each in found.table_schema.fields])
 
+    def partitions(self) -> list[str]:
+        """See `LakeTable`: rows are not replaced."""
+        return []
+
     def stored(self, kind: pa.DataType) -> pa.DataType | None:
         """See `LakeTable`."""
         return stored_type(kind, _leaf)

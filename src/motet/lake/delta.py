@@ -210,7 +210,11 @@ class DeltaLakeTable:
         """The table as it is now; None where there is none."""
         try:
             return self._deltalake.DeltaTable(self._address.place)
-        except self._deltalake.exceptions.TableNotFoundError:
+        except self._deltalake.exceptions.TableNotFoundError as error:
+            if "Unknown scheme" in str(error):
+                raise InputError(
+                    f"names no store that the package deltalake knows: {_said(error)}", where=self._where
+                ) from None
             return None
         except (self._deltalake.exceptions.DeltaError, OSError, ValueError) as error:
             raise InputError(
@@ -221,6 +225,11 @@ class DeltaLakeTable:
         """See `LakeTable`."""
         table = self._table()
         return None if table is None else pa.schema(table.schema().to_arrow())
+
+    def partitions(self) -> list[str]:
+        """See `LakeTable`."""
+        table = self._table()
+        return [] if table is None else list(table.metadata().partition_columns)
 
     def stored(self, kind: pa.DataType) -> pa.DataType | None:
         """See `LakeTable`."""

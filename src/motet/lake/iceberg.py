@@ -120,6 +120,13 @@ class IcebergTable:
         found = table.schema().as_arrow()
         return pa.schema([pa.field(each.name, plain_kind(each.type), each.nullable) for each in found])
 
+    def partitions(self) -> list[str]:
+        """See `LakeTable`."""
+        table = self._table()
+        return (
+            [] if table is None else [table.schema().find_column_name(each.source_id) for each in table.spec().fields]
+        )
+
     def stored(self, kind: pa.DataType) -> pa.DataType | None:
         """See `LakeTable`."""
         return stored_type(kind, _leaf)

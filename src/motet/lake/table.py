@@ -34,6 +34,10 @@ class LakeTable(Protocol):
         """
         ...
 
+    def partitions(self) -> list[str]:
+        """The columns that it is partitioned by where its rows are replaced; none where there is no such table."""
+        ...
+
     def stored(self, kind: pa.DataType) -> pa.DataType | None:
         """What values of a type are kept as, every one of them unchanged; None where they cannot be kept."""
         ...

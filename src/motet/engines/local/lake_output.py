@@ -182,12 +182,21 @@ class LakeOutput(Output):
     def _open(self, schema: pa.Schema) -> None:
         stored, there = self._of(schema)
         self._absent = not self._destination.adds and self._table.schema() is None
+        if not self._destination.adds:
+            self._check_partitions(schema)
         if there is not None:
             check_filled(schema, there, self._destination.shown)
         with writing(self._path):
             self._file = pa.OSFile(os.fsencode(self._path), "w")
             self._out = pa.ipc.new_file(self._file, stored)
         self._refusal = LakeRefusal(stored, self._destination.shown)
+
+    def _check_partitions(self, schema: pa.Schema) -> None:
+        """See that rows which replace those of a table have the columns that it is partitioned by."""
+        lost = next((name for name in self._table.partitions() if name not in schema.names), None)
+        if lost is not None:
+            what = f"is partitioned by {lost!r}, which the rows have not"
+            raise InputError(what, where=self._destination.shown, hint="keep that column, or write to another table")
 
     @cached_property
     def _path(self) -> str:
