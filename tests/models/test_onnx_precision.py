@@ -413,6 +413,9 @@ MANY = np.random.default_rng(2).normal(size=(150, 8)).astype(np.float32)
         (_savez({"x": np.repeat(MANY[:10], 20, axis=0)}), "10 different rows"),
         (_savez({"y": MANY}), "no array 'x', an input of the model; it has y"),
         (_savez({"x": MANY[:, :5]}), r"column 'x'.*5.*float32\[8\]"),
+        (_savez({"x": np.float32(3)}), "its array 'x' is one value, and has no rows"),
+        (_savez({"x": MANY[:0]}), "it has no rows|0 different rows"),
+        (_parquet([]), "it has no rows"),
         (_savez({"x": np.array([None] * 150)}), "cannot be read: Object arrays cannot be loaded"),
         (_parquet([None, *MANY.tolist()]), "row 0 of column 'x' is null"),
         (_parquet([[1.0, 2.0], *MANY.tolist()]), r"row 0 of column .x. is float32\[8\]; got shape \[2\]"),
@@ -476,6 +479,16 @@ def test_a_quantized_file_is_int8_as_it_is_and_has_no_auto(folder: Path, x: Any)
     sampled = replace(model, options={"precision": "auto", "sample": str(folder / "rows.npz")})
     with pytest.raises(ModelLoadError, match="the model is quantized already"):
         mt.Graph("g", {"p": mt.model(sampled, mt.input("x", "float32[8]")).probabilities})
+
+
+def test_samples_of_text_are_read_as_runs_read_them(folder: Path, tmp_path: Path, x: Any) -> None:
+    lines = [json.dumps({"x": row}) for row in x.tolist()]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    found = options_of(graph(folder, precision="int8", sample=str(tmp_path / "rows.jsonl")))
+    assert found == options_of(graph(folder, precision="int8", sample=str(folder / "rows.npz")))
+    (tmp_path / "none.jsonl").write_text("")
+    with pytest.raises(mt.errors.MotetError, match=r"none\.jsonl"):
+        graph(folder, precision="int8", sample=str(tmp_path / "none.jsonl"))
 
 
 def test_rows_of_other_types_are_taken_where_they_are_the_same_numbers(folder: Path, tmp_path: Path) -> None:

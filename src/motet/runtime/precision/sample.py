@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,7 +93,7 @@ class PrecisionSample:
 
 
 def _columns(path: str, inputs: Mapping[str, ColumnType]) -> dict[str, Array]:
-    table = _table(path, list(inputs))
+    table = _table(path, inputs)
     found = {}
     for name, kind in inputs.items():
         column, bad = to_column(table.column(name), kind, name=name)
@@ -105,15 +106,18 @@ def _columns(path: str, inputs: Mapping[str, ColumnType]) -> dict[str, Array]:
     return found
 
 
-def _table(path: str, names: list[str]) -> pa.Table:
+def _table(path: str, inputs: Mapping[str, ColumnType]) -> pa.Table:
     """Some rows of a file, evenly spread where their number is known."""
-    source = open_source(_arrays(path, names) if path.lower().endswith(".npz") else path)
+    names = list(inputs)
+    source = open_source(_arrays(path, names) if path.lower().endswith(".npz") else path, wanted=inputs)
     count = source.num_rows
     if count is None:
-        pieces = [next(iter(source.batches(MOST_ROWS, names)))]
+        pieces = list(itertools.islice(source.batches(MOST_ROWS, names), 1))
     else:
         places = np.unique(np.linspace(0, max(0, count - 1), min(count, MOST_ROWS)).astype(np.int64))
         pieces = list(source.batches_at(places, MOST_ROWS, names))
+    if not pieces:
+        raise InputError("it has no rows", hint=f"a precision is tried on {LEAST_ROWS} at least")
     table = pa.Table.from_batches(pieces)
     if ERROR_COLUMN in table.column_names:
         for row, why in enumerate(table.column(ERROR_COLUMN).to_pylist()):
@@ -131,7 +135,9 @@ def _arrays(path: str, names: list[str]) -> dict[str, Any]:
         raise InputError(f"it cannot be read: {error}", hint="write it with numpy.savez(path, input=rows)") from error
     if missing := [name for name in names if name not in kept]:
         raise InputError(f"no array {missing[0]!r}, an input of the model; it has {has}")
-    count = {len(array) if array.ndim else 0 for array in kept.values()}
+    if single := [name for name, array in kept.items() if not array.ndim]:
+        raise InputError(f"its array {single[0]!r} is one value, and has no rows")
+    count = {len(array) for array in kept.values()}
     if len(count) != 1:
         raise InputError(f"its arrays have different numbers of rows: {sorted(count)}")
     places = np.unique(np.linspace(0, max(0, min(count) - 1), min(*count, MOST_ROWS)).astype(np.int64))
