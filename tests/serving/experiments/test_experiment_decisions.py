@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sqlite3
+import threading
 import urllib.request
 from contextlib import closing
 from dataclasses import replace
@@ -12,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 import motet as mt
-from helpers.until import until
+from helpers.until import until, until_async
 from motet.cli import cli
 from motet.errors import InputError, ModelLoadError, UnknownNameError
 from motet.nodes.route import Route
@@ -362,6 +363,35 @@ def test_what_is_decided_is_tried_again_where_it_cannot_be_played(tmp_path):
 
     experiments = Experiments(ExperimentsConfig.read(config(tmp_path), "experiments"), tmp_path, play_anew)
     asyncio.run(play())
+
+
+def test_the_database_is_asked_to_the_end_before_it_is_closed(tmp_path, monkeypatch):
+    graph, asked, gate, order = shop(), threading.Event(), threading.Event(), []
+
+    async def play_anew(name):
+        pass
+
+    def mark():
+        asked.set()
+        gate.wait(60)
+        order.append("asked")
+
+    async def play():
+        experiments.played("shop", graph.checked)
+        experiments.hook("shop", None)
+        close = experiments.database.close
+        monkeypatch.setattr(experiments.database, "mark", mark)
+        monkeypatch.setattr(experiments.database, "close", lambda: order.append("closed") or close())
+        experiments.start()
+        await until_async(asked.is_set)
+        closing = asyncio.ensure_future(experiments.close(60))
+        await asyncio.sleep(0)
+        gate.set()
+        await closing
+
+    experiments = Experiments(ExperimentsConfig.read(config(tmp_path), "experiments"), tmp_path, play_anew)
+    asyncio.run(play())
+    assert order == ["asked", "closed"]
 
 
 def test_the_last_exposures_are_looked_at(seen):

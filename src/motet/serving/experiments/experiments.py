@@ -86,6 +86,7 @@ class Experiments:
         self._outage, self._unplayed = Outage(log, "decisions", "experiments"), Outage(log, "decisions", "graphs")
         self._following = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
+        self._acting: set[asyncio.Future[None]] = set()
         self._spool = spool
         self._lock: int | None = None
 
@@ -271,7 +272,10 @@ class Experiments:
             if self.graphs:
                 began = time.monotonic()
                 try:
-                    await act()
+                    acting = asyncio.ensure_future(act())
+                    self._acting.add(acting)
+                    acting.add_done_callback(self._acting.discard)
+                    await asyncio.shield(acting)  # a thread that asks the database does not end with the task
                 except Exception:
                     log.exception(failed)
                 took_s = time.monotonic() - began
@@ -302,6 +306,8 @@ class Experiments:
         """Write what is held, as far as there is time; the rest goes to the spools."""
         for task in self._tasks:
             task.cancel()
+        if self._acting:
+            await asyncio.wait(self._acting, timeout=timeout_s)
         await asyncio.gather(self._exposures.close(timeout_s), self._outcomes.close(timeout_s))
         for writer in (self._exposures, self._outcomes):
             writer.say_lost(now=True)
