@@ -1,5 +1,9 @@
 """Language models in GGUF files against llama.cpp itself, with SmolLM2; a few tokens each, since processors are slow at it."""
 
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -7,6 +11,8 @@ import motet as mt
 from helpers.smollm import smollm
 from motet.errors import DeadlineError, ModelLoadError, RowErrors, UnknownNameError
 from motet.models import ModelSource, find_handler
+from motet.models.llama import LlamaCalls
+from motet.runtime.deadline import droppable
 
 MOOD = {
     "type": "object",
@@ -92,6 +98,20 @@ def test_who_is_late_or_gone_ends_the_writing(talker):
     stream = talker.stream({"name": "Ann"})
     stream.close()
     assert talker({"name": ["Ann"]})["completion_tokens"].tolist() == [5]
+
+
+def test_who_is_gone_before_there_is_room_is_not_asked():
+    options: Any = SimpleNamespace(mode="chat", price=None)
+    calls = LlamaCalls(None, 1, options, "m")
+    asked: list[str] = []
+    ask, drop = droppable(lambda: calls.each(asked.append, ["late"]))
+    with ThreadPoolExecutor(1) as pool:
+        with calls._room:
+            waiting = pool.submit(ask)
+            drop()
+        with pytest.raises(DeadlineError, match="not waited for"):
+            waiting.result()
+    assert asked == []
 
 
 def test_a_row_that_does_not_fit_fails_alone(talker):

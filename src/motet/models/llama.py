@@ -121,9 +121,9 @@ class LlamaCalls:
         """
 
         def one(part: S) -> T | Exception:
-            check_waited_for()
             try:
                 with self._room:
+                    check_waited_for()
                     return ask(part)
             except Exception as error:  # noqa: BLE001 (it stands for the answer)
                 return error
