@@ -75,6 +75,7 @@ class SklearnHandler(Handler):
     def __init__(self) -> None:
         self._kept: LoadCache[Any] = LoadCache(_unpickle)
         self._learned: LruCache[Any, Signature] = LruCache(4096)
+        self._classes: LruCache[Any, str] = LruCache(4096)
 
     def signature(self, source: ModelSource) -> Signature:
         """What the estimator takes and gives; loads it, and keeps it for `load`.
@@ -96,13 +97,19 @@ class SklearnHandler(Handler):
         estimator = self._kept.take(source)
         signature, make = _looked(estimator, source, self._learned.get(learned_key(source)))
         _set_jobs(estimator, source.threads)
+        last = type(estimator.steps[-1][1] if type(estimator).__name__ == "Pipeline" else estimator)
+        if last.__module__.startswith("sklearn."):
+            self._classes.put(learned_key(source), last.__name__)
         return SklearnModel(estimator, signature, make, source.threads)
 
     def program(self, source: ModelSource, most_bytes: int) -> Program:
         """What the estimator computes, which is loaded for it and kept for a while; see `Handler`."""
-        from motet.models.stacking.sklearn_program import sklearn_program
+        from motet.models.stacking.sklearn_program import STACKABLE, sklearn_program
 
-        if os.path.getsize(source.location) > most_bytes:  # a forest, say, which is not loaded twice to find that out
+        known = self._classes.get(learned_key(source))
+        if known is not None and known not in STACKABLE:  # a forest, say, which is not loaded twice to find that out
+            raise Unstackable(f"is a {known}")
+        if os.path.getsize(source.location) > most_bytes:
             raise Unstackable(f"is larger than {most_bytes >> 20} MiB")
         return sklearn_program(self._kept.look(source), self.signature(source), most_bytes)
 

@@ -148,9 +148,12 @@ class OddRidge(Ridge):
 )
 def test_others_say_why_they_are_not_stacked(fitted: Any, reason: str, tmp_path: Path) -> None:
     joblib.dump(_fitted(fitted, TWO, 0), tmp_path / "m.joblib")
-    with pytest.raises(Unstackable) as caught:
-        SklearnHandler().program(ModelSource("m", str(tmp_path / "m.joblib")), 1 << 22)
-    assert str(caught.value) == reason
+    handler, source = SklearnHandler(), ModelSource("m", str(tmp_path / "m.joblib"))
+    for _ in range(2):  # whether it was loaded before or not
+        with pytest.raises(Unstackable) as caught:
+            handler.program(source, 1 << 22)
+        assert str(caught.value) == reason
+        handler.load(source)
 
 
 def test_inputs_of_integers_are_left_to_the_models(tmp_path: Path) -> None:

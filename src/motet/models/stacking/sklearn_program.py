@@ -15,7 +15,7 @@ from motet.models.stacking.builder import ProgramBuilder
 from motet.models.stacking.program import Program, Unstackable, input_value
 from motet.types import Signature
 
-__all__ = ["sklearn_program"]
+__all__ = ["STACKABLE", "sklearn_program"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -33,6 +33,9 @@ _CLASSIFIERS: Final = _words("""
     SGDClassifier
 """)
 """Their scores are that; the highest one, or one above 0, is the class."""
+_PERCEPTRONS: Final = ("MLPRegressor", "MLPClassifier")
+STACKABLE: Final = _REGRESSORS.union(_CLASSIFIERS, _PERCEPTRONS)
+"""The classes that a program may be made of, alone or as the last step of a pipeline."""
 _ACTIVATIONS: Final = {
     "identity": "Identity",
     "logistic": "Sigmoid",
@@ -81,7 +84,7 @@ class _Built:
             self._answers = {"value": self._linear(last, value)}
         elif name in _CLASSIFIERS:
             self._answers = self._classified(last, self._linear(last, value))
-        elif name in ("MLPRegressor", "MLPClassifier"):
+        elif name in _PERCEPTRONS:
             self._answers = self._perceptron(last, value)
         else:
             raise Unstackable(f"is a {name}")
