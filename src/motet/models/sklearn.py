@@ -97,7 +97,8 @@ class SklearnHandler(Handler):
         estimator = self._kept.take(source)
         signature, make = _looked(estimator, source, self._learned.get(learned_key(source)))
         _set_jobs(estimator, source.threads)
-        last = type(estimator.steps[-1][1] if type(estimator).__name__ == "Pipeline" else estimator)
+        is_pipeline = type(estimator).__module__ == "sklearn.pipeline" and type(estimator).__name__ == "Pipeline"
+        last = type(estimator.steps[-1][1] if is_pipeline else estimator)
         if last.__module__.startswith("sklearn."):
             self._classes.put(learned_key(source), last.__name__)
         return SklearnModel(estimator, signature, make, source.threads)
