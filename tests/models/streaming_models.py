@@ -53,7 +53,8 @@ def halving(texts):
 
 
 def mumbling(texts):
-    """Yields something else than a row and a piece."""
+    """Yields something else behind a row and a piece."""
+    yield 0, texts[0]
     yield texts[0]
 
 

@@ -10,7 +10,8 @@ for a single output, a list of arrays, one a row. Types: the declared ones, else
 an attribute `signature` (a `Signature`), else `any`, which is checked when rows flow.
 
 A generator function writes texts, its one output: it yields `(row, piece)`, and the text of a row is its pieces in the order in which
-they came. An exception in the place of a piece fails the row. Where somebody listens they have each piece as it comes.
+they came. An exception in the place of a piece fails the row. Where somebody listens they have each piece as it comes. A generator
+whose first is no such pair yields the answers of the rows, one by one.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from functools import partial
+from itertools import islice
 from typing import Any, ClassVar
 
 import numpy as np
@@ -79,10 +81,14 @@ class PythonModel:
     def __call__(self, columns: Mapping[str, Array]) -> dict[str, Any]:
         """Answer a batch; see `LoadedModel`."""
         found = self._function(*[columns[name] for name in self._inputs])
-        if inspect.isgenerator(found):
-            with closing(found):
-                found = self._written(found, len(next(iter(columns.values()))))
-        return by_name(found, self._outputs, self._where)
+        if not inspect.isgenerator(found):
+            return by_name(found, self._outputs, self._where)
+        first = list(islice(found, 1))
+        if not first or not _is_piece(first[0]):
+            return by_name(_again(first, found), self._outputs, self._where)
+        with closing(found):
+            texts = self._written(_again(first, found), len(next(iter(columns.values()))))
+        return by_name(texts, self._outputs, self._where)
 
     def _written(self, pieces: Iterator[Any], rows: int) -> list[Any]:
         """The texts that a generator yields; an exception stands for the text of a row that failed."""
@@ -100,17 +106,30 @@ class PythonModel:
         return [failed.get(row, "".join(text)) for row, text in enumerate(texts)]
 
     def _piece(self, said: Any, rows: int) -> tuple[int, str | Exception]:
-        row, piece = said if isinstance(said, tuple) and len(said) == 2 else (None, None)
-        if not isinstance(row, (int, np.integer)) or not 0 <= row < rows or not isinstance(piece, (str, Exception)):
+        if not _is_piece(said) or not 0 <= said[0] < rows:
             hint = "yield (row, piece), the place of the row in the batch and the next piece of its text"
             raise AnswerError(f"a generator yields (row, piece); got {cut(repr(said))}", where=self._where, hint=hint)
-        return int(row), piece
+        return int(said[0]), said[1]
 
     def close(self) -> None:
         """Close the object, if it can be closed."""
         close = getattr(self._function, "close", None)
         if callable(close):
             close()
+
+
+def _is_piece(said: Any) -> bool:
+    """Whether it is `(row, piece)`, and no answer of a row."""
+    if not isinstance(said, tuple) or len(said) != 2:
+        return False
+    return isinstance(said[0], (int, np.integer)) and isinstance(said[1], (str, Exception))
+
+
+def _again(first: list[Any], others: Iterator[Any]) -> Iterator[Any]:
+    """All that is yielded, of which the first was taken; it is not held here."""
+    while first:
+        yield first.pop()
+    yield from others
 
 
 def _found(source: ModelSource) -> Any:

@@ -8,9 +8,9 @@ Only the descriptors are kept, not classes: these are built in a pool of their o
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
-from importlib.resources import files
 from pathlib import Path
 
 __all__ = ["compiled", "main"]
@@ -25,13 +25,12 @@ def compiled(folder: Path = _FOLDER) -> bytes:
     Raises:
         RuntimeError: when a file cannot be compiled; the compiler has said why.
     """
-    from grpc_tools import protoc
-
     protos = PROTOS if folder == _FOLDER else tuple(sorted(each.name for each in folder.glob("*.proto")))
     with tempfile.TemporaryDirectory() as made:
         target = Path(made, "descriptors")
-        includes = [f"-I{folder}", f"-I{files('grpc_tools') / '_proto'}"]
-        if protoc.main(["protoc", *includes, "--include_imports", f"--descriptor_set_out={target}", *protos]):
+        # In a process of its own: protobuf's parts in it and in TensorFlow do not bear each other.
+        compiler = [sys.executable, "-m", "grpc_tools.protoc", f"-I{folder}", "--include_imports"]
+        if subprocess.run([*compiler, f"--descriptor_set_out={target}", *protos], check=False).returncode:
             raise RuntimeError(f"cannot compile {', '.join(protos)} in {folder}")
         return target.read_bytes()
 

@@ -19,6 +19,8 @@ Format = Literal["sql", "jsonl", "parquet", "table"]
 _SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _PARQUET = {"batch_rows": 65_536, "batch_s": 60.0, "buffer_rows": 131_072}
 """Defaults of Parquet, whose parts are large."""
+_TABLES = r"(lancedb|qdrant(\+\w+)?|pgvector|sqlite):"
+"""Tables of vectors; other databases are written as `sql`."""
 _Rows = Annotated[int, between(1)]
 _Size = Annotated[Bytes, between(1)]
 _Wait = Annotated[float, between(0)]
@@ -135,7 +137,7 @@ def read_sinks(value: object, where: str) -> tuple[SinkConfig, ...]:
 def _format(to: str, where: str) -> Format:
     if re.match(r"(sqlite|postgres(ql)?)(\+\w+)?://", to):
         return "sql"
-    if is_table(to):
+    if is_table(to) and re.match(_TABLES, to):
         return "table"
     form = _SUFFIXES.get(PurePosixPath(to).suffix)
     if form is None or "://" in to:
