@@ -22,7 +22,7 @@ from motet.errors import UnknownNameError
 from motet.models.common import framework, load_error, place
 from motet.models.handler import LoadedModel, ModelSource
 from motet.models.onnx_proto import OnnxFile
-from motet.models.openvino import OpenVINOModel, compile_openvino, openvino_core, read_openvino
+from motet.models.openvino import OpenVINOModel, compile_openvino, read_openvino
 from motet.system.places import cache_folder
 from motet.types import Signature
 
@@ -40,8 +40,7 @@ _BY: Final[Mapping[str, tuple[str, ...]]] = {
     "auto": BACKENDS,
 }
 """The backends that have a precision; the first is taken where none is said."""
-_NARROW: Final[Mapping[str, str]] = {"bf16": "BF16", "f16": "FP16"}
-"""What OpenVINO calls them among what a processor can do."""
+_NARROW: Final = ("bf16", "f16")
 _QUANTIZED: Final = frozenset(
     ("QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul", "MatMulInteger", "ConvInteger")
 )
@@ -141,14 +140,9 @@ def openvino_model(source: ModelSource, signature: Signature, precision: Precisi
         ModelLoadError: when OpenVINO does not load it, or does not compute in this precision here.
         MissingExtraError: when OpenVINO is not installed.
     """
-    narrow = _NARROW.get(precision.name)
     framework("openvino", "openvino", "precision", source)
-    if narrow is not None and narrow not in openvino_core(source).get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise load_error(source, f"this processor does not compute in {precision.name}", "say f32, int8 or auto")
     model = read_openvino(source)
-    compiled, at_once = compile_openvino(model, source, precision.name if narrow else "f32")
-    if narrow is not None and compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() != precision.name:
-        raise load_error(source, f"OpenVINO does not compute it in {precision.name} here", "say f32, int8 or auto")
+    compiled, at_once = compile_openvino(model, source, precision.name if precision.name in _NARROW else "f32")
     inputs = [_called(port, signature.inputs, source) for port in model.inputs]
     given = {name: at for at, port in enumerate(model.outputs) for name in port.names}
     if lost := [name for name in signature.outputs if name not in given]:

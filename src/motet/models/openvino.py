@@ -4,7 +4,8 @@ The first axis of each tensor is the row; axes that the file leaves open may hav
 model calls them. Options:
 
     precision   f32 (the default, whose answers are those of ONNX Runtime but for rounding), bf16, f16, or auto for what OpenVINO
-                thinks best for the processor; bf16 and f16 keep two to three digits of what is computed on the way
+                thinks best for the processor; bf16 and f16 keep two to three digits of what is computed on the way, and are
+                refused where the processor does not compute in them
 
 OpenVINO computes whole numbers in 32 bits, and float64 as float32: a row with a whole number beyond them fails.
 
@@ -44,6 +45,8 @@ __all__ = ["OpenVINOHandler", "OpenVINOModel", "compile_openvino", "openvino_cor
 
 _OUT_OF_MEMORY = ("bad_alloc", "out of memory", "Cannot allocate", "could not allocate")
 _PRECISIONS = {"f32": "f32", "bf16": "bf16", "f16": "f16", "auto": "undefined"}
+_NARROW = {"bf16": "BF16", "f16": "FP16"}
+"""Precisions that not every processor computes in, and what they are called among what one can do."""
 _OPTIONS = ("precision",)
 _WIDE = ("int64", "uint64", "uint32")
 
@@ -138,8 +141,11 @@ def compile_openvino(model: Any, source: ModelSource, precision: str) -> tuple[A
         The compiled model, and how many calls of it are computed at a time.
 
     Raises:
-        ModelLoadError: when OpenVINO does not compile it.
+        ModelLoadError: when OpenVINO does not compile it, or does not compute in this precision here.
     """
+    core, hint = openvino_core(source), "say another precision, as f32 or auto"
+    if precision in _NARROW and _NARROW[precision] not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise load_error(source, f"this processor does not compute in {precision}", hint)
     at_once = max(1, num_cores() // source.threads)
     settings = {
         "INFERENCE_PRECISION_HINT": precision,
@@ -148,10 +154,13 @@ def compile_openvino(model: Any, source: ModelSource, precision: str) -> tuple[A
         "ENABLE_CPU_PINNING": False,  # several models, and processes, would be bound to the same cores
     }
     try:
-        return openvino_core(source).compile_model(model, "CPU", settings), at_once
+        compiled = core.compile_model(model, "CPU", settings)
     except RuntimeError as error:
         raise_memory_error(error, _OUT_OF_MEMORY)
         raise load_error(source, f"OpenVINO cannot compile it: {_reason(error)}") from error
+    if precision in _NARROW and compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name() != precision:
+        raise load_error(source, f"OpenVINO does not compute it in {precision} here", hint)
+    return compiled, at_once
 
 
 def _check_whole(name: str, column: Array) -> None:
