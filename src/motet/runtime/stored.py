@@ -84,6 +84,14 @@ class StoredModels:
         Raises:
             StoreError: when the store cannot be reached.
         """
+        return {key: model.uri.replace(KEY, key) for key in self.key_numbers(model, folder)}
+
+    def key_numbers(self, model: Model, folder: str) -> dict[str, int]:
+        """For each key that `keys` has, the number of the version that its model means now.
+
+        Raises:
+            StoreError: when the store cannot be reached.
+        """
         before, _, after = model.uri.rpartition(":")[2].rpartition("#")[2].partition("@")[0].partition(KEY)
         store = self._store(place_of(model.uri.replace(KEY, "key"), folder)[0])
         found = {}
@@ -91,8 +99,8 @@ class StoredModels:
             if name.startswith(before) and name.endswith(after) and len(name) > len(before) + len(after):
                 key = name[len(before) : len(name) - len(after)]
                 uri = model.uri.replace(KEY, key)
-                if self.number(replace(model, uri=uri), folder):
-                    found[key] = uri
+                if number := self.number(replace(model, uri=uri), folder):
+                    found[key] = number
         return dict(sorted(found.items()))
 
     def current(self, model: Model, folder: str) -> Model:

@@ -93,12 +93,11 @@ class StoreWatcher:
 
     def _moved(self, served: RepositoryEntry) -> Mapping[str, int]:
         """The models that mean another version than the one that is served, and its number; 0 for one that was withdrawn."""
-        moved: dict[str, int] = {}
-        for name, model, folder, pinned in _stored(served.graph, served.graph.checked, self._stored):
-            number = self._stored.number(model, folder)
-            if number is not None and number != (0 if pinned is None else number_of(pinned.uri)):
-                moved[name] = number
-        return moved
+        return {
+            name: number
+            for name, number, pinned in _stored(served.graph, served.graph.checked, self._stored)
+            if number is not None and number != (0 if pinned is None else number_of(pinned.uri))
+        }
 
 
 def _told(moved: tuple[str, int]) -> str:
@@ -115,8 +114,8 @@ def has_stored(graph: GraphSpec) -> bool:
 
 def _stored(
     graph: GraphSpec, checked: CheckedGraph, stored: StoredModels
-) -> Iterator[tuple[str, Model, str, Model | None]]:
-    """Each model of a store: its name, what the graph says of it, the graph's folder, and what it was pinned to.
+) -> Iterator[tuple[str, int | None, Model | None]]:
+    """Each model of a store: its name, the number of the version that it means now, and what it was pinned to.
 
     Of models by key these are the keys that have one now, and those that had one when the graph was checked.
     """
@@ -124,11 +123,14 @@ def _stored(
         if not model.uri.startswith(STORE):
             continue
         if KEY not in model.uri:
-            yield name, model, graph.folder, checked.graph.models.get(name)
+            yield name, stored.number(model, graph.folder), checked.graph.models.get(name)
             continue
-        for key in dict.fromkeys((*stored.keys(model, graph.folder), *checked.keys.get(name, ()))):
+        numbers: dict[str, int | None] = {**stored.key_numbers(model, graph.folder)}
+        for key in checked.keys.get(name, ()):
+            if key not in numbers:
+                numbers[key] = stored.number(replace(model, uri=model.uri.replace(KEY, key)), graph.folder)
+        for key, number in numbers.items():
             own = keyed_name(name, key)
-            uri = model.uri.replace(KEY, key)
-            yield own, replace(model, uri=uri), graph.folder, checked.graph.models.get(own)
+            yield own, number, checked.graph.models.get(own)
     for name, inner in graph.graphs.items():
         yield from _stored(inner, checked.graphs[name], stored)
