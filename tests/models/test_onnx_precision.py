@@ -311,7 +311,7 @@ def test_what_is_settled_counts_where_the_folder_is_only_read(
     before = options_of(graph(folder, **said))
     monkeypatch.setattr(kept.os, "utime", refused)  # type: ignore[attr-defined]
     monkeypatch.setattr(kept, "write_whole", refused)
-    monkeypatch.setattr(kept, "lock_file", refused)
+    monkeypatch.setattr(kept, "wait_for_lock", refused)
     assert options_of(graph(folder, **said)) == before
     assert settled_times == ["int8"]
 
@@ -351,11 +351,13 @@ def test_a_run_does_not_go_on_with_another_choice(folder: Path, tmp_path: Path, 
         graph(folder, **said).run(rows, output, resume=True)
 
 
-def test_check_says_what_was_chosen(folder: Path, tmp_path: Path, speeds: dict[str, float]) -> None:
+def test_check_says_what_was_chosen(folder: Path, cache: Path, tmp_path: Path, speeds: dict[str, float]) -> None:
     speeds["int8 by ONNX Runtime"] = 2.0
     what = graph(folder, precision="auto", sample=str(folder / "rows.npz"))
     what.save(tmp_path / "g.yaml")
     assert "precision: auto" in (tmp_path / "g.yaml").read_text()
+    for place, text in enumerate(("{", "[]", '{"options": {}}')):
+        (cache / "precisions" / f"damaged-{place}.json").write_text(text)
     told = CliRunner().invoke(cli, ["check", str(tmp_path / "g.yaml")])
     assert told.exit_code == 0, told.output
     assert "note: model 'm': computed in int8 by ONNX Runtime" in told.output

@@ -13,8 +13,7 @@ from typing import Any
 
 from motet.errors import ModelLoadError
 from motet.models.onnx_precision import quantized_path
-from motet.system.locks import lock_file
-from motet.system.patience import check_waited_for
+from motet.system.locks import wait_for_lock
 from motet.system.whole_files import write_whole
 
 __all__ = ["KeptPrecisions"]
@@ -35,17 +34,14 @@ class KeptPrecisions:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """What was settled under a key; None where it was not, or its quantized model is gone."""
-        try:
-            found = json.loads(self._file(key).read_text(encoding="utf-8"))
-            name = found["options"].get("quantized")
-            if name and not (self._folder / name).is_file():
-                return None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        found = _read(self._file(key))
+        name = found and found["options"].get("quantized")
+        if found is None or (name and not (self._folder / name).is_file()):
             return None
         for path in (self._file(key), *([self._folder / name] if name else ())):
             with suppress(OSError):  # of another user, or of a disk that is only read: nothing is swept there
                 os.utime(path)
-        return found if isinstance(found, dict) else None
+        return found
 
     def put(self, key: str, found: Mapping[str, Any]) -> None:
         """Keep what was settled.
@@ -73,8 +69,8 @@ class KeptPrecisions:
 
     def find(self, digest: str, options: Mapping[str, Any]) -> dict[str, Any] | None:
         """The latest of what was settled so for the model with this digest."""
-        found = [json.loads(text) for text in self._texts() if digest in text]
-        alike = [each for each in found if each.get("model") == digest and each.get("options") == dict(options)]
+        found = [each for path in self._folder.glob("*.json") if (each := _read(path)) is not None]
+        alike = [each for each in found if each["model"] == digest and each["options"] == dict(options)]
         return max(alike, key=lambda each: float(each["at"]), default=None)
 
     @contextmanager
@@ -84,15 +80,13 @@ class KeptPrecisions:
         Raises:
             ModelLoadError: when somebody else takes too long, or the folder cannot be written to.
         """
-        end = time.monotonic() + LONGEST_S
+        path = str(self._folder / f"{key}.lock")
         with self._keeping():
             self._folder.mkdir(parents=True, exist_ok=True)
-            path = str(self._folder / f"{key}.lock")
-            while (held := lock_file(path)) is None:
-                check_waited_for()
-                if time.monotonic() > end:
-                    raise ModelLoadError(f"another process has settled a precision for {LONGEST_S:.0f} s", where=path)
-                time.sleep(0.05)
+            held = wait_for_lock(path, LONGEST_S)
+        if held is None:
+            what = f"another process has been settling this precision for {LONGEST_S:g} s"
+            raise ModelLoadError(what, where=path, hint="see what it does, or say a precision that leaves nothing open")
         try:
             yield
         finally:
@@ -102,13 +96,6 @@ class KeptPrecisions:
 
     def _file(self, key: str) -> Path:
         return self._folder / f"{key}.json"
-
-    def _texts(self) -> list[str]:
-        found = []
-        for path in self._folder.glob("*.json"):
-            with suppress(OSError):
-                found.append(path.read_text(encoding="utf-8"))
-        return found
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:
@@ -124,6 +111,17 @@ class KeptPrecisions:
             for changed, path in sorted(map(_used, self._folder.glob(pattern)))[:-most]:
                 if pattern == "*.json" or changed < time.time() - DAY_S:
                     path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """What a file keeps; None where there is none, or it is damaged."""
+    try:
+        found = json.loads(path.read_bytes())
+        whole = isinstance(found["options"], dict) and isinstance(found["told"], list)
+        whole &= isinstance(found["model"], str) and isinstance(found["at"], float)
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+    return found if whole else None
 
 
 def _used(path: Path) -> tuple[float, Path]:

@@ -15,7 +15,6 @@ import hashlib
 import json
 import os
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -24,7 +23,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from motet.errors import InputError
-from motet.system.locks import lock_file
+from motet.system.locks import lock_file, wait_for_lock
 from motet.training.data.readers import ArraysReader, Columns, RandomReader, same_kinds
 
 __all__ = ["DiskCache", "MemoryCache", "RowCache", "cache_at"]
@@ -224,15 +223,13 @@ def _bounded(blocks: Iterable[Columns], max_bytes: int, where: str) -> Iterator[
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Hold a lock that ends with the process; waits an hour at most."""
-    end = time.monotonic() + _WAIT_S
-    while (held := lock_file(str(path))) is None:
-        if time.monotonic() >= end:
-            raise InputError(
-                f"another process has been filling this entry for {_WAIT_S:g} s",
-                where=str(path),
-                hint="see what it does, or use another folder",
-            )
-        time.sleep(_POLL_S)
+    held = wait_for_lock(str(path), _WAIT_S)
+    if held is None:
+        raise InputError(
+            f"another process has been filling this entry for {_WAIT_S:g} s",
+            where=str(path),
+            hint="see what it does, or use another folder",
+        )
     try:
         yield
     finally:
