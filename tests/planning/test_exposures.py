@@ -56,6 +56,7 @@ def test_exposures_of_a_table() -> None:
     ("column", "seconds"),
     [
         (pa.array(["1970-01-02", "1970-01-01T00:00:01.5"]), [86400, 1.5]),
+        (pa.array(["1970-01-02T00:00:00Z", "1970-01-01T01:00:02+01:00"]), [86400, 2]),
         (pa.array([dt.date(1970, 1, 2), None]), [86400, np.nan]),
         (pa.array([5, None]), [5, np.nan]),
         (pa.array([0.5, 2.5]), [0.5, 2.5]),
@@ -78,6 +79,10 @@ def test_what_a_table_cannot_say_is_refused() -> None:
         Exposures.from_table(table, ARMS, ExposureColumns("u", "b", "o"))
     with pytest.raises(InputError, match="the column 't' is string; a time is a timestamp"):
         Exposures.from_table(table, ARMS, ExposureColumns("u", "b", time="t"))
+    for arms, kind in (([0.5, 1.0], "double"), ([[0], [1]], "list<"), ([b"old", b"new"], "binary")):
+        other = table.set_column(1, "a", pa.array(arms))
+        with pytest.raises(InputError, match=f"the column 'a' is {kind}.*; an arm is its name, or its place, 0 to 1"):
+            Exposures.from_table(other, ARMS, ExposureColumns("u", "a"))
     with pytest.raises(InputError, match=r"there are 2 units, and outcome has the shape \[1\]"):
         Exposures.of(ARMS, ["a", "b"], [0, 1], outcome=[1.0])
     with pytest.raises(InputError, match="arms are -1 to 1; got 0 to 2"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import inf
 
 import numpy as np
@@ -60,7 +60,7 @@ class Experiment:
     metric: ExperimentMetric
     periods: tuple[SplitPeriod, ...]
     salt: str = ""
-    missing: str | None = field(default=None)
+    missing: str | None = None
 
     @classmethod
     def of(cls, graph: str, route: Route, node: str = "") -> Experiment:

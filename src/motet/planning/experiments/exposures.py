@@ -17,7 +17,7 @@ from motet.nodes.split import is_missing_key
 from motet.numbers import Mask
 from motet.planning.metrics import Floats
 
-__all__ = ["ExposureColumns", "Exposures"]
+__all__ = ["ExposureColumns", "Exposures", "cast_column"]
 
 
 @dataclass(frozen=True)
@@ -116,11 +116,14 @@ class Exposures:
             InputError: when a column holds what it cannot be.
         """
         arm = _plain(table, columns.arm)
-        names = pa.types.is_string(arm.type) or pa.types.is_large_string(arm.type) or pa.types.is_null(arm.type)
+        names = _is_text(arm.type) or pa.types.is_null(arm.type)
+        what = f"the column {columns.arm!r} is {arm.type}; an arm is its name, or its place, 0 to {len(arms) - 1}"
         return cls.of(
             arms,
             _units(_plain(table, columns.unit)),
-            arm.to_pylist() if names else arm.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False),
+            arm.to_pylist()
+            if names
+            else cast_column(arm, pa.int64(), what).fill_null(-1).to_numpy(zero_copy_only=False),
             outcome=_numbers(table, columns.outcome, "an outcome is true or false, or a number"),
             time=_times(table, columns.time),
             seconds=_numbers(table, columns.seconds, "seconds are numbers"),
@@ -141,6 +144,22 @@ class Exposures:
     def since(self, time: float) -> Exposures:
         """Rows from a time on, in seconds since 1970; those without a time are none of them."""
         return self.take(self.time >= time)
+
+
+def cast_column(column: Any, kind: pa.DataType, what: str, hint: str = "") -> Any:
+    """A column of Arrow, or its chunks, as another type.
+
+    Raises:
+        InputError: when its values cannot be; `what` and `hint` are its words.
+    """
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise InputError(what, hint=hint) from error
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 def _check_length(name: str, values: Array, rows: int) -> None:
@@ -191,7 +210,7 @@ def _numbers(table: pa.Table | pa.RecordBatch, name: str | None, what: str) -> n
     kind = column.type
     if pa.types.is_null(kind):
         return np.full(len(column), np.nan)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    if _is_text(kind):
         column, kind = _of_texts(column, f"the column {name!r} is {kind}; {what}"), pa.float64()
     if pa.types.is_boolean(kind):
         column = column.cast(pa.int8())
@@ -225,10 +244,17 @@ def _times(table: pa.Table | pa.RecordBatch, name: str | None) -> Floats | None:
     column = _plain(table, name)
     if pa.types.is_integer(column.type) or pa.types.is_floating(column.type) or pa.types.is_null(column.type):
         return _numbers(table, name, "")
-    try:
-        moments = pc.cast(column, pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        what = f"the column {name!r} is {column.type}; a time is a timestamp, a date, or seconds since 1970"
-        raise InputError(what) from error
-    found = moments.cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+    found = _moments(column, name).cast(pa.int64()).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
     return np.asarray(found, dtype=np.float64) / 1e6
+
+
+def _moments(column: pa.Array, name: str) -> pa.Array:
+    """Timestamps in microseconds; texts have a zone all, or none."""
+    zones = (None, "UTC") if _is_text(column.type) else (getattr(column.type, "tz", None),)
+    for zone in zones:
+        try:
+            return pc.cast(column, pa.timestamp("us", zone), safe=False)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+            pass
+    what = f"the column {name!r} is {column.type}; a time is a timestamp, a date, a text of one, or seconds since 1970"
+    raise InputError(what)

@@ -17,7 +17,7 @@ from motet.io import arrow_type, open_source
 from motet.io.source import Source
 from motet.nodes.split import choose_arms
 from motet.planning.experiments.experiment import Experiment, experiment_of
-from motet.planning.experiments.exposures import ExposureColumns, Exposures
+from motet.planning.experiments.exposures import ExposureColumns, Exposures, cast_column
 from motet.planning.experiments.report import ALPHA, ExperimentReport, report_of
 from motet.planning.experiments.since import read_since
 from motet.types import ColumnType
@@ -149,11 +149,8 @@ class _Columns:
         """The table with the arm that the split gives each unit."""
         column = table.column(self.named.unit)
         if self.unit_type is not None and column.type != self.unit_type:
-            try:
-                column = column.cast(self.unit_type)
-            except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
-                what = f"the column {self.named.unit!r} is {column.type}; the graph takes {self.unit_type}"
-                raise InputError(what, hint="name the column of arms: --arm COLUMN") from None
+            what = f"the column {self.named.unit!r} is {column.type}; the graph takes {self.unit_type}"
+            column = cast_column(column, self.unit_type, what, hint="name the column of arms: --arm COLUMN")
         units = np.array([*column.to_pylist(), None], dtype=object)[:-1]
         chosen = choose_arms(units, self.experiment.weights, self.experiment.salt)
         return table.append_column(_COMPUTED, pa.array(chosen))
