@@ -17,7 +17,8 @@ from motet.oip.messages import ModelInferRequest, ModelInferResponse
 from motet.planning.experiments.experiment import experiments_of
 from motet.serving import start
 from motet.serving.admission.keys import KeyStore
-from motet.serving.experiments.answer_ids import AnswerId, IdSigner, Met
+from motet.serving.experiments import answer_ids
+from motet.serving.experiments.answer_ids import AnswerId, BadIdError, IdSigner, Met
 from motet.serving.experiments.feedback import UNDER_WAY, Feedback
 from serving.experiments.experiment_arms import Asked, feedback, models, predict, shop, table, until_rows
 
@@ -106,6 +107,13 @@ def test_doubled_feedback_is_the_same_and_the_last_one_counts(url, database, sig
         assert feedback(url, {"id": id, "outcome": given}).status == 200
     assert feedback(url, [{"id": id, "outcome": True}, {"id": id, "outcome": False}]).body["accepted"] == 2
     until(lambda: outcome_of(database, id, signer) == [(0.0,)])
+
+
+def test_an_id_of_another_version_is_refused(signer, monkeypatch):
+    monkeypatch.setattr(answer_ids, "_VERSION", 2)
+    id = signer.sign(AnswerId("shop", "k", 0, 1, (Met("ab", "plain", "00"),)))
+    with pytest.raises(BadIdError, match="an id of another version of Motet"):
+        signer.read(id)
 
 
 def test_each_row_is_refused_alone_and_says_why(url, signer):

@@ -13,7 +13,7 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -24,7 +24,7 @@ __all__ = ["MAX_ID", "AnswerId", "BadIdError", "IdSigner", "Met", "signing_key"]
 MAX_ID = 4096
 """Letters of an id, at most."""
 _MAC_BYTES, _UNIT_BYTES = 16, 8
-_VERSION = 1
+_VERSION: Literal[1] = 1
 _KEY_FILE = "experiments.key"
 _ALPHABET = re.compile(rb"[A-Za-z0-9_-]+")
 
@@ -65,7 +65,7 @@ class AnswerId(NamedTuple):
     met: tuple[Met, ...]
 
 
-_Wired = tuple[int, str, str, int, int, tuple[Met, ...]]
+_Wired = tuple[Literal[1], str, str, int, int, tuple[Met, ...]]
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(_Wired).decode
 
@@ -94,7 +94,7 @@ class IdSigner:
         """What an id says.
 
         Raises:
-            BadIdError: when it was not signed with this key.
+            BadIdError: when it was not signed with this key, or is of another version of Motet.
         """
         try:
             raw = text.encode("ascii")
@@ -106,7 +106,10 @@ class IdSigner:
         data, mac = data[:-_MAC_BYTES], data[-_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(data)):
             raise BadIdError("this server has not given that id")
-        _, *answer = _decode(data)
+        try:
+            _, *answer = _decode(data)
+        except msgspec.MsgspecError:  # of a server with this key, but of another version
+            raise BadIdError("it is an id of another version of Motet") from None
         return AnswerId(*answer)
 
     def _mac(self, data: bytes) -> bytes:
