@@ -138,11 +138,26 @@ def test_without_the_database_what_is_known_holds(tmp_path):
             refused = decide(server.url, action="stop")
             assert refused.status == 503
             assert "the database of experiments cannot be reached" in refused.body["error"]
+            assert "locked" not in refused.body["error"]  # which of a database on another machine would name that
             assert table(path, "SELECT count(*) FROM outcomes") == [(1,)]
             other.execute("ROLLBACK")
         until(lambda: decide(server.url, action="stop").status == 200)
         assert set(arms(server.url)) == {"plain"}
         until_rows(path, "outcomes", 2)
+
+
+def test_who_asks_for_a_report_is_not_told_why_the_database_cannot_be_read(tmp_path, caplog):
+    path = tmp_path / "kept.db"
+    with start(shop(), port=0, experiments=config(tmp_path)) as server:
+        until(lambda: table(path, "SELECT name FROM sqlite_master WHERE name = 'exposures'"))
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("ALTER TABLE exposures RENAME COLUMN unit TO somebody")
+            refused = Asked(f"{server.url}/experiments/shop")
+            said = "the database of experiments cannot be reached; hint: the log of the server says why"
+            assert (refused.status, refused.body["error"]) == (503, said)
+            assert "no such column: e.unit" in caplog.text
+            other.execute("ALTER TABLE exposures RENAME COLUMN somebody TO unit")
+        assert Asked(f"{server.url}/experiments/shop").status == 200
 
 
 def test_exposures_are_found_by_their_time(tmp_path):

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from motet.errors import GraphError, MotetError, NotReadyError
 from motet.graph.check import CheckedGraph
@@ -41,9 +42,11 @@ from motet.serving.sinks.writer import SinkWriter
 from motet.system.incidents import INCIDENTS, Outage
 from motet.system.locks import lock_file
 
-__all__ = ["Experiments", "unreachable"]
+__all__ = ["Experiments"]
 
 log = logging.getLogger("motet.serving.experiments")
+P = ParamSpec("P")
+T = TypeVar("T")
 KEPT_S = 2.0
 """How long feedback waits for room, and to be on disk."""
 BUFFER_ROWS = 50_000
@@ -84,6 +87,7 @@ class Experiments:
         self._mark: object = None
         self._begun = False
         self._outage, self._unplayed = Outage(log, "decisions", "experiments"), Outage(log, "decisions", "graphs")
+        self._unasked = Outage(log, "decisions", "requests")
         self._following = asyncio.Lock()
         self._tasks: list[asyncio.Task[None]] = []
         self._acting: set[asyncio.Future[None]] = set()
@@ -203,12 +207,7 @@ class Experiments:
         Raises:
             NotReadyError: when the database cannot be written now.
         """
-        try:
-            taken = await asyncio.to_thread(self.database.decide, decision)
-        except Exception as error:
-            if isinstance(error, MotetError):
-                raise
-            raise unreachable(error) from error
+        taken = await self.ask(self.database.decide, decision)
         if taken:
             split = ", ".join(f"{arm} {weight:g}" for arm, weight in decision.weights.items())
             what = "experiment %s.%s: %s %s by %s: %s%s"
@@ -220,6 +219,23 @@ class Experiments:
                 log.info(what, *about, split, why)
         await self.follow()
         return taken
+
+    async def ask(self, act: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Do for a request, in a thread, what asks the database.
+
+        Raises:
+            NotReadyError: when it cannot be reached; only the log says why, which names hosts and users.
+        """
+        try:
+            found = await asyncio.to_thread(act, *args, **kwargs)
+        except MotetError:
+            raise
+        except Exception as error:
+            self._unasked.out("the database of experiments cannot be reached for a request: %s", told(error))
+            what, hint = "the database of experiments cannot be reached", "the log of the server says why"
+            raise NotReadyError(what, hint=hint, retry_after_s=5) from error
+        self._unasked.back("the database of experiments can be reached for requests again")
+        return found
 
     async def follow(self) -> None:
         """Play what was decided meanwhile; when this returns, what is known to be decided is played."""
@@ -314,11 +330,6 @@ class Experiments:
         await asyncio.to_thread(self.database.close)
         if self._lock is not None:
             os.close(self._lock)
-
-
-def unreachable(error: Exception) -> NotReadyError:
-    """What is said where the database of experiments cannot be asked."""
-    return NotReadyError(f"the database of experiments cannot be reached: {told(error)}", retry_after_s=5)
 
 
 def _writer(config: ExperimentsConfig, table: str, root: Path, spool: Path, *, durable: bool) -> SinkWriter:

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import InputError, MotetError, UnknownNameError, known_names
+from motet.errors import InputError, UnknownNameError, known_names
 from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.since import read_since
 from motet.serving.experiments.decisions import STEPS, Decision, promoted, ramped, stopped
@@ -85,7 +85,6 @@ class ExperimentRoutes:
 
     async def _report(self, experiments: Experiments, experiment: Experiment, since: str) -> Any:
         """A report, made by one thread at a time; one that was made a moment ago is given again."""
-        from motet.serving.experiments.experiments import unreachable
         from motet.serving.experiments.guardian import report_now
 
         key = experiment.graph, experiment.node, since
@@ -93,12 +92,7 @@ class ExperimentRoutes:
             made, found = self._reports.get(key, (0.0, None))
             if time.monotonic() - made > FRESH_S or found is None:
                 moment = read_since(since, time.time()) if since else 0.0
-                try:
-                    report = await asyncio.to_thread(report_now, experiments.database, experiment, moment)
-                except Exception as error:
-                    if isinstance(error, MotetError):
-                        raise
-                    raise unreachable(error) from error
+                report = await experiments.ask(report_now, experiments.database, experiment, moment)
                 found = {"report": json.loads(report.to_json()), "text": str(report)}
                 if len(self._reports) >= MOST_REPORTS:
                     self._reports.clear()
