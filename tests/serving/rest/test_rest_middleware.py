@@ -49,7 +49,9 @@ def test_who_may_load_and_unload(admin, klass, headers, may):
     if may:
         check_admin(admin, asked(**headers), klass, ["https://own.example"])
     else:
-        with pytest.raises(ForbiddenError, match="loading, unloading and scaling is not allowed"):
+        with pytest.raises(
+            ForbiddenError, match="loading, unloading, scaling and deciding on experiments is not allowed"
+        ):
             check_admin(admin, asked(**headers), klass, ["https://own.example"])
     check_admin(admin, asked(owner=True, **headers), klass)
 

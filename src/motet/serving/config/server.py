@@ -80,8 +80,9 @@ class ServeConfig(Section):
         cors: origins that pages may ask from; `*` is any.
         trusted_proxies: networks whose `proxy_header` is believed.
         proxy_header: which header they write: `x-forwarded-for`, or `forwarded` (RFC 7239). The other one is not read.
-        admin: who may load, unload and scale over the network, and see what others asked: `key` (credentials of class `admin`),
-            `open` (everybody), or `socket` (nobody). On the machine the user that runs the server may in any case.
+        admin: who may load, unload, scale and decide on experiments over the network, and see what others asked: `key`
+            (credentials of class `admin`), `open` (everybody), or `socket` (nobody). On the machine the user that runs
+            the server may in any case.
         admission: who may ask, and how much; as it was written, like those that follow.
         sinks: where answers are kept.
         experiments: where experiments are kept; None keeps none.

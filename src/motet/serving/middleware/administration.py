@@ -1,4 +1,4 @@
-"""Who may load, unload and scale."""
+"""Who may load, unload and scale, and decide on experiments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,13 @@ __all__ = ["check_admin"]
 
 ADMIN = "admin"
 """The class of callers who may."""
+_WHAT = "loading, unloading, scaling and deciding on experiments"
 
 
 def check_admin(admin: str, call: IncomingCall, klass: str, origins: Sequence[str] = ()) -> None:
-    """See that a caller may load, unload and scale. Where it calls from decides nothing: a proxy calls for others.
+    """See that a caller may load, unload and scale, and decide on experiments.
+
+    Where it calls from decides nothing: a proxy calls for others.
 
     Args:
         admin: who may over the network: `key` those of the class `admin`, `open` everybody but pages of other sites,
@@ -30,10 +33,8 @@ def check_admin(admin: str, call: IncomingCall, klass: str, origins: Sequence[st
         return
     if admin != "open":
         elsewhere = "" if admin == "socket" else f", elsewhere use a key of class {ADMIN!r}"
-        raise ForbiddenError(
-            "loading, unloading and scaling is not allowed over the network",
-            hint=f"on the server's machine, as the user that runs it, use motet load, unload and scale{elsewhere}",
-        )
+        hint = "on the server's machine, as the user that runs it, use motet load, unload, scale and experiment"
+        raise ForbiddenError(f"{_WHAT} is not allowed over the network", hint=hint + elsewhere)
     origin = call.headers.get("origin")
     if origin is not None and origin not in origins and origin.partition("://")[2] != call.headers.get("host"):
-        raise ForbiddenError("loading, unloading and scaling is not allowed from pages of other sites")
+        raise ForbiddenError(f"{_WHAT} is not allowed from pages of other sites")
