@@ -21,26 +21,23 @@ Each row is a request of its own, whose answer is not that of what was asked bef
 from __future__ import annotations
 
 import secrets
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 from motet.errors import InputError, RequestError
 from motet.models.common import check_options, declared_over, framework, load_error, place
 from motet.models.handler import Handler, LoadedModel, ModelSource, TokenUsage
+from motet.models.openai.calls import RowCalls
 from motet.models.openai.embeddings import EmbeddingModel
 from motet.models.openai.events import AnswerEvents, AnswerParts
 from motet.models.openai.options import OPTIONS, EndpointOptions
 from motet.models.openai.texts import TextModel
 from motet.system.patience import check_waited_for
-from motet.threads import side_by_side
 from motet.tracebacks import said, summary
 from motet.types import Signature
 
 __all__ = ["LlamaHandler"]
 
-S = TypeVar("S")
-T = TypeVar("T")
 _MAGIC = b"GGUF"
 _ELSEWHERE = ("key_env", "reasoning_effort", "user", "dimensions")
 """Options that mean something to endpoints alone."""
@@ -95,7 +92,7 @@ class LlamaHandler(Handler):
         return found
 
 
-class LlamaCalls:
+class LlamaCalls(RowCalls):
     """Asks a model in this process; see `LanguageCalls`.
 
     Args:
@@ -109,28 +106,9 @@ class LlamaCalls:
     """
 
     def __init__(self, server: Any, rows: int, options: EndpointOptions, where: str) -> None:
-        self._server, self._rows, self._room = server, rows, threading.BoundedSemaphore(rows)
+        super().__init__(rows)
+        self._server = server
         self._mode, self._price, self._where = options.mode, options.price, where
-        self.spend: Callable[[TokenUsage], None] = lambda used: None
-
-    def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
-        """What becomes of each part.
-
-        Raises:
-            DeadlineError: when nobody waits for them any more.
-        """
-
-        def one(part: S) -> T | Exception:
-            try:
-                with self._room:
-                    check_waited_for()
-                    return ask(part)
-            except Exception as error:  # noqa: BLE001 (it stands for the answer)
-                return error
-
-        found = side_by_side(one, parts, self._rows, self._rows)
-        check_waited_for()
-        return found
 
     def __call__(
         self, question: Mapping[str, Any], events: AnswerEvents | None = None, /

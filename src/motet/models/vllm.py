@@ -17,28 +17,28 @@ This is written after vLLM's documentation, and has not been run with it yet, fo
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import inspect
 import itertools
+import queue
 import threading
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 from motet.errors import InputError, RequestError
 from motet.models.common import check_options, declared_over, framework, load_error, place
 from motet.models.handler import Handler, LoadedModel, ModelSource, TokenUsage
+from motet.models.openai.calls import RowCalls
 from motet.models.openai.events import AnswerEvents, AnswerParts
 from motet.models.openai.options import EndpointOptions
 from motet.models.openai.texts import TextModel
 from motet.system.patience import check_waited_for
-from motet.threads import side_by_side
 from motet.tracebacks import summary
 from motet.types import Signature
 
 __all__ = ["VllmHandler"]
 
-S = TypeVar("S")
 T = TypeVar("T")
 _SAMPLING = (
     "temperature",
@@ -107,7 +107,7 @@ def _folder(source: ModelSource) -> Path:
     return path.parent if path.name == _CONFIG else path
 
 
-class VllmCalls:
+class VllmCalls(RowCalls):
     """Asks vLLM's engine, on an event loop in a thread of its own; see `LanguageCalls`.
 
     Args:
@@ -122,10 +122,9 @@ class VllmCalls:
     """
 
     def __init__(self, vllm: Any, folder: str, source: ModelSource, options: EndpointOptions, where: str) -> None:
+        super().__init__(source.options.get("concurrency", _ROWS))
         self._vllm, self._where, self._price, self._chat = vllm, where, options.price, options.mode == "chat"
-        self._rows = source.options.get("concurrency", _ROWS)
         self._names = itertools.count()
-        self.spend: Callable[[TokenUsage], None] = lambda used: None
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="motet-vllm", daemon=True)
         self._thread.start()
@@ -140,24 +139,6 @@ class VllmCalls:
     def _awaited(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What a coroutine gives on the loop of the engine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
-
-    def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
-        """What becomes of each part.
-
-        Raises:
-            DeadlineError: when nobody waits for them any more.
-        """
-
-        def one(part: S) -> T | Exception:
-            check_waited_for()
-            try:
-                return ask(part)
-            except Exception as error:  # noqa: BLE001 (it stands for the answer)
-                return error
-
-        found = side_by_side(one, parts, self._rows, self._rows)
-        check_waited_for()
-        return found
 
     def __call__(
         self, question: Mapping[str, Any], events: AnswerEvents | None = None, /
@@ -174,7 +155,7 @@ class VllmCalls:
             prompt, sampling = self._prompt(question), self._sampling(question)
         except (ValueError, TypeError) as error:
             raise InputError(f"vLLM does not take it: {summary(error)}", where=self._where) from error
-        pieces: asyncio.Queue[Any] = asyncio.Queue()
+        pieces: queue.SimpleQueue[Any] = queue.SimpleQueue()
         name = f"motet-{next(self._names)}"
         writing = asyncio.run_coroutine_threadsafe(self._write(prompt, sampling, name, pieces), self._loop)
         try:
@@ -189,22 +170,22 @@ class VllmCalls:
         self.spend(used)
         return answer, used
 
-    def _next(self, pieces: asyncio.Queue[Any]) -> dict[str, Any] | None:
+    def _next(self, pieces: queue.SimpleQueue[Any]) -> dict[str, Any] | None:
         """The next part of an answer; None at its end."""
-        getting = asyncio.run_coroutine_threadsafe(pieces.get(), self._loop)
-        try:
-            while not concurrent.futures.wait([getting], _LOOK_S).done:
-                check_waited_for()
-            found = getting.result()
-        finally:
-            getting.cancel()
+        found: Any = queue.Empty
+        while found is queue.Empty:
+            check_waited_for()
+            with suppress(queue.Empty):
+                found = pieces.get(timeout=_LOOK_S)
         if isinstance(found, ValueError):
             raise InputError(f"vLLM does not take it: {summary(found)}", where=self._where) from found
         if isinstance(found, Exception):
             raise RequestError(f"vLLM failed: {summary(found)}", where=self._where) from found
         return found  # type: ignore[no-any-return]
 
-    async def _write(self, prompt: str | dict[str, Any], sampling: Any, name: str, pieces: asyncio.Queue[Any]) -> None:
+    async def _write(
+        self, prompt: str | dict[str, Any], sampling: Any, name: str, pieces: queue.SimpleQueue[Any]
+    ) -> None:
         """Put the parts of an answer into a queue, as OpenAI has them, then None; or what was raised."""
         written, asked = 0, 0
         try:
@@ -212,11 +193,11 @@ class VllmCalls:
                 told = got.outputs[0]
                 written, asked = written + len(told.token_ids), len(got.prompt_token_ids or ()) or asked
                 said = {"delta": {"content": told.text}} if self._chat else {"text": told.text}
-                pieces.put_nowait({"choices": [{"index": 0, "finish_reason": told.finish_reason, **said}]})
-            pieces.put_nowait({"usage": {"prompt_tokens": asked, "completion_tokens": written}})
-            pieces.put_nowait(None)
+                pieces.put({"choices": [{"index": 0, "finish_reason": told.finish_reason, **said}]})
+            pieces.put({"usage": {"prompt_tokens": asked, "completion_tokens": written}})
+            pieces.put(None)
         except Exception as error:  # noqa: BLE001 (raised where it is taken)
-            pieces.put_nowait(error)
+            pieces.put(error)
 
     def _prompt(self, question: Mapping[str, Any]) -> str | dict[str, Any]:
         """A text, or the tokens of a chat: its template has said what begins it, which vLLM would put before a text again."""

@@ -25,7 +25,7 @@ from motet.oip.rest import decode_json
 from motet.system.patience import check_waited_for
 from motet.threads import side_by_side
 
-__all__ = ["EndpointCalls", "LanguageCalls"]
+__all__ = ["EndpointCalls", "LanguageCalls", "RowCalls"]
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -57,7 +57,41 @@ class LanguageCalls(Protocol):
         ...
 
 
-class EndpointCalls:
+class RowCalls:
+    """Has parts asked side by side, each for itself.
+
+    Args:
+        at_once: how many there are at most, whoever asks.
+
+    Attributes:
+        spend: told what each request used.
+    """
+
+    def __init__(self, at_once: int) -> None:
+        self._at_once, self._room = at_once, threading.BoundedSemaphore(at_once)
+        self.spend: Callable[[TokenUsage], None] = lambda used: None
+
+    def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
+        """What becomes of each part: what a function makes of it, or what it raised.
+
+        Raises:
+            DeadlineError: when nobody waits for them any more; those for which there was no room yet are not asked.
+        """
+
+        def one(part: S) -> T | Exception:
+            try:
+                with self._room:
+                    check_waited_for()
+                    return ask(part)
+            except Exception as error:  # noqa: BLE001 (it stands for the answer)
+                return error
+
+        found = side_by_side(one, parts, self._at_once, self._at_once)
+        check_waited_for()
+        return found
+
+
+class EndpointCalls(RowCalls):
     """Asks an endpoint.
 
     Args:
@@ -72,12 +106,11 @@ class EndpointCalls:
     """
 
     def __init__(self, caller: RemoteCaller, path: str, at_once: int, price: Price, where: str) -> None:
+        super().__init__(at_once)
         self._caller, self._path, self._price, self._where = caller, path, price, where
-        self._at_once, self._room = at_once, threading.BoundedSemaphore(at_once)
         self._headers = {**caller.remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
-        self.spend: Callable[[TokenUsage], None] = lambda used: None
 
-    def each(self, ask: Callable[[S], T], parts: Sequence[S]) -> list[T | Exception]:
+    def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
         """What becomes of each part: what a function makes of it by calling this, or what it raised.
 
         Once the endpoint has no such model, or refuses the credential, the parts that were not asked are left out.
@@ -90,19 +123,16 @@ class EndpointCalls:
         refused: list[ModelLoadError] = []
 
         def one(part: S) -> T | Exception:
-            check_waited_for()
             if refused:
                 return refused[0]
             try:
-                with self._room:
-                    return ask(part)
-            except Exception as error:  # noqa: BLE001 (it stands for the answer)
-                if isinstance(error, ModelLoadError) and not isinstance(error, ModelUnavailableError):
+                return ask(part)
+            except ModelLoadError as error:
+                if not isinstance(error, ModelUnavailableError):
                     refused.append(error)
                 return error
 
-        found = side_by_side(one, parts, self._at_once, self._at_once)
-        check_waited_for()
+        found = super().each(one, parts)
         if found and all(isinstance(each, ModelLoadError) for each in found):
             raise found[0]  # type: ignore[misc]
         return found
