@@ -257,6 +257,26 @@ def test_what_was_used_and_how_sure_it_was_is_known_of_streams_too(server):
         assert stream.answer == graph.predict({"text": "hi there"})
 
 
+def test_halves_of_a_character_in_two_events_are_one(server):
+    said = [
+        {"choices": [{"index": 0, "delta": {"content": each}}]} for each in ("so \ud83d", "\ude00\ud83d", "\ude00!")
+    ]
+    server.then("hi", Events([*said, {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}]))
+    with asked(server) as graph:
+        stream = graph.stream({"text": "hi"})
+        assert "".join(stream) == "so \U0001f600\U0001f600!" == stream.answer["text"]
+
+
+def test_a_key_that_a_stream_tells_is_not_told(server, monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "sk-secret-123")
+    for said in (error("you sent sk-secret-123"), 'data: "sk-secret-123"\n\n', "data: sk-secret-123\n\n"):
+        server.then("hi", Events([said]))
+        with asked(server, key_env="TEST_KEY") as graph, pytest.raises(RowErrors) as raised:
+            list(graph.stream({"text": "hi"}))
+        assert "***" in str(raised.value)
+        assert "sk-secret" not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     ("step", "before", "wanted"),
     [

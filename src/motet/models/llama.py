@@ -29,10 +29,11 @@ from motet.models.common import check_options, declared_over, framework, load_er
 from motet.models.handler import Handler, LoadedModel, ModelSource, TokenUsage
 from motet.models.openai.calls import RowCalls
 from motet.models.openai.embeddings import EmbeddingModel
-from motet.models.openai.events import AnswerEvents, AnswerParts
+from motet.models.openai.events import AnswerParts
 from motet.models.openai.options import OPTIONS, EndpointOptions
 from motet.models.openai.texts import TextModel
 from motet.system.patience import check_waited_for
+from motet.system.pieces import Say
 from motet.tracebacks import said, summary
 from motet.types import Signature
 
@@ -110,9 +111,7 @@ class LlamaCalls(RowCalls):
         self._server = server
         self._mode, self._price, self._where = options.mode, options.price, where
 
-    def __call__(
-        self, question: Mapping[str, Any], events: AnswerEvents | None = None, /
-    ) -> tuple[dict[str, Any], TokenUsage]:
+    def __call__(self, question: Mapping[str, Any], say: Say | None = None, /) -> tuple[dict[str, Any], TokenUsage]:
         """Ask.
 
         Raises:
@@ -123,7 +122,7 @@ class LlamaCalls(RowCalls):
         if self._mode == "embeddings":
             answer = self._checked(self._asked(self._server.handle_embeddings, dict(question)))
         else:
-            parts = events or AnswerParts(lambda piece: None, self._where, chat=self._mode == "chat")
+            parts = AnswerParts(say, self._where, chat=self._mode == "chat")
             answer = self._written({"temperature": 0.0, **question, "cache_prompt": False}, parts)
         used = self._price.usage(answer.get("usage"))
         self.spend(used)

@@ -30,10 +30,11 @@ from motet.errors import InputError, RequestError
 from motet.models.common import check_options, declared_over, framework, load_error, place
 from motet.models.handler import Handler, LoadedModel, ModelSource, TokenUsage
 from motet.models.openai.calls import RowCalls
-from motet.models.openai.events import AnswerEvents, AnswerParts
+from motet.models.openai.events import AnswerParts
 from motet.models.openai.options import EndpointOptions
 from motet.models.openai.texts import TextModel
 from motet.system.patience import check_waited_for
+from motet.system.pieces import Say
 from motet.tracebacks import summary
 from motet.types import Signature
 
@@ -140,9 +141,7 @@ class VllmCalls(RowCalls):
         """What a coroutine gives on the loop of the engine."""
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
-    def __call__(
-        self, question: Mapping[str, Any], events: AnswerEvents | None = None, /
-    ) -> tuple[dict[str, Any], TokenUsage]:
+    def __call__(self, question: Mapping[str, Any], say: Say | None = None, /) -> tuple[dict[str, Any], TokenUsage]:
         """Ask.
 
         Raises:
@@ -150,7 +149,7 @@ class VllmCalls(RowCalls):
             RequestError: when it fails.
             DeadlineError: when nobody waits for the answer any more; it is written no further.
         """
-        parts = events or AnswerParts(lambda piece: None, self._where, chat=self._chat)
+        parts = AnswerParts(say, self._where, chat=self._chat)
         try:
             prompt, sampling = self._prompt(question), self._sampling(question)
         except (ValueError, TypeError) as error:

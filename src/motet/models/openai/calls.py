@@ -23,12 +23,14 @@ from motet.models.openai.usage import Price
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, error_of
 from motet.oip.rest import decode_json
 from motet.system.patience import check_waited_for
+from motet.system.pieces import Say
 from motet.threads import side_by_side
 
 __all__ = ["EndpointCalls", "LanguageCalls", "RowCalls"]
 
 S = TypeVar("S")
 T = TypeVar("T")
+_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _OF_THE_ROW = (408, 502, 504)
 """What a server, or one before it, answers of a request that took too long or broke on its way."""
 
@@ -46,10 +48,8 @@ class LanguageCalls(Protocol):
         """What becomes of each part: what a function makes of it by calling this, or what it raised."""
         ...
 
-    def __call__(
-        self, question: Mapping[str, Any], events: AnswerEvents | None = None, /
-    ) -> tuple[dict[str, Any], TokenUsage]:
-        """Ask; the answer, and what it used. `events` puts an answer together that comes in parts."""
+    def __call__(self, question: Mapping[str, Any], say: Say | None = None, /) -> tuple[dict[str, Any], TokenUsage]:
+        """Ask; the answer, and what it used. `say` is given each piece of its text, where somebody listens."""
         ...
 
     def close(self) -> None:
@@ -100,14 +100,15 @@ class EndpointCalls(RowCalls):
         at_once: how many there are at most, whoever asks.
         price: of tokens.
         where: the model, for messages.
+        chat: whether chats are asked for; else completions, or embeddings.
 
     Attributes:
         spend: told what each request used, also one whose answer is of no use.
     """
 
-    def __init__(self, caller: RemoteCaller, path: str, at_once: int, price: Price, where: str) -> None:
+    def __init__(self, caller: RemoteCaller, path: str, at_once: int, price: Price, where: str, *, chat: bool) -> None:
         super().__init__(at_once)
-        self._caller, self._path, self._price, self._where = caller, path, price, where
+        self._caller, self._path, self._price, self._where, self._chat = caller, path, price, where, chat
         self._headers = {**caller.remote.headers, "Content-Type": "application/json", "Accept-Encoding": "identity"}
 
     def each(self, ask: Callable[[S], T], parts: Sequence[S], /) -> list[T | Exception]:
@@ -137,14 +138,12 @@ class EndpointCalls(RowCalls):
             raise found[0]  # type: ignore[misc]
         return found
 
-    def __call__(
-        self, question: Mapping[str, Any], events: AnswerEvents | None = None
-    ) -> tuple[dict[str, Any], TokenUsage]:
+    def __call__(self, question: Mapping[str, Any], say: Say | None = None, /) -> tuple[dict[str, Any], TokenUsage]:
         """Send a request.
 
         Args:
             question: what is asked.
-            events: is given the answer as server-sent events, where the endpoint answers by them.
+            say: is given each piece of the text; where it is there, the endpoint is asked to answer by server-sent events.
 
         Returns:
             The answer, an object of JSON, and what it used.
@@ -152,7 +151,8 @@ class EndpointCalls(RowCalls):
         Raises:
             MotetError: when it is not answered, or by something else; see `RemoteCaller`.
         """
-        body = msgspec.json.encode(question)
+        events = None if say is None else AnswerEvents(say, self._where, self._caller.told, chat=self._chat)
+        body = msgspec.json.encode(question if say is None else {**_STREAM, **question})
         listen = None if events is None else events.take
         got = self._got(lambda left_s: RemoteCall("POST", self._path, self._headers, body, left_s, listen=listen))
         try:

@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from motet.errors import AnswerError, RequestError, cut
@@ -22,14 +22,15 @@ class AnswerParts:
     """Puts an answer together from the objects of a stream.
 
     Args:
-        say: is given each piece of the text.
+        say: is given each piece of the text; None for nobody.
         where: the model, for messages.
         chat: whether it is one of a chat; else of a completion.
     """
 
-    def __init__(self, say: Say, where: str, *, chat: bool) -> None:
+    def __init__(self, say: Say | None, where: str, *, chat: bool) -> None:
         self._say, self._where, self._chat = say, where, chat
         self._texts: list[str] = []
+        self._half = ""
         self._refusal: list[str] = []
         self._logprobs: list[Any] = []
         self._finish: Any = None
@@ -55,7 +56,7 @@ class AnswerParts:
 
     def whole(self) -> dict[str, Any]:
         """The object that answers where no stream is asked for."""
-        text = "".join(self._texts)
+        text = "".join([*self._texts, self._half])
         choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
         if self._chat:
             choice["message"] = {"role": "assistant", "content": text, "refusal": "".join(self._refusal) or None}
@@ -75,8 +76,18 @@ class AnswerParts:
             self._refusal.append(refusal)
         piece = delta.get("content" if self._chat else "text")
         if isinstance(piece, str) and piece:
+            self._add(piece)
+
+    def _add(self, piece: str) -> None:
+        """Take a piece. Half of a character at its end, a surrogate, waits for the other half."""
+        if self._half:
+            piece, self._half = _with_pairs(self._half + piece), ""
+        if "\ud800" <= piece[-1] <= "\udbff":
+            piece, self._half = piece[:-1], piece[-1]
+        if piece:
             self._texts.append(piece)
-            self._say(piece)
+            if self._say is not None:
+                self._say(piece)
 
 
 class AnswerEvents(AnswerParts):
@@ -84,12 +95,13 @@ class AnswerEvents(AnswerParts):
 
     Args:
         say, where, chat: see `AnswerParts`.
+        told: takes what must not be told out of what the endpoint says.
     """
 
-    def __init__(self, say: Say, where: str, *, chat: bool) -> None:
+    def __init__(self, say: Say, where: str, told: Callable[[str], str], *, chat: bool) -> None:
         super().__init__(say, where, chat=chat)
         self._bytes, self._lines, self._plain = b"", list[bytes](), False
-        self._over = False
+        self._told, self._over = told, False
 
     def take(self, headers: Mapping[str, str], part: bytes) -> None:
         """Take some bytes of it.
@@ -139,11 +151,16 @@ class AnswerEvents(AnswerParts):
         try:
             chunk = decode_json(event, "")
         except ValueError as error:
-            told = cut(event.decode(errors="replace"))
+            told = cut(self._told(event.decode(errors="replace")))
             raise AnswerError(f"an event of the answer is no JSON; it is {told!r}", where=self._where) from error
         if not isinstance(chunk, dict):
-            what = f"an event of the answer is no object of JSON; it is {cut(str(chunk))!r}"
+            what = f"an event of the answer is no object of JSON; it is {cut(self._told(str(chunk)))!r}"
             raise AnswerError(what, where=self._where)
         if chunk.get("error"):
-            raise RequestError(f"its server answered an error: {error_of(chunk)}", where=self._where)
+            raise RequestError(self._told(f"its server answered an error: {error_of(chunk)}"), where=self._where)
         self.add(chunk)
+
+
+def _with_pairs(text: str) -> str:
+    """The same with pairs of surrogates as the characters that they stand for."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

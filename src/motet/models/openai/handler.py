@@ -95,7 +95,8 @@ class OpenAIHttpHandler(RemoteHandler):
         signature, options = self.signature(source), EndpointOptions.read(source)
         match, where = self._match(source), name_of(source)
         path, model = f"{match[2]}/{MODES[options.mode]}", match[3]
-        calls = EndpointCalls(self._caller(source), path, options.at_once, options.price, where)
+        chat, caller = options.mode == "chat", self._caller(source)
+        calls = EndpointCalls(caller, path, options.at_once, options.price, where, chat=chat)
         if options.mode == "embeddings":
             asked = "dimensions" in source.options
             return EmbeddingModel(options, model, calls, where, asked=asked)

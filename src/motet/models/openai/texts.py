@@ -14,7 +14,6 @@ from motet.errors import AnswerError, cut
 from motet.models.handler import ModelSource, TokenUsage
 from motet.models.openai.answer_schema import AnswerSchema
 from motet.models.openai.calls import LanguageCalls
-from motet.models.openai.events import AnswerEvents
 from motet.models.openai.options import EndpointOptions
 from motet.numbers import is_missing
 from motet.system.pieces import saying
@@ -22,7 +21,6 @@ from motet.types import Signature
 
 __all__ = ["TextModel", "rows_of"]
 
-_STREAM = {"stream": True, "stream_options": {"include_usage": True}}
 _CUT_OFF = {
     "length": ("the answer was cut off (finish_reason: length)", "allow more with `with: {max_tokens: ...}`, or take what "
                "there is with `truncated: true`"),
@@ -93,11 +91,7 @@ class TextModel:
 
     def _answered(self, question: Mapping[str, Any], alone: bool = False) -> dict[str, Any]:
         say = saying("text") if alone and self._schema is None else None
-        if say is None:
-            answer, used = self._calls(question)
-        else:
-            events = AnswerEvents(say, self._where, chat=self._options.mode == "chat")
-            answer, used = self._calls({**_STREAM, **question}, events)
+        answer, used = self._calls(question, say)
         choice = _choice(answer, self._where)
         text = self._text(choice)
         found: dict[str, Any] = {"text": text} if self._schema is None else self._values(self._schema, text)
