@@ -9,7 +9,7 @@ import pytest
 
 import motet as mt
 from helpers.smollm import smollm
-from motet.errors import DeadlineError, ModelLoadError, RowErrors, UnknownNameError
+from motet.errors import DeadlineError, InputError, ModelLoadError, RowErrors, UnknownNameError
 from motet.models import ModelSource, find_handler
 from motet.models.llama import LlamaCalls
 from motet.runtime.deadline import droppable
@@ -83,6 +83,12 @@ def test_a_row_says_its_own_temperature(file, itself):
     wanted = [told(itself.handle_chat_completions({**right, "temperature": heat}))[0] for heat in (4.0, 0.0)]
     assert [each["text"] for each in got] == wanted
     assert wanted[0] != wanted[1]
+
+
+def test_a_row_says_no_parameter_that_llama_cpp_would_pass_over():
+    options: Any = SimpleNamespace(mode="chat", price=None)
+    with pytest.raises(InputError, match="m: max_tokens must be a whole number of at least 1; got 0"):
+        LlamaCalls(None, 1, options, "m")({"messages": ASKED, "max_tokens": 0})
 
 
 def test_its_tokens_are_told_as_they_come_and_are_its_answer(talker):
@@ -165,6 +171,14 @@ def test_what_is_wrong_is_said(file, tmp_path):
         signature(pooling="max")
     with pytest.raises(ModelLoadError, match="chat_template must be a text"):
         signature(chat_template=7)
+    for wrong, what in (
+        ({"stop": 7}, "stop must be a text or a list of texts; got 7"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number of at least 1; got 0"),
+        ({"max_completion_tokens": 2.5}, "max_completion_tokens must be a whole number of at least 1; got 2.5"),
+        ({"logit_bias": 7}, "logit_bias must be a mapping from tokens to numbers; got 7"),
+    ):
+        with pytest.raises(ModelLoadError, match=what):
+            signature(**wrong)
     with pytest.raises(UnknownNameError, match="unknown option 'key_env'"):
         signature(key_env="KEY")
     other.write_bytes(b"GGUF" + b"\0" * 64)
