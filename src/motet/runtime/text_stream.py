@@ -123,7 +123,56 @@ Asked = tuple[Play, CheckedGraph, Mapping[str, Any], str | None, float | None]
 """The arguments of `_Writing`, but for what is told."""
 
 
-class TextStream(Iterator[str]):
+class _Reading:
+    """What reads a text that is written: its end, and its answer.
+
+    Args:
+        asked: see `_Writing`.
+        woken: what is awaited where there is nothing to read; set when it is closed.
+        wake: sets it, too, in the thread that writes.
+    """
+
+    def __init__(self, asked: Asked, woken: threading.Event | asyncio.Event, wake: Callable[[], object]) -> None:
+        self._wakes = woken.set
+        self._writing = _Writing(*asked, wake)
+        self._ending = weakref.finalize(self, self._writing.drop)
+        self._ending.atexit = False
+
+    def _step(self) -> str | None:
+        """The next piece, empty for none yet; None where there are no more.
+
+        Raises:
+            MotetError: when there is no answer.
+        """
+        if not self._ending.alive:
+            return None
+        over = self._writing.is_over
+        if (piece := self._writing.take()) or not over:
+            return piece
+        self._ending()
+        if self._writing.error is not None:
+            raise self._writing.error
+        return None
+
+    @property
+    def answer(self) -> dict[str, Any]:
+        """The outputs of the row, as `Graph.predict` gives them.
+
+        Raises:
+            InputError: when the text is not at its end.
+        """
+        if self._writing.answer is None:
+            hint = "read the stream to its end first"
+            raise InputError("there is no answer before the last piece has come", hint=hint)
+        return self._writing.answer
+
+    def close(self) -> None:
+        """End the writing; there are no more pieces."""
+        self._ending()
+        self._wakes()
+
+
+class TextStream(_Reading, Iterator[str]):
     """The pieces of a text, each as soon as it is written. Closing it, or letting go of it, ends the writing.
 
     Attributes:
@@ -131,11 +180,8 @@ class TextStream(Iterator[str]):
     """
 
     def __init__(self, *asked: *Asked) -> None:
-        woken = threading.Event()
-        self._woken, self._told = woken, 0
-        self._writing = _Writing(*asked, woken.set)
-        self._ending = weakref.finalize(self, self._writing.drop)
-        self._ending.atexit = False
+        self._woken = woken = threading.Event()
+        super().__init__(asked, woken, woken.set)
 
     def __next__(self) -> str:
         """The next piece.
@@ -144,32 +190,12 @@ class TextStream(Iterator[str]):
             StopIteration: when the text is at its end.
             MotetError: when there is no answer; pieces that came before are no answer then.
         """
-        while self._ending.alive:
-            over = self._writing.is_over
-            if piece := self._writing.take():
+        while (piece := self._step()) is not None:
+            if piece:
                 return piece
-            if over:
-                self._ending()
-                if self._writing.error is not None:
-                    raise self._writing.error
-                raise StopIteration
             self._woken.wait()
             self._woken.clear()
         raise StopIteration
-
-    @property
-    def answer(self) -> dict[str, Any]:
-        """See the class.
-
-        Raises:
-            InputError: when the text is not at its end.
-        """
-        return _answer(self._writing)
-
-    def close(self) -> None:
-        """End the writing; there are no more pieces."""
-        self._ending()
-        self._woken.set()
 
     def __enter__(self) -> Self:
         return self
@@ -178,7 +204,7 @@ class TextStream(Iterator[str]):
         self.close()
 
 
-class AsyncTextStream(AsyncIterator[str]):
+class AsyncTextStream(_Reading, AsyncIterator[str]):
     """The same, awaited; see `TextStream`."""
 
     def __init__(self, *asked: *Asked) -> None:
@@ -191,43 +217,19 @@ class AsyncTextStream(AsyncIterator[str]):
             except RuntimeError:  # the loop has ended, and nobody reads
                 raise Halted("not waited for") from None
 
-        self._writing = _Writing(*asked, wake)
-        self._ending = weakref.finalize(self, self._writing.drop)
-        self._ending.atexit = False
+        super().__init__(asked, woken, wake)
 
     async def __anext__(self) -> str:
         """The next piece; see `TextStream`."""
-        while self._ending.alive:
-            over = self._writing.is_over
-            if piece := self._writing.take():
+        while (piece := self._step()) is not None:
+            if piece:
                 return piece
-            if over:
-                self._ending()
-                if self._writing.error is not None:
-                    raise self._writing.error
-                raise StopAsyncIteration
             await self._woken.wait()
             self._woken.clear()
         raise StopAsyncIteration
-
-    @property
-    def answer(self) -> dict[str, Any]:
-        """See `TextStream`."""
-        return _answer(self._writing)
-
-    def close(self) -> None:
-        """End the writing; there are no more pieces."""
-        self._ending()
-        self._woken.set()
 
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *error: object) -> None:
         self.close()
-
-
-def _answer(writing: _Writing) -> dict[str, Any]:
-    if writing.answer is None:
-        raise InputError("there is no answer before the last piece has come", hint="read the stream to its end first")
-    return writing.answer
