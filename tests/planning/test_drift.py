@@ -18,7 +18,7 @@ from motet.cli import cli
 from motet.errors import InputError
 from motet.planning.drift.bins import bins_for
 from motet.planning.drift.compare import compare
-from motet.planning.drift.features import Feature
+from motet.planning.drift.features import Feature, MemberRows
 from motet.planning.drift.reference import DriftReference, ReferenceColumn
 from motet.planning.drift.statistics import (
     chi2_quantile,
@@ -210,6 +210,16 @@ def test_agreement_of_members_is_that_of_rows_that_both_answer(graph: Any, refer
         counts = dict(zip(each.bins.categories, each.counts, strict=False))
         assert counts["agree"] == (said[one] == said[other])[asked].sum()
         assert counts["differ"] == (said[one] != said[other])[asked].sum()
+
+
+def test_a_row_that_is_asked_again_counts_once_by_its_first_answer() -> None:
+    def call(ids: list[int], **columns: list[Any]) -> tuple[Any, dict[str, Any]]:
+        return np.array(ids), {name: np.array(each) for name, each in columns.items()}
+
+    calls = [call([4, 2], y=[0.4, 0.2], once=[1, 1]), call([2, 7, 0], y=[9.0, 0.7, 0.0])]
+    found = MemberRows.of_calls(calls)
+    assert found.ids.tolist() == [0, 2, 4, 7]
+    assert {name: np.asarray(each).tolist() for name, each in found.columns.items()} == {"y": [0.0, 0.2, 0.4, 0.7]}
 
 
 def test_what_evaluate_writes_is_what_playing_the_rows_gives(graph: Any, reference: Any, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any, Literal
@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from motet.batch import Batch, Column, Indices, Ragged, objects
+from motet.batch import Batch, Column, Indices, Ragged, concat_columns, objects, take_rows
 from motet.graph.check import CheckedGraph
 from motet.nodes.cascade import Cascade
 from motet.nodes.ensemble import Ensemble
@@ -33,10 +33,17 @@ SLACK = 1e-3
 
 @dataclass(frozen=True)
 class MemberRows:
-    """What a member answered: `ids` of the rows, ascending, and its columns by its own names."""
+    """What a member answered: `ids` of the rows, each once and ascending, and its columns by its own names."""
 
     ids: Indices
     columns: Mapping[str, Column]
+
+    @classmethod
+    def of_calls(cls, calls: Sequence[tuple[Indices, Mapping[str, Column]]]) -> MemberRows:
+        """What calls answered, at least one: of each the ids and the columns. Of a row that was asked again the first answer counts."""
+        ids, first = np.unique(np.concatenate([each for each, _ in calls]), return_index=True)
+        names = [name for name in calls[0][1] if all(name in columns for _, columns in calls)]
+        return cls(ids, {name: take_rows(concat_columns([each[name] for _, each in calls]), first) for name in names})
 
 
 @dataclass

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from motet.batch import Batch, Column, concat_columns
+from motet.batch import Batch, Column
 from motet.engines.layout import choose_batch_rows
 from motet.errors import InputError, TypeMismatchError
 from motet.graph.check import CheckedGraph
@@ -74,17 +74,7 @@ def members_of(checked: CheckedGraph, calls: Sequence[Call]) -> dict[tuple[str, 
     for call in calls:
         if call.outputs and isinstance(checked.graph.nodes.get(call.node), Cascade | Ensemble):
             found.setdefault((call.node, call.member), []).append(call)
-    return {key: _joined(each) for key, each in found.items()}
-
-
-def _joined(calls: Sequence[Call]) -> MemberRows:
-    ids = np.concatenate([each.answered for each in calls])
-    order = np.argsort(ids, kind="stable")
-    columns: dict[str, Column] = {}
-    for name in calls[0].outputs:
-        column: Any = concat_columns([each.outputs[name] for each in calls])
-        columns[name] = column.take(order) if hasattr(column, "offsets") else column[order]
-    return MemberRows(ids[order], columns)
+    return {key: MemberRows.of_calls([(call.answered, call.outputs) for call in each]) for key, each in found.items()}
 
 
 class AnsweredRows:

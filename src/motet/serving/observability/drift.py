@@ -259,16 +259,10 @@ def _sample(due: Sequence[_Sampled]) -> DriftSample:
         for key, places, columns in list(each.members.calls) if each.members is not None else ():
             members.setdefault(key, []).append((places + first, columns))
     return DriftSample(
-        Batch.of(inputs, np.arange(total)), Batch.of(outputs, answered), {key: _joined(parts) for key, parts in members.items()},
+        Batch.of(inputs, np.arange(total)), Batch.of(outputs, answered),
+        {key: MemberRows.of_calls(calls) for key, calls in members.items()},
         len(answered), sum(each.failed for each in due),
     )  # fmt: skip
-
-
-def _joined(parts: Sequence[tuple[Indices, dict[str, Column]]]) -> MemberRows:
-    ids = np.concatenate([each for each, _ in parts])
-    ids, kept = np.unique(ids, return_index=True)  # a call that was made again counts once
-    names = set(parts[0][1]).intersection(*(columns for _, columns in parts))
-    return MemberRows(ids, {name: take_rows(concat_columns([each[name] for _, each in parts]), kept) for name in names})
 
 
 def _labels(reference: DriftReference, graph: str, column: str) -> dict[str, str]:
