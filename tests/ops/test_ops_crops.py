@@ -92,6 +92,24 @@ def test_answers_of_crops_are_one() -> None:
         crops.most(np.arange(7), counts)
 
 
+@pytest.mark.parametrize("name", ["mean", "most"])
+@pytest.mark.parametrize("rows", [6, 8])
+def test_answers_of_other_crops_are_refused(name: str, rows: int) -> None:
+    with pytest.raises(InputError, match=rf"motet\.ops\.crops\.{name}: 7 crops were cut, and {rows} were answered"):
+        getattr(crops, name)(np.zeros((rows, 3), np.float32), np.array([3, 4]))
+
+
+def test_boxes_of_other_tiles_are_refused() -> None:
+    with pytest.raises(InputError, match=r"join_boxes: 4 crops were cut, and 5 were answered"):
+        crops.join_boxes([np.zeros((0, 4))] * 5, np.array([4]), PICTURES[:1], size=(32, 32))
+
+
+def test_pictures_of_other_channels_are_refused() -> None:
+    mixed = [PICTURES[0], PICTURES[1][..., :1]]
+    with pytest.raises(InputError, match=r"the same channels; got \[h, w, 1\] and \[h, w, 3\]"):
+        crops.tiles(mixed, size=(32, 32))
+
+
 def test_colours_the_other_way_round() -> None:
     found = image.to_bgr(PICTURES)
     for row, picture in zip(found, PICTURES, strict=True):

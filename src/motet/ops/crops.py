@@ -115,6 +115,7 @@ def _crops(
             found += cut
             counts[row] += len(cut)
     if found:
+        _check_channels(function, found)
         return np.stack(found), counts
     held = image if isinstance(image, np.ndarray | Ragged) else Ragged.from_rows(image)
     channels = (
@@ -130,6 +131,23 @@ def _check_size(function: str, shape: Sequence[int], size: Sequence[int]) -> Non
             where=f"motet.ops.crops.{function}",
             hint="motet.ops.image.resize_shorter before it takes any image to a size",
         )
+
+
+def _check_channels(function: str, crops: Sequence[Array]) -> None:
+    """See that all are of one shape: of a column pictures have as many channels each."""
+    if len(shapes := {each.shape[2:] for each in crops}) > 1:
+        first, other, *_ = sorted(f"[h, w, {', '.join(map(str, shape))}]" if shape else "[h, w]" for shape in shapes)
+        hint = "decode all pictures with the same mode, or route them"
+        what = f"pictures of a column have the same channels; got {first} and {other}"
+        raise InputError(what, where=f"motet.ops.crops.{function}", hint=hint)
+
+
+def _check_counts(function: str, answers: Rows, counts: Indices) -> None:
+    """See that every answer is of a row: otherwise they would be those of other crops."""
+    if len(answers) != (total := int(counts.sum())):
+        hint = "counts are the second output of what cut the pictures"
+        what = f"{total:,} crops were cut, and {len(answers):,} were answered"
+        raise InputError(what, where=f"motet.ops.crops.{function}", hint=hint)
 
 
 def _joined_type(function: str, answers: ColumnType) -> ColumnType:
@@ -157,7 +175,7 @@ def mean(answers: Array, counts: Indices) -> Array:
     [[0.5, 0.5], [0.25, 0.75]]
     """
     dtype = np.float64 if answers.dtype == np.float64 else np.float32
-    return _by_row(answers.astype(dtype), counts, lambda part: sum_first(part) / dtype(len(part)))
+    return _by_row("mean", answers.astype(dtype), counts, lambda part: sum_first(part) / dtype(len(part)))
 
 
 @returns(lambda answers, counts: _joined_type("most", answers))
@@ -171,10 +189,11 @@ def most(answers: Array, counts: Indices) -> Array:
     >>> most(np.array([[0.0, 1.0], [1.0, 0.5]]), np.array([2])).tolist()
     [[1.0, 1.0]]
     """
-    return _by_row(answers, counts, lambda part: part.max(axis=0))
+    return _by_row("most", answers, counts, lambda part: part.max(axis=0))
 
 
-def _by_row(answers: Array, counts: Indices, joined: Callable[[Array], Array]) -> Array:
+def _by_row(function: str, answers: Array, counts: Indices, joined: Callable[[Array], Array]) -> Array:
+    _check_counts(function, answers, counts)
     result = np.empty((len(counts), *answers.shape[1:]), dtype=answers.dtype)
     first = 0
     for row, count in enumerate(counts.tolist()):
@@ -183,7 +202,7 @@ def _by_row(answers: Array, counts: Indices, joined: Callable[[Array], Array]) -
         elif answers.dtype.kind == "f":
             result[row] = np.nan
         else:
-            raise InputError(f"row {row} has no crops", where="motet.ops.crops")
+            raise InputError(f"row {row} has no crops", where=f"motet.ops.crops.{function}")
         first += count
     return result
 
@@ -216,6 +235,7 @@ def join_boxes(boxes: Rows, counts: Indices, image: Rows, *, size: Sequence[int]
     >>> join_boxes(found, np.array([3]), np.zeros((1, 2, 5)), size=(2, 2))[0].tolist()
     [[0.0, 0.0, 1.0, 1.0], [2.0, 0.0, 4.0, 2.0]]
     """
+    _check_counts("join_boxes", boxes, counts)
     parts, first = [], 0
     for pixels, count in zip(image, counts.tolist(), strict=True):
         places = _grid(pixels.shape, size, overlap)
