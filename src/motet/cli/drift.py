@@ -9,14 +9,12 @@ import click
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.evaluate import split_options
 from motet.cli.exits import BEYOND, EXITS, FAILED, OK, WRONG, Command, CommandGroup, load_graph
-from motet.cli.run import source_options
-from motet.cli.shown import json_option
+from motet.cli.run import input_option, limit_option, source_options
+from motet.cli.shown import html_option, json_option, print_report
 
 __all__ = ["command"]
 
 _EXITS = {OK: "done", FAILED: EXITS[FAILED], WRONG: EXITS[WRONG]}
-_input = click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
-_limit = click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 
 
 @click.group("drift", cls=CommandGroup, exits=_EXITS, short_help="See whether data and answers have changed.")
@@ -29,10 +27,10 @@ def command() -> None:
 
 @command.command("reference", cls=Command, exits=_EXITS, short_help="Write how rows are spread now.")
 @click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
-@_input
+@input_option
 @click.option("-o", "--output", metavar="REF.json", required=True, type=click.Path(), help="The file to write.")
 @source_options
-@_limit
+@limit_option
 def reference(graph: str, input_: tuple[str, ...], output: str, **options: Any) -> None:
     """Play rows, and write how they and their answers are spread: counts between quantiles, or by value.
 
@@ -53,7 +51,7 @@ def reference(graph: str, input_: tuple[str, ...], output: str, **options: Any) 
     short_help="Compare rows or answers with a reference.",
 )
 @click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
-@_input
+@input_option
 @click.option("--reference", metavar="REF.json", required=True, type=click.Path(), help="What to compare with.")
 @click.option(
     "--at-most",
@@ -66,9 +64,9 @@ def reference(graph: str, input_: tuple[str, ...], output: str, **options: Any) 
     default=None,
     help="Whether to play the rows.  [default: where they have no answers of the graph]",
 )
-@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@html_option
 @source_options
-@_limit
+@limit_option
 @json_option
 @click.pass_context
 def report(
@@ -92,10 +90,6 @@ def report(
     if at_most is not None:
         chosen["at_most"] = at_most
     done = found.drift(source, reference, **chosen)
-    if html is not None:
-        from motet.system.whole_files import write_whole
-
-        write_whole(html, done.html().encode())
-    click.echo(done.to_json() if as_json else str(done))
+    print_report(done, html, as_json=as_json)
     if at_most is not None and done.drifted:
         ctx.exit(BEYOND)

@@ -8,8 +8,8 @@ import click
 
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
-from motet.cli.run import column_names, source_options
-from motet.cli.shown import json_option
+from motet.cli.run import column_names, input_option, limit_option, source_options
+from motet.cli.shown import html_option, json_option, print_report
 
 if TYPE_CHECKING:
     from motet.facade import Graph
@@ -40,13 +40,13 @@ def label_options(command: Any) -> Any:
 
 
 _LABEL_OPTIONS = (
-    click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run."),
+    input_option,
     click.option("--label", metavar="COLUMN", required=True, help="The right answers: names of classes, places, or numbers."),
     source_options,
     click.option("--of", metavar="OUTPUT", help="The output, or column, that labels are for.  [default: the only one]"),
     click.option("--by-unit", metavar="COLUMN", help="Draw its values whole for intervals: users, documents.  [default: rows]"),
     click.option("--prices", callback=_prices, metavar="a=1,b=20", help="What a row costs, by member.  [default: measured seconds]"),
-    click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows."),
+    limit_option,
     click.option("--reference", metavar="REF.json", type=click.Path(), help="Write how these rows are spread, for motet drift."),
 )  # fmt: skip
 
@@ -67,7 +67,7 @@ _LABEL_OPTIONS = (
     help="accuracy, f1, auc, log_loss, rmse, mae or package.function; may be repeated.  [default: those that fit]",
 )
 @click.option("--by", metavar="COLUMN", help="Also for each value of this column, of the input or of the graph.")
-@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@html_option
 @click.option(
     "--teach", metavar="OUT.parquet", help="Write the rows' answers and scores (soft), for a student; a run of its own."
 )
@@ -110,11 +110,7 @@ def command(
     found = load_graph(graph)
     source, chosen = split_options(input_, options)
     done = found.evaluate(source, label=label, metric=metric, **chosen)
-    if html is not None:
-        from motet.system.whole_files import write_whole
-
-        write_whole(html, done.html().encode())
-    click.echo(done.to_json() if as_json else str(done))
+    print_report(done, html, as_json=as_json)
     if teach is not None:
         _teach(found, source, teach, chosen, {**taught, "engine_options": engine_options})
     if done.failures:

@@ -11,7 +11,7 @@ from motet.cli.evaluate import split_options
 from motet.cli.exits import EXITS, FAILED, OK, WRONG, Command, CommandGroup, load_graph
 from motet.cli.experiment_live import kept_report, promote, ramp, server_option, show_live, stop
 from motet.cli.run import source_options
-from motet.cli.shown import json_option
+from motet.cli.shown import html_option, json_option, print_report
 from motet.cli.talk import ServerAccess, access_options
 
 __all__ = ["command"]
@@ -52,7 +52,7 @@ def command() -> None:
 @click.option("--failed", metavar="COLUMN", help="True where there was no answer.")
 @click.option("--since", metavar="WHEN", help="Only rows since then: 7d, 12h, 2026-05-04; needs --time.")
 @source_options
-@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@html_option
 @access_options
 @json_option
 def report(
@@ -79,11 +79,7 @@ def report(
     else:
         source, chosen = split_options(input_, options)
         done = found.experiment(source, **chosen)
-    if html is not None:
-        from motet.system.whole_files import write_whole
-
-        write_whole(html, done.html().encode())
-    click.echo(done.to_json() if as_json else str(done))
+    print_report(done, html, as_json=as_json)
 
 
 for each in (promote, stop, ramp):

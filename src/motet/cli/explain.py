@@ -8,7 +8,7 @@ import click
 
 from motet.cli.completion import GRAPH_FILE
 from motet.cli.exits import EXITS, FAILED, OK, ROWS_FAILED, WRONG, Command, load_graph
-from motet.cli.run import source_options
+from motet.cli.run import input_option, source_options
 from motet.cli.shown import json_option, print_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = ["command"]
     },
 )
 @click.argument("graph", metavar="GRAPH.yaml", type=GRAPH_FILE)
-@click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
+@input_option
 @source_options
 @click.option("--row", type=click.IntRange(0), metavar="N", required=True, help="The row, from 0.")
 @json_option

@@ -11,7 +11,7 @@ from motet.cli.edited import check_absent, edited_text
 from motet.cli.evaluate import split_options
 from motet.cli.exits import EXITS, FAILED, OK, WRONG, Command, load_graph
 from motet.cli.run import source_options
-from motet.cli.shown import json_option
+from motet.cli.shown import html_option, json_option
 
 if TYPE_CHECKING:
     from motet.planning.capacity.result import CapacityPlan
@@ -70,7 +70,7 @@ MARK = "# Planned by motet plan"
 )
 @click.option("--overwrite", is_flag=True, help="Write over a graph that is there.")
 @click.option("--engine", metavar="NAME", help="Print what to submit to: beam, ray, spark, kubernetes.")
-@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@html_option
 @json_option
 @click.pass_context
 def command(

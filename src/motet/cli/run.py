@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
-__all__ = ["column_names", "command", "source_options"]
+__all__ = ["column_names", "command", "input_option", "limit_option", "source_options"]
 
 
 def column_names(ctx: click.Context, param: click.Parameter, value: str | None) -> list[str] | None:
@@ -59,6 +59,8 @@ def source_options(command: Any) -> Any:
     return command
 
 
+input_option = click.option("--input", "input_", metavar="PATH", multiple=True, required=True, help="As for motet run.")
+limit_option = click.option("--limit", type=click.IntRange(1), metavar="N", help="Read only the first N rows.")
 _SOURCE_OPTIONS = (
     click.option("--format", metavar="NAME", help="Format of the input: parquet, arrow, csv, jsonl, images.  [default: by suffix]"),
     click.option("--encoding", metavar="NAME", help="Encoding of CSV and JSON Lines, such as cp1252.  [default: UTF-8, or as marked]"),

@@ -5,13 +5,36 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
-__all__ = ["date", "json_option", "print_json", "print_table"]
+__all__ = ["date", "html_option", "json_option", "print_json", "print_report", "print_table"]
+
+
+class Report(Protocol):
+    """What commands print that look at rows."""
+
+    def to_json(self) -> str:
+        """As JSON."""
+        ...
+
+    def html(self) -> str:
+        """As a page that needs no other file."""
+        ...
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+html_option = click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+
+
+def print_report(report: Report, html: str | None, *, as_json: bool) -> None:
+    """Write the page of a report, where one is wanted, and print the report: as JSON, or as text."""
+    if html is not None:
+        from motet.system.whole_files import write_whole
+
+        write_whole(html, report.html().encode())
+    click.echo(report.to_json() if as_json else str(report))
 
 
 def print_json(found: Any) -> None:

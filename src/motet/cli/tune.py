@@ -10,7 +10,7 @@ from motet.cli.completion import GRAPH_FILE
 from motet.cli.edited import check_absent, edited_text
 from motet.cli.evaluate import label_options, split_options
 from motet.cli.exits import EXITS, FAILED, OK, WRONG, Command, load_graph
-from motet.cli.shown import json_option
+from motet.cli.shown import html_option, json_option, print_report
 
 if TYPE_CHECKING:
     from motet.planning.tuning import Tuning
@@ -46,7 +46,7 @@ def _at_least(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     "--at-most-cost", type=click.FloatRange(0), metavar="X", help="What a row may cost: seconds, or in prices."
 )
 @click.option("-o", "--output", metavar="TUNED.yaml", required=True, type=click.Path(), help="The graph file to write.")
-@click.option("--html", metavar="FILE", type=click.Path(), help="Write a page, which needs no other file.")
+@html_option
 @click.option("--overwrite", is_flag=True, help="Write over a file that is there.")
 @json_option
 def command(
@@ -71,9 +71,7 @@ def command(
     source, chosen = split_options(input_, options)
     done = found.tune(source, label=label, **chosen)
     write_whole(output, _text(graph, done, output).encode())
-    if html is not None:
-        write_whole(html, done.html().encode())
-    click.echo(done.to_json() if as_json else str(done))
+    print_report(done, html, as_json=as_json)
 
 
 def _text(path: str, done: Tuning, output: str) -> str:
