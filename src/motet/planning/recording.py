@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Batch, Column, Indices, column_bytes, concat_columns, empty_column, take_rows
-from motet.errors import Failure, InputError, ModelFailedError, ModelUnavailableError
+from motet.errors import Failure, GraphError, InputError, ModelFailedError, ModelUnavailableError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import Fields
 from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope
@@ -34,23 +34,33 @@ WARM_ROWS = 32
 
 @dataclass(frozen=True)
 class PlayedNode(Node):
-    """A node that stands for another one while it is recorded or played again; no graph file has it."""
+    """A node that stands for another one while it is recorded or played again; no graph file has it.
+
+    Attributes:
+        inner: the node.
+    """
+
+    inner: KeptNode
 
     kind = "recorded"
     keys = {}
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
-        """It is never checked: the graph was."""
-        raise NotImplementedError
+        """What the node gives."""
+        return self.inner.infer(types, scope)
 
     @classmethod
     def read(cls, name: str, value: object, inputs: Inputs, fields: Fields) -> Node:
-        """It is in no file."""
-        raise NotImplementedError
+        """Refused: it is not among the kinds that files have.
+
+        Raises:
+            GraphError: always.
+        """
+        raise GraphError("stands for a node while it is recorded, and is in no file", where=f"node {name!r}")
 
     def write(self) -> dict[str, Any]:
-        """It is in no file."""
-        raise NotImplementedError
+        """As the node is written."""
+        return self.inner.write()
 
 
 @dataclass(frozen=True)
@@ -58,11 +68,9 @@ class EveryMember(PlayedNode):
     """Calls every member of a node on every row, and gives nothing; who looks on has the answers.
 
     Attributes:
-        inner: the node.
-        needed: the columns of it that somebody needs, by full name.
+        needed: the columns of the node that somebody needs, by full name.
     """
 
-    inner: KeptNode
     needed: frozenset[str]
 
     @property

@@ -102,12 +102,10 @@ class Replay(PlayedNode):
     """A node whose members say again what they said.
 
     Attributes:
-        inner: the node.
         answers: what each member said.
         asked: is told how many rows each member is asked for.
     """
 
-    inner: KeptNode
     answers: Mapping[str, MemberAnswers]
     asked: dict[str, int]
 
