@@ -6,7 +6,6 @@ import html.parser
 import os
 import re
 import struct
-import sys
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import motet as mt
+from helpers.example_modules import importable
 
 FOLDER = Path(__file__).parents[2] / "examples" / "fashion"
 GRAPHS = ("fashion", "cascade", "keyed", "ab")
@@ -30,12 +30,8 @@ CACHE = os.environ.get("MOTET_CACHE_DIR")
 @pytest.fixture(scope="module", autouse=True)
 def _example() -> Iterator[None]:
     """The example's own modules can be imported."""
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    yield
-    sys.path[:] = before
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    with importable([FOLDER], MODULES):
+        yield
 
 
 @pytest.fixture(scope="module")

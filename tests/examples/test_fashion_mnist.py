@@ -17,6 +17,7 @@ import pytest
 
 import motet as mt
 from helpers.browser import Browser, found
+from helpers.example_modules import importable
 
 pytest.importorskip("torch")
 FOLDER = Path(__file__).parents[2] / "examples" / "fashion_mnist"
@@ -28,14 +29,8 @@ CACHE = Path.home() / ".cache" / "motet" / "datasets" / "fashion-mnist"
 @pytest.fixture(scope="module", autouse=True)
 def _example() -> Iterator[None]:
     """The example's own modules can be imported."""
-    before = list(sys.path)
-    sys.path[:0] = [str(FOLDER), str(FOLDER.parent / "fashion")]
-    for name in MODULES:
-        sys.modules.pop(name, None)
-    yield
-    sys.path[:] = before
-    for name in MODULES:
-        sys.modules.pop(name, None)
+    with importable([FOLDER, FOLDER.parent / "fashion"], MODULES):
+        yield
 
 
 def made(ids: Any) -> Any:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from helpers.example_modules import importable
+
 FOLDER = Path(__file__).parents[2] / "examples" / "placements"
 for module in ("PIL", "apache_beam", "grpc", "httpx", "onnxruntime"):
     pytest.importorskip(module)
@@ -20,14 +22,8 @@ for module in ("PIL", "apache_beam", "grpc", "httpx", "onnxruntime"):
 @pytest.fixture(scope="module")
 def example() -> Iterator[Any]:
     """The example's module."""
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    try:
+    with importable([FOLDER], ("run", "data")):
         yield importlib.import_module("run")
-    finally:
-        sys.path[:] = before
-        for name in ("run", "data"):
-            sys.modules.pop(name, None)
 
 
 @pytest.mark.timeout(300)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import re
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 import motet as mt
+from helpers.example_modules import importable
 from motet.planning.capacity.profile import GraphProfile, NodeProfile
 from motet.planning.capacity.simulation import simulated
 
@@ -22,14 +22,8 @@ MODULES = ("run", "played", "waits")
 @pytest.fixture(scope="module")
 def example() -> Iterator[Any]:
     """The example's module."""
-    before = list(sys.path)
-    sys.path.insert(0, str(FOLDER))
-    try:
+    with importable([FOLDER], MODULES):
         yield importlib.import_module("run")
-    finally:
-        sys.path[:] = before
-        for name in MODULES:
-            sys.modules.pop(name, None)
 
 
 def _profile(graph: mt.Graph) -> GraphProfile:
