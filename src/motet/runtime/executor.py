@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, TypeVar
 
@@ -207,12 +208,17 @@ class Executor:
         found = stacks.get(step.path)
         if found is None:
             stay = {member.uses for member in node.members} - self.lazy.keys.keys() - self.graphs.keys()
-            if len(stay) < 2 or not stay <= self._models.keys():
+            if not stay <= self._models.keys():
                 return ()
-            from motet.runtime.stacks import make_stacks  # only routes of several models need it
-
-            found = stacks[step.path] = make_stacks(node, self.checked, {name: self._models[name] for name in stay})
+            found = stacks[step.path] = self._make_stacks(node, stay)
         return found
+
+    def _make_stacks(self, node: Route, stay: AbstractSet[str]) -> Sequence[RouteStack]:
+        if len(stay) < 2:
+            return ()
+        from motet.runtime.stacks import make_stacks  # only routes of several models need it
+
+        return make_stacks(node, self.checked, {name: self._models[name] for name in stay})
 
     @property
     def shadows(self) -> Mapping[tuple[str, str], Shadow]:
