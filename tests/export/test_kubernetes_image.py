@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from packaging.requirements import Requirement
 
+from helpers import onnxes
 from helpers.container import usable
 from helpers.image import Image, read
 from helpers.kubernetes import objects, of_kind, validate_all
@@ -586,3 +587,19 @@ def test_it_is_known_of_every_handler_what_it_needs() -> None:
     assert {*server._EXTRAS} | in_itself == {*registry._CLASSES}
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert {*server._EXTRAS.values()} <= {*extras}
+
+
+@pytest.mark.parametrize(
+    ("options", "needed"), [("{precision: bf16}", True), ("{backend: openvino}", True), ("{}", False)]
+)
+def test_models_that_openvino_plays_need_it(tmp_path: Path, options: str, needed: bool) -> None:
+    onnxes.classifier(tmp_path / "m.onnx")
+    (tmp_path / "g.yaml").write_text(f"""
+motet: 1
+name: g
+inputs: {{x: "float32[4]"}}
+models: {{m: {{uri: m.onnx, with: {options}}}}}
+nodes: {{seen: {{model: m, inputs: [x]}}}}
+outputs: {{p: seen.probabilities}}
+""")
+    assert ("precision" in server.read_server(tmp_path / "g.yaml").extras()) == needed

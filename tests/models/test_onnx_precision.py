@@ -453,6 +453,15 @@ def test_scales_that_leave_no_answers_are_refused(folder: Path, x: Any, tmp_path
         graph(folder, precision="int8", sample=str(tmp_path / "rows.npz"))
 
 
+def test_a_model_may_have_more_rows_a_call_than_scales_are_learned_from(folder: Path, x: Any, tmp_path: Path) -> None:
+    model = onnx.load(folder / "m.onnx")
+    for tensor in (*model.graph.input, *model.graph.output):
+        tensor.type.tensor_type.shape.dim[0].dim_value = 300
+    onnx.save(model, tmp_path / "m.onnx")
+    answers = graph(tmp_path, precision="int8", sample=str(folder / "rows.npz"))({"x": x})["p"]
+    assert 0 < np.abs(answers - right(folder, x)).max() < 0.02
+
+
 def test_a_model_in_which_nothing_is_quantized_is_refused(tmp_path: Path) -> None:
     weights = onnx.numpy_helper.from_array(np.eye(8), "w")
     rows = [

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from motet.batch import Array
 from motet.errors import MotetError
 from motet.models.common import framework, load_error
@@ -101,10 +103,13 @@ def _last(nodes: Any) -> list[str]:
 
 
 class _Calls:
-    """Gives rows call by call, as `CalibrationDataReader` does."""
+    """Gives rows call by call, as `CalibrationDataReader` does; some again where a call has more than there are."""
 
     def __init__(self, rows: Mapping[str, Array], fixed_rows: int | None) -> None:
         count, size = len(next(iter(rows.values()))), fixed_rows or CALIBRATED_ROWS
+        if fixed_rows and fixed_rows > count:
+            count = fixed_rows
+            rows = {name: column.take(np.arange(count), axis=0, mode="wrap") for name, column in rows.items()}
         starts = range(0, count - size + 1 if fixed_rows else count, size)
         self._calls = iter([{name: column[at : at + size] for name, column in rows.items()} for at in starts])
 

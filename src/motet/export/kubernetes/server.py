@@ -130,7 +130,9 @@ class GraphServer:
                 found.update(_EXTRAS.get(find_handler(uri)[0].name, "").split())
             if is_address(uri):
                 found.add("remote")
-        if any("precision" in model.options and _is_onnx(model) for model, _ in models_of(self.graph)):
+        if any(
+            model.options.keys() & {"precision", "backend"} and _is_onnx(model) for model, _ in models_of(self.graph)
+        ):
             found.add("precision")
         if self.uses_store:
             found |= store_extras(store)
