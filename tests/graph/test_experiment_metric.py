@@ -60,6 +60,17 @@ def test_what_python_says_a_file_says(metric: object) -> None:
     assert experiment_of(read) == experiment_of(graph)
 
 
+def test_a_metric_that_python_makes_is_checked_as_that_of_a_file() -> None:
+    for said, message in (
+        ({"kind": "rat"}, "kind: expected rate or mean; got 'rat'"),
+        ({"effect": 0.0}, "effect: must be more than 0; got 0.0"),
+        ({"segments": ("country", "country")}, "segments: a column is there twice: country, country"),
+        ({"segments": (1,)}, "segments[0]: expected a text; got 1"),
+    ):
+        with pytest.raises(GraphError, match=re.escape(message)):
+            ExperimentMetric("clicked", **said)
+
+
 def test_the_control_is_the_first_arm_of_the_split_unless_said() -> None:
     assert experiment_of(_graph("clicked")).control == "old"
     found = experiment_of(_built(WHOLE))

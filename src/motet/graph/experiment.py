@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from motet.errors import GraphError
 from motet.graph.forms import Form
-from motet.graph.section import CheckedSection, Section, between, keys_of, matching
+from motet.graph.section import CheckedSection, between, keys_of, matching
 
 __all__ = ["METRIC", "ExperimentMetric", "GuardrailBounds"]
 
@@ -26,7 +26,7 @@ class GuardrailBounds(CheckedSection):
 
 
 @dataclass(frozen=True)
-class ExperimentMetric(Section):
+class ExperimentMetric(CheckedSection):
     """What the arms of a split are compared by. A text alone is the metric's name.
 
     Attributes:
@@ -51,6 +51,7 @@ class ExperimentMetric(Section):
     segments: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if len(set(self.segments)) < len(self.segments):
             raise GraphError(f"a column is there twice: {', '.join(self.segments)}", where="segments")
 

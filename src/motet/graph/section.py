@@ -318,7 +318,7 @@ def _one_of(value: str, values: tuple[str, ...], where: str) -> str:
 
 def _listed(kind: Converter) -> Converter:
     def read(value: Any, where: str, folder: str) -> tuple[Any, ...]:
-        listed = of_kind(value, list, where)
+        listed = of_kind(list(value) if isinstance(value, tuple) else value, list, where)  # programs have tuples
         return tuple(kind.read(each, f"{where}[{place}]", folder) for place, each in enumerate(listed))
 
     return Converter(read, list_of(kind.form), kind.section, kind)
