@@ -184,6 +184,15 @@ def test_a_commit_between_is_met(catalog: Any, address: str, monkeypatch: pytest
     assert len(table.refresh().snapshots()) == 3
 
 
+@pytest.mark.parametrize("lost", ["snap-*.avro", "*-m0.avro", "*.parquet"])
+def test_files_that_are_gone_are_told(catalog: Any, address: str, tmp_path: Path, lost: str) -> None:
+    written(catalog, pa.table({"x": [0.0]}))
+    (file,) = (tmp_path / "lake").rglob(lost)
+    file.unlink()
+    with pytest.raises(InputError, match=f"iceberg://local/shop.sales.*: cannot be read .*{file.name}"):
+        read(address)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [

@@ -15,7 +15,7 @@ from motet.io.marks import drop_rows, mark_all
 from motet.io.splits import Split, runs, whole
 from motet.io.stream import Stream
 from motet.lake.address import LakeAddress
-from motet.lake.iceberg import load_table, plain_kind
+from motet.lake.iceberg import load_table, plain_kind, told
 from motet.tracebacks import summary
 
 __all__ = ["IcebergSource", "open_iceberg"]
@@ -34,7 +34,8 @@ def open_iceberg(address: LakeAddress) -> IcebergSource:
         known = ", ".join(str(each.snapshot_id) for each in table.snapshots()[-5:])
         raise InputError(f"has no snapshot {named}; the last ones are {known or 'none'}", where=str(address))
     scan = table.scan() if named is None else table.scan(snapshot_id=int(named))  # which has the columns that it had
-    return IcebergSource(table, scan, None if snapshot is None else snapshot.snapshot_id, str(address))
+    with told(address):  # deletes by equality, which the package does not read, and files of metadata that are gone
+        return IcebergSource(table, scan, None if snapshot is None else snapshot.snapshot_id, str(address))
 
 
 class IcebergSource(Stream):
@@ -53,10 +54,7 @@ class IcebergSource(Stream):
         self.description = where if snapshot is None else f"{where}?snapshot={snapshot}"
         self._projection = scan.projection()
         self.schema = pa.schema([(each.name, plain_kind(each.type)) for each in self._projection.as_arrow()])
-        try:
-            found = [] if snapshot is None else list(scan.plan_files())
-        except (ValueError, NotImplementedError) as error:  # deletes by equality
-            raise InputError(f"cannot be read: {summary(error)}", where=self.description) from error
+        found = [] if snapshot is None else list(scan.plan_files())
         self._tasks = sorted(found, key=lambda task: str(task.file.file_path))
         counts = [self._count(task) for task in self._tasks]
         self._ends = np.cumsum([0, *counts], dtype=np.int64)

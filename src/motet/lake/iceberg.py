@@ -21,7 +21,7 @@ from motet.lake.types import common, stored_type
 from motet.system.extras import imported
 from motet.tracebacks import summary
 
-__all__ = ["IcebergTable", "load_table", "plain_kind"]
+__all__ = ["IcebergTable", "load_table", "plain_kind", "told"]
 
 RUN = "motet.run"
 """What of a snapshot's summary has the id of the run that added it."""
@@ -32,8 +32,12 @@ TRIES = 4
 
 
 @contextmanager
-def _told(address: LakeAddress) -> Iterator[None]:
-    """Tell errors of the package and of catalogs as ours, without what is secret in an address."""
+def told(address: LakeAddress) -> Iterator[None]:
+    """Tell errors of the package and of catalogs as ours, without what is secret in an address.
+
+    Raises:
+        InputError: for what is no error of ours.
+    """
     try:
         yield
     except (InputError, RunError):
@@ -64,7 +68,7 @@ def load_table(address: LakeAddress) -> Any:
     Raises:
         InputError: when there is no such table or catalog.
     """
-    with _told(address):
+    with told(address):
         catalog = _catalog(address)
         try:
             return catalog.load_table(address.parts[1])
@@ -103,13 +107,13 @@ class IcebergTable:
 
     @cached_property
     def _base(self) -> Any:
-        with _told(self._address):
+        with told(self._address):
             return _catalog(self._address)
 
     def _table(self) -> Any:
         """The table as it is now; None where there is none."""
         name = self._address.parts[1]
-        with _told(self._address):
+        with told(self._address):
             return self._base.load_table(name) if self._base.table_exists(name) else None
 
     def schema(self) -> pa.Schema | None:
@@ -134,7 +138,7 @@ class IcebergTable:
     def prepare(self, schema: pa.Schema) -> None:
         """See `LakeTable`: the namespace is there."""
         namespace = self._address.parts[1].rpartition(".")[0]
-        with _told(self._address):
+        with told(self._address):
             there = self._base.namespace_exists(namespace)
         if not there:
             hint = "make it in the catalog first"
