@@ -54,18 +54,16 @@ class SplitOutput:
 
     def _table(self, output: Output, *, goes_on: bool) -> SplitTable | None:
         """What workers must know of the output, where it is a table; it is there then."""
-        destination = self._run.destination
-        by_workers = isinstance(destination, TableDestination) and destination.address.takes_writers
+        found = self._run.destination
+        by_workers = found if isinstance(found, TableDestination) and found.address.takes_writers else None
         try:
-            if by_workers and goes_on:
+            if by_workers is not None and goes_on:
                 output.check_there()
             refuses = output.refuses(self._schema)
         except BaseException:
             output.abort()
             raise
-        if refuses is None:
-            return None
-        return SplitTable(refuses, destination if by_workers and isinstance(destination, TableDestination) else None)
+        return None if refuses is None else SplitTable(refuses, by_workers)
 
     def abort(self) -> None:
         """Let go of what was opened early."""
