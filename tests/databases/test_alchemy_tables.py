@@ -68,8 +68,7 @@ def test_another_who_inserts_the_same_row_is_met(tmp_path: Path, monkeypatch: py
 
     def between(*given: Any) -> Any:
         if not calls:
-            with closing(sqlite3.connect(tmp_path / "b.db")):
-                calls.append(1)
+            calls.append(1)
             raise sa.exc.IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed"))
         return whole(*given)
 

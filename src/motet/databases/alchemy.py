@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.layout import TableLayout
-from motet.databases.matching import check_matches
+from motet.databases.matching import check_matches, sole_key
 from motet.databases.retry import tried
 from motet.databases.table import Hits, Search
 from motet.errors import InputError, RunError
@@ -104,10 +104,9 @@ class AlchemyTable:
                 return None
             keys = inspector.get_pk_constraint(self._name, schema=schema)["constrained_columns"]
             columns = inspector.get_columns(self._name, schema=schema)
-        if len(keys) != 1:
-            hint = "make the column of the ids its primary key"
-            raise InputError("the table has no primary key of one column", where=self._where, hint=hint)
-        return TableLayout(keys[0], {}, pa.schema([(each["name"], arrow_kind(each["type"])) for each in columns]))
+        return TableLayout(
+            sole_key(keys, self._where), {}, pa.schema([(each["name"], arrow_kind(each["type"])) for each in columns])
+        )
 
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""

@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.layout import TableLayout, vector_length
-from motet.databases.matching import check_matches
+from motet.databases.matching import check_matches, sole_key
 from motet.databases.names import quoted
 from motet.databases.table import Hits, Search
 from motet.errors import InputError, RunError
 from motet.system.extras import imported
 from motet.tracebacks import summary
 
-__all__ = ["DuckTable", "connected", "plain_type", "reader_of", "schema_of", "told_as_text"]
+__all__ = ["DuckTable", "connected", "plain_type", "primary_key", "reader_of", "schema_of", "told_as_text"]
 
 _TYPES = {
     pa.bool_(): "BOOLEAN", pa.int8(): "TINYINT", pa.int16(): "SMALLINT", pa.int32(): "INTEGER", pa.int64(): "BIGINT",
@@ -83,6 +83,13 @@ def schema_of(connection: Any, source: str) -> pa.Schema:
     return pa.schema([(each.name, plain_type(each.type) or pa.string()) for each in found])
 
 
+def primary_key(connection: Any, table: str) -> list[str]:
+    """The columns of the primary key of a table; none where it has none."""
+    text = "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'"
+    found = connection.execute(text, [table]).fetchall()
+    return list(found[0][0]) if found else []
+
+
 class DuckTable:
     """A table of DuckDB; see `Table`."""
 
@@ -107,21 +114,17 @@ class DuckTable:
             return None
         try:
             connection = self._connection()
-            asked = "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'"
-            keys = connection.execute(asked, [self._address.table]).fetchall()
             there = connection.execute(
                 "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?", [self._address.table]
             ).fetchall()
             if not there[0][0]:
                 return None
-            schema = schema_of(connection, self._name)
+            keys, schema = primary_key(connection, self._address.table), schema_of(connection, self._name)
         except self._duckdb.Error as error:
             raise InputError(f"cannot be read: {summary(error)}", where=self._where) from error
-        if len(keys) != 1 or len(keys[0][0]) != 1:
-            hint = "make the column of the ids its primary key"
-            raise InputError("the table has no primary key of one column", where=self._where, hint=hint)
+        id = sole_key(keys, self._where)
         sizes = {each.name: vector_length(each.type) for each in schema}
-        return TableLayout(keys[0][0][0], {name: size for name, size in sizes.items() if size is not None}, schema)
+        return TableLayout(id, {name: size for name, size in sizes.items() if size is not None}, schema)
 
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 
 from motet.databases.layout import TableLayout
 from motet.errors import InputError
 
-__all__ = ["check_matches"]
+__all__ = ["check_matches", "sole_key"]
 
 
 def check_matches(
@@ -53,3 +53,19 @@ def check_matches(
     if None not in (rows.metric, there.metric) and rows.metric != there.metric:
         what = f"its vectors are compared by {there.metric}, and metric={rows.metric} is asked for"
         raise InputError(what, where=where, hint="leave metric= out, or write to another table")
+
+
+def sole_key(keys: Sequence[str], where: str) -> str:
+    """The column of the ids of a table.
+
+    Args:
+        keys: the columns of its primary key.
+        where: the table, for messages.
+
+    Raises:
+        InputError: when these are none, or several.
+    """
+    if len(keys) != 1:
+        hint = "make the column of the ids its primary key"
+        raise InputError("the table has no primary key of one column", where=where, hint=hint)
+    return keys[0]

@@ -6,5 +6,5 @@ __all__ = ["quoted"]
 
 
 def quoted(name: str) -> str:
-    """A name as PostgreSQL and SQLite take it, whatever is in it."""
+    """A name as PostgreSQL, SQLite and DuckDB take it, whatever is in it."""
     return '"' + name.replace('"', '""') + '"'

@@ -5,13 +5,10 @@ A value that is none of its column's type, as SQLite may hold, is why its row co
 
 from __future__ import annotations
 
-import datetime
-import decimal
-import json
 import os
 import sqlite3
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
 
@@ -19,10 +16,11 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.alchemy import arrow_kind, engine_of, reason
-from motet.databases.duck import connected, reader_of, schema_of, told_as_text
+from motet.databases.duck import connected, primary_key, reader_of, schema_of, told_as_text
 from motet.databases.names import quoted
 from motet.databases.postgres import CONNECT_S, ENCODED, NO_ADDRESS, arrow_of
 from motet.databases.sqlite import READ
+from motet.databases.values import batch_of, inferred_schema
 from motet.errors import InputError
 from motet.system.extras import imported
 from motet.tracebacks import summary
@@ -140,7 +138,7 @@ class QueryRows(ABC):
         self, connection: Any, text: str, size: int, schema: pa.Schema
     ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
         for rows in self._rows(connection, text, size):
-            yield _batch(rows, schema)
+            yield batch_of(rows, schema)
 
     def _check_apart(self, connection: Any, by: str, skip: int) -> None:
         ends = connection.execute(self._some(by, by, 2, skip - 1)).fetchall()
@@ -171,8 +169,8 @@ class SqliteRows(QueryRows):
             declared = {name: kind.upper().partition("(")[0] for _, name, kind, *_ in found}
         cursor = connection.execute(f"SELECT * FROM {self._from} LIMIT {INFERRED_ROWS}")
         names, rows = [each[0] for each in cursor.description], cursor.fetchall()
-        seen = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-        return pa.schema([(name, READ.get(declared.get(name, "")) or _shown(seen[name])) for name in names])
+        kinds = {name: READ[kind] for name, kind in declared.items() if kind in READ}
+        return inferred_schema(names, rows, kinds)
 
     def _keys(self, connection: Any) -> list[str]:
         found = connection.execute(f"PRAGMA table_info({quoted(self._address.table)})").fetchall()
@@ -247,9 +245,7 @@ class DuckRows(QueryRows):
         return schema_of(connection, self._from)
 
     def _keys(self, connection: Any) -> list[str]:
-        text = "SELECT constraint_column_names FROM duckdb_constraints() WHERE table_name = ? AND constraint_type = 'PRIMARY KEY'"
-        found = connection.execute(text, [self._address.table]).fetchall()
-        return list(found[0][0]) if found else []
+        return primary_key(connection, self._address.table)
 
     def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
         raise AssertionError("rows come as Arrow")
@@ -313,8 +309,7 @@ class AlchemyRows(QueryRows):
         cursor = connection.execute(f"SELECT * FROM {self._from}")
         names, rows = list(cursor.keys()), cursor.fetchmany(INFERRED_ROWS)
         cursor.close()
-        seen = dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
-        return pa.schema([(name, _shown(seen[name])) for name in names])
+        return inferred_schema(names, rows, {})
 
     def _keys(self, connection: Any) -> list[str]:
         schema, _, name = self._address.table.rpartition(".")
@@ -343,97 +338,3 @@ def _cast(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind) and not pa.types.is_string(column.type):
         return pa.array([None if value is None else str(value) for value in column.to_pylist()], kind)
     return column.cast(kind)
-
-
-def _shown(values: Sequence[Any]) -> pa.DataType:
-    """The type of the first values of a column of which none is declared; of none, or several, text."""
-    kinds = {type(value) for value in values if value is not None}
-    if kinds == {int, float}:
-        return pa.float64()
-    plain = {
-        int: pa.int64(), float: pa.float64(), bytes: pa.binary(), bool: pa.bool_(), datetime.date: pa.date32(),
-        datetime.datetime: pa.timestamp("us"),
-    }  # fmt: skip
-    if kinds == {datetime.datetime} and any(value is not None and value.tzinfo is not None for value in values):
-        return pa.timestamp("us", "UTC")
-    return plain.get(kinds.pop(), pa.string()) if len(kinds) == 1 else pa.string()
-
-
-def _batch(rows: Sequence[Sequence[Any]], schema: pa.Schema) -> tuple[pa.RecordBatch, dict[int, str]]:
-    wrong: dict[int, str] = {}
-    arrays = [_array(values, field, wrong) for values, field in zip(zip(*rows, strict=True), schema, strict=True)]
-    return pa.RecordBatch.from_arrays(arrays, schema=schema), wrong
-
-
-_UNFIT = (pa.ArrowException, ValueError, TypeError, ArithmeticError)
-
-
-def _array(values: Sequence[Any], field: pa.Field, wrong: dict[int, str]) -> pa.Array:
-    """A column; where a value does not fit, null, and the reason in `wrong`."""
-    read = _reader(field.type)
-    try:
-        return pa.array([None if value is None else read(value) for value in values], field.type)
-    except _UNFIT:
-        found = [_one(value, read, field, place, wrong) for place, value in enumerate(values)]
-        return pa.array(found, field.type)
-
-
-def _one(value: Any, read: Callable[[Any], Any], field: pa.Field, place: int, wrong: dict[int, str]) -> Any:
-    try:
-        return None if value is None else pa.scalar(read(value), field.type).as_py()
-    except _UNFIT:
-        wrong.setdefault(place, f"column {field.name!r} holds {value!r:.80}, which is no {field.type}")
-        return None
-
-
-def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
-    """What makes of a value of the driver one of Arrow's type."""
-    if pa.types.is_string(kind):
-        return _text
-    if pa.types.is_boolean(kind):
-        return _truth
-    if pa.types.is_floating(kind):
-        return float
-    if pa.types.is_date(kind):
-        return _day
-    if pa.types.is_timestamp(kind):
-        return _moment
-    if pa.types.is_fixed_size_list(kind):
-        return lambda value: json.loads(value) if isinstance(value, str) else value
-    if pa.types.is_integer(kind):
-        return _whole
-    if pa.types.is_decimal(kind):
-        return lambda value: value if isinstance(value, decimal.Decimal) else decimal.Decimal(str(value))
-    return lambda value: value
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bytes):
-        raise TypeError("bytes are no text")
-    return value if isinstance(value, str) else json.dumps(value) if isinstance(value, (dict, list)) else str(value)
-
-
-def _truth(value: Any) -> bool:
-    if value not in (0, 1):
-        raise ValueError(value)
-    return bool(value)
-
-
-def _day(value: Any) -> datetime.date:
-    found = datetime.date.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(found, datetime.date):  # a number, which may be of days, seconds or anything
-        raise TypeError(value)
-    return found
-
-
-def _moment(value: Any) -> datetime.datetime:
-    found = datetime.datetime.fromisoformat(value) if isinstance(value, str) else value
-    if not isinstance(found, datetime.datetime):
-        raise TypeError(value)
-    return found
-
-
-def _whole(value: Any) -> int:
-    if not isinstance(value, int):
-        raise TypeError(value)
-    return value

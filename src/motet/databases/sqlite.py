@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from motet.databases.address import TableAddress
 from motet.databases.layout import TableLayout
-from motet.databases.matching import check_matches
+from motet.databases.matching import check_matches, sole_key
 from motet.databases.names import quoted
 from motet.databases.table import Hits, Search
 from motet.errors import InputError, RunError
@@ -70,11 +70,8 @@ class SqliteTable:
         if not found:
             return None
         keys = [name for _, name, _, _, _, place in found if place]
-        if len(keys) != 1:
-            hint = "make the column of the ids its primary key"
-            raise InputError("the table has no primary key of one column", where=self._where, hint=hint)
         kinds = {name: READ.get(kind.upper().partition("(")[0], pa.string()) for _, name, kind, _, _, _ in found}
-        return TableLayout(keys[0], {}, pa.schema(list(kinds.items())))
+        return TableLayout(sole_key(keys, self._where), {}, pa.schema(list(kinds.items())))
 
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
