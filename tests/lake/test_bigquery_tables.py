@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import decimal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 
 from helpers.lakes import killed_and_added_once, negating
 from helpers.write_streams import WriteServer, write_server
+from motet.databases.retry import TRIES
 from motet.errors import InputError, OutputExistsError, RunError, UnknownNameError
 from motet.io import open_source
 from motet.lake import bigquery
@@ -81,9 +83,24 @@ def test_tries_are_bounded(server: tuple[WriteServer, str]) -> None:
     made.faults = lambda request, context, taken: context.abort(grpc.StatusCode.UNAVAILABLE, "always")
     with pytest.raises(RunError, match="bigquery://p/d/t: cannot be written: .*always"):
         negating().run(rows_of(3), address)
-    assert made.requests == bigquery.TRIES
+    assert made.requests == TRIES
     made.faults = lambda request, context, taken: None
     assert negating().run(rows_of(3), address, resume=True).answered == 3
+    assert made.rows == wanted(rows_of(3))
+
+
+def test_a_connection_that_hangs_is_made_anew(server: tuple[WriteServer, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bigquery, "CONNECTION_S", 0.5)
+    made, address = server
+    ended = threading.Event()
+
+    def hang(request: Any, context: Any, taken: bool) -> None:
+        if taken and made.requests == 1 and context.add_callback(ended.set):
+            assert ended.wait(60)
+
+    made.faults = hang
+    negating().run(rows_of(3), address)
+    assert made.requests >= 2
     assert made.rows == wanted(rows_of(3))
 
 

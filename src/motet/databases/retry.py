@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from motet.errors import RunError
 from motet.tracebacks import summary
 
-__all__ = ["TRIES", "tried"]
+__all__ = ["TRIES", "pauses", "tried"]
 
 T = TypeVar("T")
 TRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 0.2, 4.0
+
+
+def pauses() -> Iterator[float]:
+    """The seconds before each try behind the first one: they double, up to a longest one."""
+    for place in range(TRIES - 1):
+        yield min(FIRST_PAUSE_S * 2**place, LONGEST_PAUSE_S)
 
 
 def tried(
@@ -30,18 +36,17 @@ def tried(
         RunError: when it fails each time.
         Exception: what the call raises that does not pass.
     """
-    pause_s = FIRST_PAUSE_S
-    for left in range(TRIES - 1, -1, -1):
+    waits = pauses()
+    while True:
         try:
             return call()
         except Exception as error:
             if not passes(error):
                 raise
-            if not left:
+            wait_s = next(waits, None)
+            if wait_s is None:
                 what = f"cannot be reached, after {TRIES} tries: {summary(error)}"
                 raise RunError(
                     what, where=where, hint="see that it runs; --resume goes on with what is finished"
                 ) from error
-        pause(pause_s)
-        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
-    raise AssertionError("not reached")
+        pause(wait_s)

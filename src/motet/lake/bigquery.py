@@ -6,6 +6,7 @@ https://cloud.google.com/bigquery/docs/write-api-batch
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,7 +14,7 @@ from typing import Any, ClassVar, TypeVar
 
 import pyarrow as pa
 
-from motet.databases.retry import tried
+from motet.databases.retry import TRIES, pauses, tried
 from motet.errors import InputError, RunError
 from motet.lake.address import LakeAddress
 from motet.lake.table import Rows
@@ -26,10 +27,10 @@ __all__ = ["BigQueryTable"]
 T = TypeVar("T")
 REQUEST_BYTES = 4 << 20
 """The most bytes of rows of a request; BigQuery takes 10 MB."""
-TRIES = 5
-"""How often a connection is made anew behind the same offset."""
 TIMEOUT_S = 60.0
 """How long a call that is no stream may take."""
+CONNECTION_S = 600.0
+"""How long a connection that rows are sent by may last; another one sends what it has not acknowledged."""
 _PASSING = ("UNAVAILABLE", "ABORTED", "INTERNAL", "CANCELLED", "DEADLINE_EXCEEDED", "UNKNOWN", "RESOURCE_EXHAUSTED")
 _ALREADY_EXISTS, _COMMITTED = 6, "STREAM_ALREADY_COMMITTED"
 _TYPES = {
@@ -148,19 +149,32 @@ class BigQueryTable:
         return str(made.name)
 
     def _sent(self, stream: str, rows: Rows, schema: pa.Schema) -> int:
-        """Send rows, each at its offset, until all are acknowledged; how many there are."""
-        progress, left = _Progress(), TRIES
+        """Send rows, each at its offset, until all are acknowledged; how many there are.
+
+        Connections that bring nothing forward are so many, with such pauses between them, as tries of a call.
+        """
+        progress, waits = _Progress(), pauses()
         while not progress.whole:
-            before = progress.rows
+            before, lost = progress.rows, None
             try:
                 self._connected(stream, rows, schema, progress)
             except self._errors.GoogleAPICallError as error:
-                if not self._passes(error) or (left == 1 and progress.rows == before):
+                if not self._passes(error):
                     raise
-            left = TRIES if progress.rows > before else left - 1
-            if not left and not progress.whole:
-                raise self._refused(f"connections end behind row {progress.rows:,}, after {TRIES} tries")
+                lost = error
+            if progress.rows > before:
+                waits = pauses()
+            elif not progress.whole:
+                self._wait(waits, lost or self._refused(f"connections end behind row {before:,}, after {TRIES} tries"))
         return progress.rows
+
+    @staticmethod
+    def _wait(waits: Iterator[float], error: Exception) -> None:
+        """Wait before the next connection; where there is none, raise what the last one ended by."""
+        wait_s = next(waits, None)
+        if wait_s is None:
+            raise error
+        time.sleep(wait_s)
 
     def _connected(self, stream: str, rows: Rows, schema: pa.Schema, progress: _Progress) -> None:
         """Send what is not acknowledged yet, by one connection, and note what is."""
@@ -174,7 +188,7 @@ class BigQueryTable:
             ended.append(True)
 
         place = 0
-        for place, answer in enumerate(self._client.append_rows(requests(), retry=None), 1):
+        for place, answer in enumerate(self._client.append_rows(requests(), retry=None, timeout=CONNECTION_S), 1):
             first, end = sent[place - 1]
             if answer.error.code and answer.error.code != _ALREADY_EXISTS:  # which a connection before has sent
                 said = "; ".join(f"row {first + each.index}: {each.message}" for each in answer.row_errors)
