@@ -15,7 +15,7 @@ import pytest
 from helpers.lakes import negating
 from helpers.nearest import killed_and_resumed, rows_of, storing
 from motet.databases.address import QUERIED, TableAddress, is_table
-from motet.databases.alchemy import AlchemyTable
+from motet.databases.alchemy import AlchemyTable, _values
 from motet.databases.layout import TableLayout
 from motet.errors import InputError, RunError
 from motet.io import open_source
@@ -106,6 +106,19 @@ def test_values_are_what_they_were_both_ways(tmp_path: Path) -> None:
         {"id": "all", "x": 1.0, **kept, "y": -1.0},
         {"id": "none", "x": 2.0, **dict.fromkeys(columns), "y": -2.0},
     ]
+
+
+def test_nan_is_a_null_where_the_database_has_none(tmp_path: Path) -> None:
+    """Also where its driver would refuse it, and with it all rows of a write."""
+    rows = pa.table({"id": [1, 2, 3], "x": [1.0, float("nan"), float("inf")]})
+    negating().run(rows, f"sqlalchemy+sqlite:///{tmp_path}/a.db#t", keep=["id"])
+    assert {key: row["y"] for key, row in rows_in(tmp_path / "a.db", "t").items()} == {
+        1: -1.0,
+        2: None,
+        3: -float("inf"),
+    }
+    assert _values(pa.array([1.5, float("nan"), None]), digits=False, has_nan=False) == [1.5, None, None]
+    assert str(_values(pa.array([1.5, float("nan"), None]), digits=False, has_nan=True)) == "[1.5, nan, None]"
 
 
 def test_queries_are_read_in_their_order(tmp_path: Path) -> None:

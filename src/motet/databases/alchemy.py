@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import decimal
 import json
+import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -31,6 +32,8 @@ ID_LETTERS = 255
 """The longest text that is an id in a table that is made: keys have a longest one in some databases."""
 ASKED_IDS = 500
 """Ids that are looked for at once; statements have so many parameters at most."""
+_WITHOUT_NAN = ("sqlite", "mysql", "mariadb", "mssql", "oracle")
+"""Dialects of databases that have no NaN, some of which refuse a whole write for one."""
 
 
 def engine_of(address: TableAddress) -> Any:
@@ -84,6 +87,7 @@ class AlchemyTable:
         self._address, self._where, self._engine = address, str(address), engine_of(address)
         self._schema_name, _, self._name = address.table.rpartition(".")
         self._digits = self._engine.dialect.name == "sqlite"
+        self._has_nan = self._engine.dialect.name not in _WITHOUT_NAN
         self._lock = threading.Lock()
         self._layout: TableLayout | None = None
         self._table: Any = None
@@ -162,7 +166,7 @@ class AlchemyTable:
         """See `Table`."""
         assert self._layout is not None
         rows = batch.sort_by(self._layout.id)  # who writes the same rows at the same time waits, and for no other
-        values = [_values(column, digits=self._digits) for column in rows.columns]
+        values = [_values(column, digits=self._digits, has_nan=self._has_nan) for column in rows.columns]
         given = [dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True)]
         try:
             self._asked(lambda: self._written(given))
@@ -214,16 +218,19 @@ def _is_lost(error: Exception) -> bool:
     return bool(getattr(error, "connection_invalidated", False))
 
 
-def _values(column: pa.Array, *, digits: bool) -> list[Any]:
+def _values(column: pa.Array, *, digits: bool, has_nan: bool) -> list[Any]:
     """Values as drivers take them; moments with a zone in UTC, which is what is left where a database keeps none.
 
     Args:
         column: the values.
         digits: whether decimals are text.
+        has_nan: whether NaN stays; else it is null, as a value that is missing.
     """
     if pa.types.is_timestamp(column.type) and column.type.tz is not None:
         column = column.cast(pa.timestamp(column.type.unit, "UTC"))
     kind, values = column.type, column.to_pylist()
+    if pa.types.is_floating(kind) and not has_nan:
+        return [None if value is None or math.isnan(value) else value for value in values]
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         return [None if value is None else json.dumps(value, default=str) for value in values]
     if pa.types.is_time(kind):
