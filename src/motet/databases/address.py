@@ -18,7 +18,7 @@ from urllib.parse import unquote, unquote_plus
 
 from motet.errors import InputError, UnknownNameError
 
-__all__ = ["METRICS", "QUERIED", "SCHEMES", "TableAddress", "is_table"]
+__all__ = ["METRICS", "QUERIED", "SCHEMES", "TableAddress", "folder_of", "is_table"]
 
 METRICS = ("cosine", "dot", "l2")
 """How alike two vectors are: by their angle, by their product, or by their distance."""
@@ -166,14 +166,30 @@ def _placed(scheme: str, place: str, where: str) -> str:
             "is a folder by its scheme, and a server by its slashes", where=where,
             hint=f"a server is qdrant+http:{place} or qdrant+grpc:{place}, a folder qdrant:///folder",
         )  # fmt: skip
-    if scheme in ("lancedb", "qdrant") and place.startswith("//"):
-        if not place.startswith("///"):
-            hint = f"write {scheme}:{place[2:]} for a path from the current folder, {scheme}:///folder for a whole one"
-            raise InputError("has two slashes, behind which no path begins", where=where, hint=hint)
-        return "/" + place.lstrip("/")
+    if scheme in ("lancedb", "qdrant"):
+        return folder_of(scheme, place, where)
     if scheme in ("sqlite", "duckdb"):  # as SQLAlchemy has it: three slashes are before a path, which may be whole
         if place.startswith("//") and not place.startswith("///"):
             name = {"sqlite": "SQLite", "duckdb": "DuckDB"}[scheme]
             raise InputError(f"names a host, which {name} has none of", where=where, hint=f"{scheme}:///file.db#table")
         return place[3:] if place.startswith("///") else place
     return place
+
+
+def folder_of(scheme: str, place: str, where: str) -> str:
+    """The folder, or the URL of objects, that stands behind a scheme.
+
+    Args:
+        scheme: such as `lancedb`.
+        place: what is behind its colon.
+        where: the address, for messages.
+
+    Raises:
+        InputError: when it begins as a server would.
+    """
+    if not place.startswith("//"):
+        return place
+    if not place.startswith("///"):
+        hint = f"write {scheme}:{place[2:]} for a path from the current folder, {scheme}:///folder for a whole one"
+        raise InputError("has two slashes, behind which no path begins", where=where, hint=hint)
+    return "/" + place.lstrip("/")

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import unquote
 
-from motet.databases.address import is_table
+from motet.databases.address import folder_of, is_table
 from motet.errors import InputError, UnknownNameError
 
 __all__ = ["MODES", "SCHEMES", "LakeAddress", "is_lake", "names_table"]
@@ -82,7 +82,7 @@ class LakeAddress:
         made._check_options(written=written)
         if len(made.options) < len(pairs):
             raise InputError("has an option twice", where=str(made), hint="leave one out")
-        return replace(made, place=_placed(place, str(made))) if scheme == "delta" else made
+        return replace(made, place=folder_of(scheme, place, str(made))) if scheme == "delta" else made
 
     def _check_options(self, *, written: bool) -> None:
         known = (_WRITTEN if written else _READ)[self.scheme]
@@ -124,13 +124,3 @@ class LakeAddress:
         if self.is_local:
             return os.path.abspath(self.place.rstrip("/"))
         return os.path.abspath(re.sub(r"[^A-Za-z0-9_.]+", "-", str(self)))
-
-
-def _placed(place: str, where: str) -> str:
-    """The folder of a table of Delta Lake, or its URL."""
-    if not place.startswith("//"):
-        return place
-    if not place.startswith("///"):
-        hint = f"write delta:{place[2:]} for a path from the current folder, delta:///folder for a whole one"
-        raise InputError("has two slashes, behind which no path begins", where=where, hint=hint)
-    return "/" + place.lstrip("/")

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from motet.engines.local.addressed import AddressedDestination
 from motet.engines.local.destination import Destination
 from motet.engines.local.journal import NOTE
 from motet.engines.local.output import Output, Refuses
-from motet.engines.local.work import WorkFolder, work_folder
+from motet.engines.local.work import WorkFolder
 from motet.errors import InputError
 from motet.io.jsontext import plain_batch, plain_schema
-from motet.io.places import Place, place_of
 from motet.io.target import writing
 from motet.lake.address import LakeAddress
 from motet.lake.opening import open_lake_table
@@ -37,7 +37,7 @@ NEW = "new "
 
 
 @dataclass(frozen=True)
-class LakeDestination(Destination):
+class LakeDestination(AddressedDestination):
     """A table of a lake that answers go to."""
 
     @cached_property
@@ -54,24 +54,7 @@ class LakeDestination(Destination):
         """The table itself."""
         return open_lake_table(self.address)
 
-    @cached_property
-    def place(self) -> Place:
-        """What stands for it among files: its folder, or one in the current folder."""
-        return place_of(self.address.beside)
-
-    is_stream = False
-    is_folder = False
     there_hint = f"?mode=append behind its name adds to it, {Destination.there_hint}"
-
-    @property
-    def shown(self) -> str:
-        """See `Destination`: without what is secret."""
-        return str(self.address)
-
-    @property
-    def failed(self) -> str | None:
-        """See `Destination`."""
-        return f"{self.address.beside}.failed.parquet"
 
     @property
     def kind(self) -> str:
@@ -106,10 +89,6 @@ class LakeDestination(Destination):
     def holds(self, field: pa.Field) -> bool:
         """See `Destination`."""
         return self.table.stored(plain_schema(pa.schema([field])).field(0).type) is not None
-
-    def work_folder(self) -> WorkFolder:
-        """See `Destination`."""
-        return work_folder(self.place, is_folder=False)
 
     def open(self, work: WorkFolder, added: Added | None = None) -> Output:
         """See `Destination`."""

@@ -17,13 +17,12 @@ from motet.databases.address import TableAddress
 from motet.databases.layout import TableLayout, last_of_each, vector_length
 from motet.databases.opening import open_table
 from motet.databases.table import Table
-from motet.engines.local.destination import Destination
+from motet.engines.local.addressed import AddressedDestination
 from motet.engines.local.output import Output, Refuses
-from motet.engines.local.work import WorkFolder, work_folder
+from motet.engines.local.work import WorkFolder
 from motet.errors import InputError, ResumeError
 from motet.io.cutter import Cutter
 from motet.io.jsontext import plain_batch, plain_schema
-from motet.io.places import Place, place_of
 from motet.io.stream import join
 from motet.system.limits import at_most
 
@@ -37,7 +36,7 @@ WRITTEN_ROWS, WRITTEN_BYTES = 65_536, 16 << 20
 
 
 @dataclass(frozen=True)
-class TableDestination(Destination):
+class TableDestination(AddressedDestination):
     """A table that answers go to.
 
     Attributes:
@@ -54,24 +53,6 @@ class TableDestination(Destination):
             InputError: when it is none.
         """
         return TableAddress.parse(self.path)
-
-    @cached_property
-    def place(self) -> Place:
-        """What stands for it among files: beside it, or in the current folder."""
-        return place_of(self.address.beside)
-
-    is_stream = False
-    is_folder = False
-
-    @property
-    def shown(self) -> str:
-        """See `Destination`: without what is secret."""
-        return str(self.address)
-
-    @property
-    def failed(self) -> str | None:
-        """See `Destination`."""
-        return f"{self.address.beside}.failed.parquet"
 
     @property
     def kind(self) -> str:
@@ -96,10 +77,6 @@ class TableDestination(Destination):
             return True
         kind = field.type.value_type if pa.types.is_list(field.type) else field.type
         return not pa.types.is_nested(kind)
-
-    def work_folder(self) -> WorkFolder:
-        """See `Destination`."""
-        return work_folder(self.place, is_folder=False)
 
     def open(self, work: WorkFolder, added: Added | None = None) -> Output:
         """See `Destination`."""
