@@ -32,6 +32,7 @@ def test_numbers_agree_within_one_percent():
     mine = champion(answer(vote__y=np.array([100.0, 0.0, np.nan])))
     assert mine.agreement(answer(y=np.array([100.9, 0.0, np.nan]))) == (3, 3)
     assert mine.agreement(answer(y=np.array([101.2, 0.1, 1.0]))) == (3, 0)
+    assert champion(answer(vote__y=np.array([100, 3, 7]))).agreement(answer(y=np.array([100.9, 3.0, 7.1]))) == (3, 2)
 
 
 def test_all_else_agrees_where_it_is_equal():

@@ -18,8 +18,8 @@ CLOSE = 0.01
 class Champion:
     """What a node answered, as far as others are compared with it.
 
-    Scores and other vectors of numbers agree where the largest is at the same place, single numbers where they differ by 1 % at most,
-    all else where it is equal.
+    Scores and other vectors of numbers agree where the largest is at the same place, single numbers where they differ by 1 % at most
+    unless both are whole, all else where it is equal.
 
     Args:
         node: its name.
@@ -76,6 +76,9 @@ def _said(column: Column) -> Array | None:
 
 
 def _agree(one: Array, other: Array) -> Array:
-    if one.dtype.kind == "f" and other.dtype.kind == "f":
+    kinds = one.dtype.kind + other.dtype.kind
+    if kinds.strip("fiu") == "" and "f" in kinds:
         return np.isclose(other, one, rtol=CLOSE, atol=1e-9, equal_nan=True)
+    if kinds.strip("biu") == "":
+        return np.asarray(one == other)
     return np.fromiter((bool(a == b) for a, b in zip(one.tolist(), other.tolist(), strict=True)), bool, len(one))
