@@ -57,7 +57,7 @@ class ModelRuntime:
         size: how many rows a call has.
         cost: what rows cost, and which of them share a call; None where the graph does not say that it matters.
         paid: whether its calls cost money, so that none is made which need not be.
-        terms: checks what it is given and gives.
+        signature_check: checks what it is given and gives.
         named: gives columns, in order or by name, by the names of the model's inputs.
         trials: what may be tried to find that before rows are answered, where the answers depend on it, as in a run that may
             be resumed; None learns it from the calls that are made. May be set.
@@ -90,8 +90,8 @@ class ModelRuntime:
         self._after = [FunctionRunner(function, kinds) for function, kinds in zip(model.after, after, strict=True)]
         self._by = model.balance_by
         self._inputs = list(signature.inputs.items())
-        self.terms = terms = SignatureCheck(model.name, signature, located.version)
-        self.named, self._check, self._answer = terms.named, terms.check, terms.answer
+        self.signature_check = check = SignatureCheck(model.name, signature, located.version)
+        self.named, self._check, self._answer = check.named, check.check, check.answer
         self._plain = not self._by and not signature.fixed_rows
         self._bare = not (self._before or self._after or self.cost)
         pad = model.batch.pad
@@ -138,7 +138,7 @@ class ModelRuntime:
     def need(self, outputs: frozenset[str] | None) -> None:
         """Give only these outputs from now on, None for all; a model that can leaves the others out."""
         wanted = frozenset(self.signature.outputs) if outputs is None or self.model.after else outputs
-        self.terms.need(wanted)
+        self.signature_check.need(wanted)
         self.outputs = {
             name: kind
             for name, kind in outer_outputs(self.model, self.signature).items()
@@ -281,7 +281,7 @@ class ModelRuntime:
             return self._dense(columns, rows, replica)  # type: ignore[arg-type]
         if self._padding is not None:
             call = partial(self._fitting, replica=replica)
-            return self._padding.play(columns, rows, call, self.terms.outputs)
+            return self._padding.play(columns, rows, call, self.signature_check.outputs)
         found = [(chosen, self._fitting(group, len(chosen), replica)) for chosen, group in groups(columns, ragged)]
         return merge(found, rows)
 
@@ -385,7 +385,7 @@ class ModelRuntime:
     def _filled(self, answer: Answer) -> Answer:
         """An answer of no rows has the model's columns all the same."""
         if not answer.columns:
-            answer.columns = {name: empty_column(kind) for name, kind in self.terms.outputs.items()}
+            answer.columns = {name: empty_column(kind) for name, kind in self.signature_check.outputs.items()}
         return answer
 
     def _isolate(

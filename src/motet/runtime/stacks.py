@@ -19,7 +19,7 @@ from motet.batch import Array, Column, Indices, is_exactly
 from motet.graph.capacity import Batching
 from motet.graph.check import CheckedGraph
 from motet.graph.model import Model
-from motet.graph.node import Answer, Inputs
+from motet.graph.node import Answer, Inputs, Member
 from motet.models.stacking.program import Program, Unstackable
 from motet.models.stacking.stacked import StackedProgram
 from motet.nodes.route import Route
@@ -71,34 +71,38 @@ def stack_plan(
     programs: dict[str, Program] = {}
     reasons: dict[str, str] = {}
     alike: defaultdict[Hashable, list[str]] = defaultdict(list)
-    for uses in dict.fromkeys(member.uses for member in node.members):
+    arms: defaultdict[str, list[Member]] = defaultdict(list)
+    for member in node.members:
+        arms[member.uses].append(member)
+    for uses, same in arms.items():
         try:
-            found = programs[uses] = _program(node, uses, checked, located)
+            found = programs[uses] = _program(node, same, checked, located)
         except Unstackable as error:
             reasons[uses] = str(error)
         else:
-            arm = next(member for member in node.members if member.uses == uses)
             kinds = checked.signatures[uses]
             signature = tuple(kinds.inputs.items()), tuple(kinds.outputs.items())
-            alike[arm.inputs, arm.output, signature, found.structure].append(uses)
+            alike[same[0].inputs, same[0].output, signature, found.structure].append(uses)
     groups: list[list[str]] = []
-    for same in alike.values():
-        most = max(1, STACK_BYTES // max(1, programs[same[0]].num_bytes))
-        groups.append(same[:most])
-        reasons |= dict.fromkeys(same[most:], f"comes after others whose weights take {STACK_BYTES >> 20} MiB")
+    for names in alike.values():
+        most = max(1, STACK_BYTES // max(1, programs[names[0]].num_bytes))
+        groups.append(names[:most])
+        reasons |= dict.fromkeys(names[most:], f"comes after others whose weights take {STACK_BYTES >> 20} MiB")
     reasons |= {group[0]: "has a structure that no other has" for group in groups if len(group) == 1}
     return StackPlan([group for group in groups if len(group) > 1], reasons), programs
 
 
-def _program(node: Route, uses: str, checked: CheckedGraph, located: Callable[[str], ResolvedModel | None]) -> Program:
-    """What a model computes.
+def _program(
+    node: Route, arms: Sequence[Member], checked: CheckedGraph, located: Callable[[str], ResolvedModel | None]
+) -> Program:
+    """What the model of some arms computes.
 
     Raises:
         Unstackable: when it is called by itself.
     """
+    uses = arms[0].uses
     if uses in checked.graphs:
         raise Unstackable("is a graph")
-    arms = [member for member in node.members if member.uses == uses]
     if len({(arm.inputs, arm.output) for arm in arms}) > 1:
         raise Unstackable("is given other columns by several members")
     placed = checked.places.get(node.name, {})
@@ -323,7 +327,7 @@ def _wrong(model: ModelRuntime, sample: dict[str, Array], got: Mapping[str, Arra
         return "it is not loaded"
     rows = len(next(iter(sample.values())))
     try:
-        answer = model.terms.answer(direct(sample), rows)
+        answer = model.signature_check.answer(direct(sample), rows)
     except Exception as error:  # noqa: BLE001 (a model may raise anything)
         return f"made-up rows fail: {describe(error)}"
     if answer.faults:

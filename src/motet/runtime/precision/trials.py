@@ -86,6 +86,7 @@ class Baseline:
             self._rows = {name: column[:most] for name, column in self._rows.items()}
             self._exact = _answers(self._model, self._rows, self._size)
         except Exception as error:  # whatever a framework raises
+            self.close()
             raise ModelLoadError(
                 f"the model does not answer it: {said(error)}", where=f"sample {sample.where}"
             ) from error
