@@ -95,13 +95,15 @@ def test_answers_of_crops_are_one() -> None:
 @pytest.mark.parametrize("name", ["mean", "most"])
 @pytest.mark.parametrize("rows", [6, 8])
 def test_answers_of_other_crops_are_refused(name: str, rows: int) -> None:
-    with pytest.raises(InputError, match=rf"motet\.ops\.crops\.{name}: 7 crops were cut, and {rows} were answered"):
+    with pytest.raises(InputError, match=rf"motet\.ops\.crops\.{name}: rows have 7 pieces, and {rows} were answered"):
         getattr(crops, name)(np.zeros((rows, 3), np.float32), np.array([3, 4]))
 
 
 def test_boxes_of_other_tiles_are_refused() -> None:
-    with pytest.raises(InputError, match=r"join_boxes: 4 crops were cut, and 5 were answered"):
+    with pytest.raises(InputError, match=r"join_boxes: rows have 4 pieces, and 5 were answered"):
         crops.join_boxes([np.zeros((0, 4))] * 5, np.array([4]), PICTURES[:1], size=(32, 32))
+    with pytest.raises(InputError, match=r"motet\.ops\.crops\.join_boxes: a box is 4 numbers, .* got \[2, 1\]"):
+        crops.join_boxes([np.zeros((2, 1))] * 4, np.array([4]), PICTURES[:1], size=(32, 32))
 
 
 def test_pictures_of_other_channels_are_refused() -> None:

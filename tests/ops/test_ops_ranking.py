@@ -48,6 +48,15 @@ def test_lists_go_apart_and_together_again(rows: Any) -> None:
     assert [len(row) for row in joined["d"]] == [len(row) for row in rows]
 
 
+@pytest.mark.parametrize("rows", [2, 4])
+def test_answers_of_other_pieces_are_refused(rows: int) -> None:
+    answers, counts = np.arange(float(rows)), np.array([2, 1])
+    with pytest.raises(InputError, match=rf"motet\.ops\.ranking\.join: rows have 3 pieces, and {rows} were answered"):
+        ranking.join(answers, counts)
+    with pytest.raises(InputError, match=rf"best_first: rows have 3 pieces, and {rows} were answered"):
+        ranking.best_first(answers, counts, [np.array([1.0, 2.0]), np.array([3.0])])
+
+
 def test_values_of_lists_may_be_arrays() -> None:
     crops = [np.arange(24.0).reshape(2, 3, 4), np.zeros((0, 3, 4))]
     pieces, counts = ranking.split(crops)

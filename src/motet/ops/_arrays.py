@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from motet.batch import Array, Ragged
+from motet.batch import Array, Indices, Ragged
 from motet.errors import InputError
 
 Rows = Array | Ragged | Sequence[Array]
@@ -28,6 +28,22 @@ def elementwise(column: Rows, function: Callable[[Array], Array]) -> Array | Rag
         return function(column)
     ragged = column if isinstance(column, Ragged) else Ragged.from_rows(column)
     return Ragged(function(ragged.values), ragged.offsets, ragged.shapes)
+
+
+def check_pieces(function: str, answers: Rows, counts: Indices) -> None:
+    """See that what was answered is of the pieces of rows, one each: otherwise answers would be those of other rows.
+
+    Args:
+        function: that puts them together, for messages.
+        answers: one a piece.
+        counts: how many pieces each row has.
+
+    Raises:
+        InputError: when there are more or fewer.
+    """
+    if len(answers) != (total := int(counts.sum())):
+        what = f"rows have {total:,} pieces, and {len(answers):,} were answered"
+        raise InputError(what, where=f"motet.ops.{function}", hint="counts are those that came with the pieces")
 
 
 def by_image(column: Rows, function: Callable[[Array], Array]) -> Array | Ragged:

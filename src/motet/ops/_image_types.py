@@ -10,6 +10,7 @@ import numpy as np
 from motet.batch import Ragged
 from motet.errors import InputError
 from motet.ops._arrays import Rows
+from motet.ops._boxes import boxes_type
 from motet.ops._kinds import NUMBERS, is_any, refuse
 from motet.pictures import Resizing, check_size
 from motet.types import ANY, ColumnType
@@ -189,10 +190,7 @@ def draw_type(
     _check_image("draw", image, (3,), frozenset({"uint8"}))
     if len(image.shape) == 3 and image.shape[2] not in (None, 3):
         refuse("draw", "3 channels on the last axis (motet.ops.image.to_rgb makes them)", image)
-    if boxes.dtype != "any" and (
-        boxes.dtype not in NUMBERS or len(boxes.shape) != 2 or boxes.shape[1] not in (None, 4)
-    ):
-        refuse("draw", "boxes of 4 numbers, float32[?,4]", boxes)
+    boxes_type("draw", boxes)
     if width < 1:
         raise ValueError(f"width is at least 1, got {width}")
     return image

@@ -18,8 +18,9 @@ import numpy as np
 from motet.batch import Array, Column, Ragged
 from motet.errors import InputError
 from motet.ops._arrays import Rows
+from motet.ops._boxes import boxes_type, check_boxes, corners
 from motet.ops._image_types import check_rows, draw_type, resize_type
-from motet.ops._kinds import INTEGERS, NUMBERS, float_of, is_any, refuse
+from motet.ops._kinds import INTEGERS, NUMBERS, is_any, refuse
 from motet.pictures import draw_boxes, framed_place
 from motet.types import ANY, ColumnType, returns
 
@@ -44,19 +45,11 @@ class KeptBoxes(NamedTuple):
     indices: Column
 
 
-def _check(function: str, boxes: ColumnType) -> ColumnType:
-    if boxes.dtype != "any" and (
-        boxes.dtype not in NUMBERS or len(boxes.shape) != 2 or boxes.shape[1] not in (None, 4)
-    ):
-        refuse(function, "boxes of 4 numbers, float32[?,4]", boxes)
-    return ANY if is_any(boxes) else ColumnType(float_of(boxes), (boxes.shape[0], 4))
-
-
 def _convert_type(boxes: ColumnType, source: str = "xyxy", target: str = "xyxy") -> ColumnType:
     for name, form in (("source", source), ("target", target)):
         if form not in FORMS:
             raise ValueError(f"convert knows no {name} {form!r}; known: {', '.join(FORMS)}")
-    return _check("convert", boxes)
+    return boxes_type("convert", boxes)
 
 
 @returns(_convert_type)
@@ -72,29 +65,13 @@ def convert(boxes: Rows, *, source: str, target: str) -> Array | Ragged:
     """
     _convert_type(ANY, source, target)
     if isinstance(boxes, np.ndarray):
-        _check_shape("convert", boxes.shape[1:])
+        check_boxes("convert", boxes.shape[1:])
         return _converted(_floats(boxes), source, target)
     ragged = boxes if isinstance(boxes, Ragged) else Ragged.from_rows(boxes)
     for shape in ragged.shapes.tolist():
-        _check_shape("convert", shape)
+        check_boxes("convert", shape)
     flat = _converted(_floats(ragged.values.reshape(-1, 4)), source, target)
     return Ragged(flat.reshape(-1), ragged.offsets, ragged.shapes)
-
-
-def _check_shape(function: str, shape: Sequence[int]) -> None:
-    """Refuse what are no boxes of 4 numbers, where there are any: read as such they would be others."""
-    if 0 not in shape and (len(shape) != 2 or shape[1] != 4):
-        hint = "leave other columns out, such as scores"
-        raise InputError(
-            f"a box is 4 numbers, [?,4] a row; got {list(shape)}", where=f"motet.ops.boxes.{function}", hint=hint
-        )
-
-
-def _corners(function: str, boxes: Any, dtype: Any = None) -> Array:
-    """The boxes of a row, `[n, 4]`."""
-    found = np.asarray(boxes, dtype=dtype)
-    _check_shape(function, found.shape)
-    return found.reshape(-1, 4)
 
 
 def _floats(boxes: Array) -> Array:
@@ -123,7 +100,7 @@ def _nms_type(
     at_least: float = 0.0,
     most: int | None = None,
 ) -> dict[str, ColumnType]:
-    kind = _check("nms", boxes)
+    kind = boxes_type("nms", boxes)
     for name, given, wanted in (("scores", scores, NUMBERS), ("classes", classes, INTEGERS)):
         if given is not None and given.dtype != "any" and (given.dtype not in wanted or len(given.shape) != 1):
             refuse("nms", f"{name}, a number for each box", given)
@@ -167,11 +144,11 @@ def nms(
     """
     columns: list[list[Array]] = [[], [], [], []]
     of_class = classes if classes is not None else [np.zeros(len(row), np.int64) for row in scores]
-    for corners, marks, labels in zip(boxes, scores, of_class, strict=True):
-        if not len(corners) == len(marks) == len(labels):
-            what = f"a row has {len(corners)} boxes, {len(marks)} scores and {len(labels)} classes"
+    for found, marks, labels in zip(boxes, scores, of_class, strict=True):
+        if not len(found) == len(marks) == len(labels):
+            what = f"a row has {len(found)} boxes, {len(marks)} scores and {len(labels)} classes"
             raise InputError(what, where="motet.ops.boxes.nms")
-        given = _floats(_corners("nms", corners))
+        given = _floats(corners("nms", found))
         kept = _kept(given, np.asarray(marks), np.asarray(labels, dtype=np.int64), overlap, at_least, most)
         for column, values in zip(columns, (given, np.asarray(marks), np.asarray(labels, np.int64)), strict=False):
             column.append(values[kept])
@@ -209,7 +186,7 @@ def _suppressed(boxes: Array, classes: Array, order: Array, overlap: float, most
 
 def _unletterbox_type(boxes: ColumnType, image: ColumnType, size: Sequence[int] = ()) -> ColumnType:
     resize_type(image, size, "bilinear", "contain")
-    return _check("unletterbox", boxes)
+    return boxes_type("unletterbox", boxes)
 
 
 @returns(_unletterbox_type)
@@ -228,7 +205,7 @@ def unletterbox(boxes: Rows, image: Rows, *, size: Sequence[int]) -> Ragged:
     for found, pixels in zip(boxes, image, strict=True):
         height, width = pixels.shape[:2]
         top, left, inner_height, inner_width = framed_place((height, width), size)
-        given = _corners("unletterbox", found, np.float64)
+        given = corners("unletterbox", found, np.float64)
         moved = (given - [left, top, left, top]) * np.tile([width / inner_width, height / inner_height], 2)
         clipped = moved.clip(0, [width, height, width, height])
         parts.append(clipped.astype(np.float64 if np.asarray(found).dtype == np.float64 else np.float32))
@@ -266,7 +243,7 @@ def draw(image: Rows, boxes: Rows, labels: Any = None, scores: Rows | None = Non
 
 
 def _drawn(boxes: Any, labels: Any, scores: Any) -> tuple[Array, Any, Any]:
-    found = _corners("draw", boxes, np.float64)
+    found = corners("draw", boxes, np.float64)
     for name, given in (("labels", labels), ("scores", scores)):
         if given is not None and len(given) != len(found):
             raise InputError(f"a row has {len(found)} boxes and {len(given)} {name}", where="motet.ops.boxes.draw")

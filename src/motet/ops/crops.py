@@ -16,7 +16,8 @@ import numpy as np
 
 from motet.batch import Array, Indices, Ragged
 from motet.errors import InputError
-from motet.ops._arrays import Rows, sum_first
+from motet.ops._arrays import Rows, check_pieces, sum_first
+from motet.ops._boxes import boxes_type, corners
 from motet.ops._image_types import check_rows, crops_type
 from motet.ops._kinds import NUMBERS, float_of, is_any, refuse
 from motet.types import ANY, ColumnType, returns
@@ -142,14 +143,6 @@ def _check_channels(function: str, crops: Sequence[Array]) -> None:
         raise InputError(what, where=f"motet.ops.crops.{function}", hint=hint)
 
 
-def _check_counts(function: str, answers: Rows, counts: Indices) -> None:
-    """See that every answer is of a row: otherwise they would be those of other crops."""
-    if len(answers) != (total := int(counts.sum())):
-        hint = "counts are the second output of what cut the pictures"
-        what = f"{total:,} crops were cut, and {len(answers):,} were answered"
-        raise InputError(what, where=f"motet.ops.crops.{function}", hint=hint)
-
-
 def _joined_type(function: str, answers: ColumnType) -> ColumnType:
     if answers.dtype not in NUMBERS | {"any"} or answers.varies:
         refuse(function, "numbers of one shape a crop", answers)
@@ -193,7 +186,7 @@ def most(answers: Array, counts: Indices) -> Array:
 
 
 def _by_row(function: str, answers: Array, counts: Indices, joined: Callable[[Array], Array]) -> Array:
-    _check_counts(function, answers, counts)
+    check_pieces(f"crops.{function}", answers, counts)
     result = np.empty((len(counts), *answers.shape[1:]), dtype=answers.dtype)
     first = 0
     for row, count in enumerate(counts.tolist()):
@@ -210,12 +203,9 @@ def _by_row(function: str, answers: Array, counts: Indices, joined: Callable[[Ar
 def _join_boxes_type(
     boxes: ColumnType, counts: ColumnType, image: ColumnType, size: Sequence[int] = (), overlap: int = 0
 ) -> ColumnType:
-    if boxes.dtype != "any" and (
-        boxes.dtype not in NUMBERS or len(boxes.shape) != 2 or boxes.shape[1] not in (None, 4)
-    ):
-        refuse("join_boxes", "boxes of 4 numbers, float32[?,4]", boxes)
+    kind = boxes_type("join_boxes", boxes)
     crops_type("tiles", image, size, overlap)
-    return ANY if is_any(boxes) else ColumnType(float_of(boxes), (None, 4))
+    return ANY if is_any(kind) else ColumnType(kind.dtype, (None, 4))
 
 
 @returns(_join_boxes_type)
@@ -235,7 +225,7 @@ def join_boxes(boxes: Rows, counts: Indices, image: Rows, *, size: Sequence[int]
     >>> join_boxes(found, np.array([3]), np.zeros((1, 2, 5)), size=(2, 2))[0].tolist()
     [[0.0, 0.0, 1.0, 1.0], [2.0, 0.0, 4.0, 2.0]]
     """
-    _check_counts("join_boxes", boxes, counts)
+    check_pieces("crops.join_boxes", boxes, counts)
     parts, first = [], 0
     for pixels, count in zip(image, counts.tolist(), strict=True):
         places = _grid(pixels.shape, size, overlap)
@@ -244,7 +234,7 @@ def join_boxes(boxes: Rows, counts: Indices, image: Rows, *, size: Sequence[int]
                 f"an image of {pixels.shape[0]} x {pixels.shape[1]} has {len(places)} tiles, and {count} were answered"
             )
             raise InputError(what, where="motet.ops.crops.join_boxes", hint="give size and overlap as tiles has them")
-        own = [boxes[first + at] for at in range(count)]
+        own = [corners("join_boxes", boxes[first + at], module="crops") for at in range(count)]
         parts.append(np.concatenate([*_moved(own, places), np.empty((0, 4), dtype=np.float32)]))
         first += count
     return Ragged.from_rows(parts, dtype=parts[0].dtype if parts else np.float32, axes=2)

@@ -18,7 +18,7 @@ import numpy as np
 
 from motet.batch import Array, Column, Indices, Ragged, concat_columns, objects, take_rows
 from motet.errors import InputError
-from motet.ops._arrays import Rows
+from motet.ops._arrays import Rows, check_pieces
 from motet.ops._kinds import FLOATS, NUMBERS, float_of, is_any, refuse
 from motet.types import ANY, ColumnType, returns
 
@@ -78,8 +78,9 @@ def _flat(column: Rows) -> Column:
     return concat_columns(filled)
 
 
-def _parted(values: Rows, counts: Indices) -> Ragged:
+def _parted(function: str, values: Rows, counts: Indices) -> Ragged:
     """The inverse: lists of as many values as that."""
+    check_pieces(f"ranking.{function}", values, counts)
     ends = np.cumsum(counts)
     array = np.asarray(values) if isinstance(values, np.ndarray) else None
     if array is None:
@@ -145,7 +146,7 @@ def join(*columns: Rows, names: Sequence[str] | None = None) -> Any:
     [array([1., 2.]), array([], dtype=float64), array([3.])]
     """
     *pieces, counts = columns
-    lists = [_parted(values, np.asarray(counts)) for values in pieces]
+    lists = [_parted("join", values, np.asarray(counts)) for values in pieces]
     if len(pieces) == 1 and names is None:
         return lists[0]
     return dict(zip(_named("join", len(pieces), names, ()), lists, strict=True))
@@ -288,7 +289,7 @@ def best_first(
         raise InputError(
             f"a candidate has one score, got shape {list(flat.shape[1:])}", where="motet.ops.ranking.best_first"
         )
-    given = _parted(flat, np.asarray(counts)).rows()
+    given = _parted("best_first", flat, np.asarray(counts)).rows()
     _counts("best_first", [given, *lists])
     return _ranked("best_first", given, lists, k, names)
 
