@@ -80,6 +80,13 @@ def test_the_command_evaluates_and_teaches(folder: Path, tmp_path: Path) -> None
     lonely = CliRunner().invoke(cli, [*said, "--engine", "ray"])
     assert lonely.exit_code == 2
     assert "--engine means nothing without --teach: members are asked one by one, on this machine" in lonely.output
+    stray = CliRunner().invoke(cli, [*said, "more.parquet"])
+    assert stray.exit_code == 2
+    assert "more.parquet means nothing without --teach" in stray.output
+    unknown = CliRunner().invoke(cli, [*said, "--teach", str(out), "--overwrite", "--engine", "rai"])
+    assert unknown.exit_code == 2
+    assert "rai" in unknown.output
+    assert "accuracy" not in unknown.output  # it is said before rows are played
 
 
 def test_what_has_no_scores_teaches_nothing() -> None:

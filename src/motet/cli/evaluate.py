@@ -12,6 +12,7 @@ from motet.cli.run import column_names, input_option, limit_option, source_optio
 from motet.cli.shown import html_option, json_option, print_report
 
 if TYPE_CHECKING:
+    from motet.engines.engine import Engine
     from motet.facade import Graph
 
 __all__ = ["command", "label_options"]
@@ -103,34 +104,49 @@ def command(
     engine plays.
     """
     taught = {name: options.pop(name) for name in ("keep", "engine", "overwrite")}
-    if teach is None and (given := [f"--{name}" for name, value in taught.items() if value]):
+    if teach is None and (given := [*(f"--{name}" for name, value in taught.items() if value), *engine_options]):
         raise click.UsageError(
             f"{given[0]} means nothing without --teach: members are asked one by one, on this machine"
         )
     found = load_graph(graph)
     source, chosen = split_options(input_, options)
+    if teach is not None:  # what cannot be taught is said before anything is played
+        taught["column"], taught["engine"] = _checked_teacher(found, chosen["of"], taught["engine"], engine_options)
     done = found.evaluate(source, label=label, metric=metric, **chosen)
     print_report(done, html, as_json=as_json)
     if teach is not None:
-        _teach(found, source, teach, chosen, {**taught, "engine_options": engine_options})
+        _teach(found, source, teach, chosen, taught)
     if done.failures:
         ctx.exit(ROWS_FAILED)
 
 
+def _checked_teacher(
+    graph: Graph, of: str | None, engine: str | None, engine_options: tuple[str, ...]
+) -> tuple[str, Engine]:
+    """The column of soft labels, and what writes it.
+
+    Raises:
+        InputError: when the graph has no such column, or the engine does not know an option.
+        UnknownNameError: when there is no such output or engine.
+    """
+    from motet.engines.engine import find_engine
+    from motet.planning.teach import SOFT, teacher_outputs
+
+    return teacher_outputs(graph.checked, of)[SOFT], find_engine(engine or "local", engine_options)
+
+
 def _teach(graph: Graph, source: Any, output: str, chosen: dict[str, Any], options: dict[str, Any]) -> None:
     """Write soft labels, and say what they are."""
-    from motet.engines.engine import find_engine
-    from motet.planning.teach import SOFT, soft_labels
+    from motet.planning.teach import SOFT
 
-    column = soft_labels(graph.checked, chosen["of"])
-    engine = find_engine(options["engine"] or "local", options["engine_options"])
+    column = options["column"]
     told = {name: value for name, value in chosen["reading"].items() if value is not None}
     keep = {} if options["keep"] is None else {"keep": options["keep"]}
     done = graph.teach(
         source,
         output,
         of=chosen["of"],
-        engine=engine,
+        engine=options["engine"],
         limit=chosen["limit"],
         overwrite=options["overwrite"],
         **told,
