@@ -3,6 +3,8 @@
 import asyncio
 import json
 import threading
+from types import SimpleNamespace
+from typing import Any
 
 import httpx
 import openai
@@ -11,9 +13,12 @@ import pytest
 import motet as mt
 from helpers.openai_server import Events, OpenAIServer
 from models import streaming_models
+from motet.errors import InputError
+from motet.serving.batching.request_future import RequestFuture
 from motet.serving.config.limits import Limits
 from motet.serving.config.server import ServeConfig
 from motet.serving.middleware.middleware import Middleware
+from motet.serving.rest.stream import AnswerStream
 
 SSE = {"accept": "text/event-stream"}
 
@@ -130,6 +135,51 @@ def test_what_fails_before_the_first_piece_has_its_status(client):
         client.chat.completions.create(model="shout", messages=user("13"), stream=True)
     with pytest.raises(openai.BadRequestError, match="'stream' must be true or false; got 'yes'"):
         client.chat.completions.create(model="shout", messages=user("a"), extra_body={"stream": "yes"})
+
+
+class Late(AnswerStream):
+    """Begins with the first piece of a text."""
+
+    is_eager = False
+
+    def _of_call(self, call):
+        return b"call"
+
+    def _of_piece(self, row, output, piece):
+        return piece.encode()
+
+    def _of_reply(self, reply):
+        return b"reply"
+
+    def _of_error(self, error):
+        return b"error" if self._begun else b""
+
+
+@pytest.mark.parametrize(("taken", "wanted"), [(["", "late"], []), (["soon ", "late"], [b"soon ", b"lateerror"])])
+def test_a_piece_that_comes_with_an_error_begins_nothing(taken, wanted):
+    sent = []
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message.get("body"))
+
+    async def answered():
+        played: Any = RequestFuture({}, 0)
+        rows: Any = SimpleNamespace()
+        context: Any = SimpleNamespace(sent_bytes=0)
+        failed: list[BaseException] = []
+        stream = Late(rows, played, failed.append, context)
+        each = iter(taken)
+        played.pieces = SimpleNamespace(take=lambda: [(0, "text", piece) for piece in [next(each)] if piece])
+        error = InputError("no")
+        played.failed(error)
+        await stream({"type": "http"}, receive, send)
+        assert failed == [error]
+        return sent
+
+    assert [each for each in asyncio.run(answered()) if each is not None] == wanted
 
 
 def test_what_fails_later_is_an_error_and_no_end(served, client):

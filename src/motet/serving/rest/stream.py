@@ -68,9 +68,7 @@ class AnswerStream(Response):
         )
         del self.headers["content-length"]
         self._rows, self._played, self._failed, self._context = rows, played, failed, context
-        self._events: asyncio.Queue[Call | None] = (
-            asyncio.Queue()
-        )  # as many as the graph has calls; None for something else
+        self._events = asyncio.Queue[Call | None]()  # as many as the graph has calls; None for something else
         self._begun = False
         played.future.add_done_callback(lambda _: self._events.put_nowait(None))
 
@@ -160,12 +158,14 @@ class AnswerStream(Response):
         return b"".join(self._of_piece(*each) for each in pieces)
 
     def _end(self) -> bytes:
-        """The last events."""
+        """The last events. Where it need not begin, pieces that came with an error are none of it."""
+        pieces = self._pieces()
         try:
             reply = self._played.future.result()
-            event = self._pieces() + self._of_reply(reply)
+            event = pieces + self._of_reply(reply)
         except MotetError as error:
-            event = self._pieces() + self._of_error(error)
+            event = self._of_error(error)
+            event = pieces + event if event else event
             self._context.sent_bytes += len(event)
             self._failed(error)
             return event
