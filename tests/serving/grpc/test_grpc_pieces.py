@@ -70,6 +70,11 @@ def test_who_does_not_ask_for_pieces_has_one_response(stream):
     assert take(stream) == ([b"A B"], 0, True)
 
 
+def test_what_else_is_said_of_pieces_is_refused(stream):
+    ask(stream, "a b", stream="yes")
+    assert "the parameter 'stream' must be true or false; got 'yes'" in str(take(stream))
+
+
 def test_an_error_after_pieces_is_the_end(stream):
     ask(stream, "a 13", stream=True)
     assert take(stream) == ([b"A "], 0, False)

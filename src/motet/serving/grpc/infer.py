@@ -140,7 +140,7 @@ class Inference:
         entered.carry(request)
         version = message.model_version or served.versions[-1]
         teller = None
-        if tell is not None and parameter(message.parameters, _STREAM) is True and _streams(served):
+        if tell is not None and _asks_for_pieces(message) and _streams(served):
             teller = PieceTeller(tell, message, version, self.repository.limits.write_timeout_s)
             request.pieces = teller.pieces
         self.repository.submit(served, request)
@@ -169,6 +169,18 @@ class Inference:
         if timeout_s is None:
             return call.deadline
         return began + timeout_s if call.deadline is None else min(began + timeout_s, call.deadline)
+
+
+def _asks_for_pieces(message: Any) -> bool:
+    """Whether the pieces of texts are asked for.
+
+    Raises:
+        InputError: when what is said of it is wrong.
+    """
+    said = parameter(message.parameters, _STREAM)
+    if said is not None and not isinstance(said, bool):
+        raise InputError(f"the parameter {_STREAM!r} must be true or false; got {said!r}")
+    return said is True
 
 
 def _streams(served: RepositoryEntry) -> bool:

@@ -50,9 +50,7 @@ class Streams:
         """Answer a stream of `ModelInferRequest`, each given as its bytes."""
         headers = await begun(context)
         slots = asyncio.Semaphore(self._num_requests)
-        ready: asyncio.Queue[Any] = (
-            asyncio.Queue()
-        )  # no longer than twice as many as there are slots, and one for the end
+        ready = asyncio.Queue[Any]()  # no longer than twice as many as there are slots, and one for the end
         reader = asyncio.get_running_loop().create_task(self._read(context, headers, slots, ready))
         self._readers.add(reader)
         try:
