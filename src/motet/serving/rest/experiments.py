@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from motet.errors import InputError, UnknownNameError, known_names
+from motet.errors import InputError, NotReadyError, UnknownNameError, known_names
 from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.since import read_since
 from motet.serving.experiments.decisions import STEPS, Decision, promoted, ramped, stopped
@@ -92,11 +92,16 @@ class ExperimentRoutes:
             made, found = self._reports.get(key, (0.0, None))
             if time.monotonic() - made > FRESH_S or found is None:
                 moment = read_since(since, time.time()) if since else 0.0
-                report = await experiments.ask(report_now, experiments.database, experiment, moment)
-                found = {"report": json.loads(report.to_json()), "text": str(report)}
+                try:
+                    report = await experiments.ask(report_now, experiments.database, experiment, moment)
+                    found = {"report": json.loads(report.to_json()), "text": str(report)}
+                except NotReadyError as error:  # given again, too: else who asks waits for all who asked before
+                    found = error
                 if len(self._reports) >= MOST_REPORTS:
                     self._reports.clear()
                 self._reports[key] = time.monotonic(), found
+        if isinstance(found, NotReadyError):
+            raise found.with_traceback(None)
         last = experiments.decision(experiment.graph, experiment.node)
         return {**found, "decision": None if last is None else _told(last)}
 
