@@ -70,14 +70,18 @@ def report(
     Its intervals hold at all looks together, so it may be asked every day. With --input or --from GRAPH is the graph's file;
     without them a running server is asked, and GRAPH is the name of the graph.
     """
+    source, chosen = split_options(input_, options)
     if not input_ and from_ is None:
-        show_live(graph, options, server, access, html=html, as_json=as_json)
+        show_live(graph, chosen, server, access, html=html, as_json=as_json)
         return
+    if server:
+        from motet.errors import InputError
+
+        raise InputError("--server is not asked where --input or --from is given", hint="leave one out")
     found = load_graph(graph)
     if from_ is not None:
-        done = kept_report(found, from_, options, input_)
+        done = kept_report(found, from_, chosen, input_)
     else:
-        source, chosen = split_options(input_, options)
         done = found.experiment(source, **chosen)
     print_report(done, html, as_json=as_json)
 

@@ -223,3 +223,6 @@ def _no_others(options: Mapping[str, Any], source: str) -> None:
     for name in ("label", "unit", "arm", "time", "seconds", "failed"):
         if options.get(name) is not None:
             raise InputError(f"--{name} is for --input; {source} knows it")
+    for name, value in options["reading"].items():
+        if value is not None:
+            raise InputError(f"--{name} says how --input is read, and there is none", hint="leave it out")

@@ -157,7 +157,8 @@ def test_who_asks_for_a_report_is_not_told_why_the_database_cannot_be_read(tmp_p
             assert (refused.status, refused.body["error"]) == (503, said)
             assert "no such column: e.unit" in caplog.text
             other.execute("ALTER TABLE exposures RENAME COLUMN somebody TO unit")
-        assert Asked(f"{server.url}/experiments/shop").status == 200
+        assert Asked(f"{server.url}/experiments/shop").status == 503  # which was found a moment ago
+        assert Asked(f"{server.url}/experiments/shop?since=1h").status == 200
 
 
 def test_exposures_are_found_by_their_time(tmp_path):
@@ -268,6 +269,12 @@ def test_reports_are_of_a_server_or_of_its_database(tmp_path):
     assert [each.exit_code for each in refused] == [2, 2, 2, 2]
     assert "--label is for --input; a server knows it" in refused[0].output
     assert "--html needs --input or --from" in refused[1].output
+    for more, message in (
+        (["--delimiter", ";"], "--delimiter says how --input is read, and there is none"),
+        (["--server", "http://127.0.0.1:1"], "--server is not asked where --input or --from is given"),
+    ):
+        ignored = invoke(["experiment", "report", str(path), "--from", to, *more])
+        assert (ignored.exit_code, message in ignored.output) == (2, True), ignored.output
     none = invoke(["experiment", "report", str(path), "--from", f"sqlite:///{tmp_path}/none.db"])
     assert none.exit_code == 2
     assert "there is no database" in none.output
