@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 import os
 import signal
 import subprocess
@@ -16,7 +18,7 @@ import pyarrow.parquet as pq
 
 import motet as mt
 
-__all__ = ["KILLED", "killed_and_added_once", "negating"]
+__all__ = ["KILLED", "VALUES", "ZONED", "killed_and_added_once", "negating", "put_with_nulls"]
 
 KILLED = """
 import os, signal, sys, motet as mt
@@ -48,6 +50,34 @@ def negating() -> mt.Graph:
     import numpy as np
 
     return mt.Graph("g", {"y": mt.map(np.negative, mt.input("x", "float64"), outputs="float64")})
+
+
+ZONED = datetime.datetime(2024, 5, 1, 10, tzinfo=datetime.UTC)
+VALUES: dict[str, tuple[pa.DataType, Any, Any]] = {
+    "a": (pa.uint64(), 2**64 - 1, decimal.Decimal(2**64 - 1)),
+    "b": (pa.uint8(), 255, 255),
+    "c": (pa.float16(), 1.5, 1.5),
+    "d": (pa.timestamp("ms", "Europe/Paris"), ZONED, ZONED),
+    "e": (pa.list_(pa.float32(), 2), [1.0, 2.0], [1.0, 2.0]),
+    "f": (pa.struct({"g": pa.uint16()}), {"g": 65535}, {"g": 65535}),
+    "j": (pa.decimal128(9, 3), decimal.Decimal("1.500"), decimal.Decimal("1.500")),
+    "k": (pa.string(), "a\0ü", "a\0ü"),
+}
+"""By name the type of a column, a value of it, and what a table has of that."""
+
+
+def put_with_nulls(address: str, columns: dict[str, tuple[pa.DataType, Any, Any]]) -> list[dict[str, Any]]:
+    """Write a row of values and one of nulls into a table; the rows that it must have then.
+
+    Args:
+        address: of the table.
+        columns: see `VALUES`.
+    """
+    schema = pa.schema({"x": pa.float64(), **{name: kind for name, (kind, _, _) in columns.items()}})
+    rows = [{"x": 1.0, **{name: value for name, (_, value, _) in columns.items()}}, {"x": 2.0}]
+    negating().run(pa.Table.from_pylist(rows, schema), address, keep=schema.names)
+    kept = {name: stored for name, (_, _, stored) in columns.items()}
+    return [{"x": 1.0, **kept, "y": -1.0}, {"x": 2.0, **dict.fromkeys(columns), "y": -2.0}]
 
 
 def killed_and_added_once(folder: Path, address: str, when: str, found: Callable[[], list[dict[str, Any]]]) -> None:

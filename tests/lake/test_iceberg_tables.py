@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import decimal
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 import motet as mt
-from helpers.lakes import killed_and_added_once, negating
+from helpers.lakes import VALUES, killed_and_added_once, negating, put_with_nulls
 from motet.errors import InputError, OutputExistsError
 from motet.io import open_source
 from motet.lake.address import LakeAddress
@@ -126,23 +125,8 @@ def test_rows_are_added_only_where_that_is_said(catalog: Any, address: str) -> N
 
 
 def test_values_are_what_they_were(catalog: Any, address: str) -> None:
-    zoned = datetime.datetime(2024, 5, 1, 10, tzinfo=datetime.UTC)
-    columns: dict[str, tuple[pa.DataType, Any, Any]] = {
-        "a": (pa.uint64(), 2**64 - 1, decimal.Decimal(2**64 - 1)),
-        "b": (pa.uint8(), 255, 255),
-        "c": (pa.float16(), 1.5, 1.5),
-        "d": (pa.timestamp("ms", "Europe/Paris"), zoned, zoned),
-        "e": (pa.list_(pa.float32(), 2), [1.0, 2.0], [1.0, 2.0]),
-        "f": (pa.struct({"g": pa.uint16()}), {"g": 65535}, {"g": 65535}),
-        "h": (pa.time64("us"), datetime.time(1, 2, 3, 4), datetime.time(1, 2, 3, 4)),
-        "j": (pa.decimal128(9, 3), decimal.Decimal("1.500"), decimal.Decimal("1.500")),
-        "k": (pa.string(), "a\0ü", "a\0ü"),
-    }
-    schema = pa.schema({"x": pa.float64(), **{name: kind for name, (kind, _, _) in columns.items()}})
-    rows = [{"x": 1.0, **{name: value for name, (_, value, _) in columns.items()}}, {"x": 2.0}]
-    negating().run(pa.Table.from_pylist(rows, schema), address, keep=schema.names)
-    kept = {name: stored for name, (_, _, stored) in columns.items()}
-    wanted = [{"x": 1.0, **kept, "y": -1.0}, {"x": 2.0, **dict.fromkeys(columns), "y": -2.0}]
+    moment = datetime.time(1, 2, 3, 4)
+    wanted = put_with_nulls(address, {**VALUES, "h": (pa.time64("us"), moment, moment)})
     assert rows_in(catalog) == wanted
     assert read(address) == wanted
 
