@@ -114,10 +114,7 @@ class AlchemyTable:
 
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
-        if layout.vectors:
-            name = next(iter(layout.vectors))
-            hint = f"leave it out: --drop {name} where it is the source's; or write to lancedb:, postgresql: or qdrant:"
-            raise InputError(f"SQLAlchemy has no vectors, such as {name!r}", where=self._where, hint=hint)
+        layout.check_no_vectors("SQLAlchemy", self._where)
         layout.check_held(lambda kind: self._kind(kind) is not None, self.database, self._where)
         there = self.layout()
         if there is not None:

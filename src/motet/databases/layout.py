@@ -78,6 +78,16 @@ class TableLayout:
         """The columns that are neither id nor vector."""
         return tuple(name for name in self.schema.names if name != self.id and name not in self.vectors)
 
+    def check_no_vectors(self, database: str, where: str) -> None:
+        """See that there are no vectors, for a database that has none.
+
+        Raises:
+            InputError: naming one.
+        """
+        for name in self.vectors:
+            hint = f"leave it out: --drop {name} where it is the source's; or write to lancedb:, postgresql: or qdrant:"
+            raise InputError(f"{database} has no vectors, such as {name!r}", where=where, hint=hint)
+
     def check_held(self, holds: Callable[[pa.DataType], bool], database: str, where: str) -> None:
         """See that a database has a type for each column of the payload.
 

@@ -102,7 +102,9 @@ class QueryRows(ABC):
     def _keys(self, connection: Any) -> list[str]: ...
 
     @abstractmethod
-    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]: ...
+    def _batches(
+        self, connection: Any, text: str, size: int, schema: pa.Schema
+    ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]: ...
 
     def count(self) -> int:
         """How many there are now."""
@@ -134,12 +136,6 @@ class QueryRows(ABC):
                 self._check_apart(connection, by, skip)
             yield from self._batches(connection, text, size, schema)
 
-    def _batches(
-        self, connection: Any, text: str, size: int, schema: pa.Schema
-    ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
-        for rows in self._rows(connection, text, size):
-            yield batch_of(rows, schema)
-
     def _check_apart(self, connection: Any, by: str, skip: int) -> None:
         ends = connection.execute(self._some(by, by, 2, skip - 1)).fetchall()
         if len(ends) == 2 and ends[0] == ends[1]:
@@ -147,7 +143,20 @@ class QueryRows(ABC):
             raise InputError(what, where=self.where, hint="name columns that tell rows apart: ?order=day,id")
 
 
-class SqliteRows(QueryRows):
+class DriverRows(QueryRows):
+    """Rows that a driver gives as Python's values."""
+
+    @abstractmethod
+    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]: ...
+
+    def _batches(
+        self, connection: Any, text: str, size: int, schema: pa.Schema
+    ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
+        for rows in self._rows(connection, text, size):
+            yield batch_of(rows, schema)
+
+
+class SqliteRows(DriverRows):
     """Rows of a file of SQLite."""
 
     def _errors(self) -> type[Exception]:
@@ -182,7 +191,7 @@ class SqliteRows(QueryRows):
             yield rows
 
 
-class PostgresRows(QueryRows):
+class PostgresRows(DriverRows):
     """Rows of a PostgreSQL."""
 
     def _errors(self) -> type[Exception]:
@@ -247,9 +256,6 @@ class DuckRows(QueryRows):
     def _keys(self, connection: Any) -> list[str]:
         return primary_key(connection, self._address.table)
 
-    def _rows(self, connection: Any, text: str, size: int) -> Iterator[Sequence[Sequence[Any]]]:
-        raise AssertionError("rows come as Arrow")
-
     def _batches(
         self, connection: Any, text: str, size: int, schema: pa.Schema
     ) -> Iterator[tuple[pa.RecordBatch, Mapping[int, str]]]:
@@ -259,7 +265,7 @@ class DuckRows(QueryRows):
             yield pa.RecordBatch.from_arrays(columns, schema=schema), {}
 
 
-class AlchemyRows(QueryRows):
+class AlchemyRows(DriverRows):
     """Rows of any database that SQLAlchemy knows."""
 
     def __init__(self, address: TableAddress) -> None:
@@ -282,10 +288,12 @@ class AlchemyRows(QueryRows):
         return text.replace("%%", "%") if doubled else text
 
     def _some(self, columns: str, by: str, rows: int, skip: int = 0) -> str:
-        """See `QueryRows`; databases differ in how they leave rows out."""
+        """See `QueryRows`; databases differ in how they leave rows out. Without `by` the order is the database's."""
         sa = self._sa
-        chosen = sa.select(sa.literal_column(columns)).select_from(sa.text(self._from)).order_by(sa.text(by))
-        made = chosen.limit(rows).offset(skip).compile(self._engine, compile_kwargs={"literal_binds": True})
+        chosen = sa.select(sa.literal_column(columns)).select_from(sa.text(self._from)).limit(rows)
+        chosen = chosen.order_by(sa.text(by)) if by else chosen
+        chosen = chosen.offset(skip) if skip else chosen  # without an order some databases take none
+        made = chosen.compile(self._engine, compile_kwargs={"literal_binds": True})
         return self._whole(str(made))
 
     @contextmanager
@@ -306,9 +314,8 @@ class AlchemyRows(QueryRows):
             schema, _, name = self._address.table.rpartition(".")
             found = self._sa.inspect(connection.sql).get_columns(name, schema=schema or None)
             return pa.schema([(each["name"], arrow_kind(each["type"])) for each in found])
-        cursor = connection.execute(f"SELECT * FROM {self._from}")
-        names, rows = list(cursor.keys()), cursor.fetchmany(INFERRED_ROWS)
-        cursor.close()
+        cursor = connection.execute(self._some("*", "", INFERRED_ROWS))
+        names, rows = list(cursor.keys()), cursor.fetchall()
         return inferred_schema(names, rows, {})
 
     def _keys(self, connection: Any) -> list[str]:

@@ -75,10 +75,7 @@ class SqliteTable:
 
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
-        if layout.vectors:
-            name = next(iter(layout.vectors))
-            hint = f"leave it out: --drop {name} where it is the source's; or write to lancedb:, postgresql: or qdrant:"
-            raise InputError(f"SQLite has no vectors, such as {name!r}", where=self._where, hint=hint)
+        layout.check_no_vectors(self.database, self._where)
         layout.check_held(lambda kind: _sql(kind) is not None, self.database, self._where)
         there = self.layout()
         if there is not None:
