@@ -57,7 +57,7 @@ class QueryRows(ABC):
             raise InputError("names a table and a query", where=self.where, hint="write #TABLE or ?query=SELECT ...")
         parts = [address.table] if address.scheme in ("sqlite", "duckdb") else address.table.split(".")
         table = ".".join(map(self._quoted, parts))
-        self._from = f"({query}) AS motet_rows" if query else table
+        self._from = f"({query}) motet_rows" if query else table  # without AS, which Oracle has not there
         with self._told(), self._connected() as connection:
             self.schema = self._schema(connection)
             named = [name.strip() for name in address.options.get("order", "").split(",") if name.strip()]
