@@ -411,6 +411,13 @@ def test_a_row_is_explained(client: Any, server: Any) -> None:
     assert server.requests[-1][1] == "/predict/fashion?explain=1"
 
 
+@pytest.mark.parametrize("said", [b"{}", b'{"refused": {}}', b'{"refused": [{"row": 1}]}', b'{"refused": [7]}'])
+def test_what_was_refused_of_feedback_must_be_said(client: Any, server: Any, said: bytes) -> None:
+    server.then(Say(200, said))
+    with pytest.raises(RequestError, match="the answer does not say what was refused"):
+        client.feedback("fashion", {"a": True})
+
+
 def test_rows_must_be_mappings_and_answers_as_many(client: Any, server: Any) -> None:
     with pytest.raises(InputError, match="row 1 must be a mapping of inputs by name; got int"):
         client.predict("fashion", [{}, 3])

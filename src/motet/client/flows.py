@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar
@@ -238,9 +238,10 @@ class Flows:
             body = encoded({"rows": rows}, where)
         said = yield from self._json("POST", f"/feedback/{_quoted(name)}", body)
         refused = said.get("refused") if isinstance(said, dict) else None
-        if not isinstance(refused, list):
-            raise RequestError("the answer does not say what was refused", where=where)
-        return {rows[each["row"]]["id"]: f"{each['reason']}: {each['error']}" for each in refused}
+        with suppress(KeyError, IndexError, TypeError):
+            if isinstance(refused, list):
+                return {rows[each["row"]]["id"]: f"{each['reason']}: {each['error']}" for each in refused}
+        raise RequestError("the answer does not say what was refused", where=where)
 
     def live(self) -> Flow[bool]:
         """Whether the server runs; False when it cannot be reached."""
