@@ -13,7 +13,7 @@ from motet.planning.wording import mistakes, shown_cost, shown_interval, shown_n
 if TYPE_CHECKING:
     from motet.planning.evaluation import Evaluation
 
-__all__ = ["html_table", "page", "whole_page"]
+__all__ = ["header", "html_table", "page", "section", "whole_page"]
 
 MOST_CLASSES = 40
 MOST_CHARTS = 12
@@ -36,6 +36,12 @@ def page(found: Evaluation) -> str:
     sections = [_head(found), _standings(found), _costs(found), _calibration(found), _confusion(found)]
     sections += [_agreement(found), _segments(found), _foot(found)]
     return whole_page(f"Motet: {found.graph}", sections)
+
+
+def header(title: str, lead: str, tiles: Sequence[tuple[str, str]]) -> str:
+    """The top of a page: what it is of, what it says in a few sentences, and its most important numbers with what they are."""
+    shown = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(what)}</span></li>" for value, what in tiles)
+    return f'<header>\n<h1>{escape(title)}</h1>\n<p>{escape(lead)}</p>\n<ul class="tiles">{shown}</ul>\n</header>\n'
 
 
 def section(title: str, lead: str, body: str) -> str:
@@ -64,8 +70,7 @@ def _head(found: Evaluation) -> str:
     tiles = [(shown_number(each.value), name) for name, each in graph.metrics.items()]
     tiles.append((shown_cost(graph.cost, priced=found.priced), "a row"))
     tiles.append((f"{sum(found.failures.values()):,}", f"of {found.rows:,} rows failed"))
-    shown = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(what)}</span></li>" for value, what in tiles)
-    return f'<header>\n<h1>{escape(found.graph)}</h1>\n<p>{escape(found.summary)}</p>\n<ul class="tiles">{shown}</ul>\n</header>\n'
+    return header(found.graph, found.summary, tiles)
 
 
 def _standings(found: Evaluation) -> str:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import math
-from html import escape
 from typing import TYPE_CHECKING
 
 from motet.planning.charts import Point, metric_by_cost
 from motet.planning.intervals import Interval
-from motet.planning.page import html_table, section, whole_page
+from motet.planning.page import header, html_table, section, whole_page
 from motet.planning.wording import shown_cost, shown_interval, shown_number
 
 if TYPE_CHECKING:
@@ -28,9 +27,8 @@ def _head(found: Tuning) -> str:
         (_cost(found, found.after.cost), f"a row; before {_cost(found, found.before.cost)}"),
         (f"{found.rows[1]:,}", "held-out rows, by which nothing was chosen"),
     ]
-    shown = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(what)}</span></li>" for value, what in tiles)
     lead = f"{found.of} against {found.label!r}, for {found.goal}; settings were chosen by {found.rows[0]:,} rows of {found.source}."
-    return f'<header>\n<h1>{escape(found.graph)}, tuned</h1>\n<p>{escape(lead)}</p>\n<ul class="tiles">{shown}</ul>\n</header>\n'
+    return header(f"{found.graph}, tuned", lead, tiles)
 
 
 def _standings(found: Tuning) -> str:

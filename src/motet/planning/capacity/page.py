@@ -17,7 +17,7 @@ from motet.planning.capacity.wording import (
     verdict,
 )
 from motet.planning.charts import shares_chart
-from motet.planning.page import html_table, section, whole_page
+from motet.planning.page import header, html_table, section, whole_page
 from motet.planning.tuned_file import flow
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ def _head(plan: CapacityPlan) -> str:
         (f"{plan.saving:.0%}" if plan.saving is not None else "-", "saved by a pool for each stage"),
         (f"{plan.bottleneck.share:.0%}", f"of a row's time is {plan.bottleneck.name}"),
     ]
-    shown = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(what)}</span></li>" for value, what in tiles)
-    title = f"<h1>Machines for {escape(plan.profile.graph)}</h1>"
-    return f'<header>\n{title}\n<p>{escape(verdict(plan))}</p>\n<ul class="tiles">{shown}</ul>\n</header>\n'
+    return header(f"Machines for {plan.profile.graph}", verdict(plan), tiles)
 
 
 def _rows(plan: CapacityPlan) -> str:

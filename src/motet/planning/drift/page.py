@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from motet.planning.page import html_table, section, whole_page
+from motet.planning.page import header, html_table, section, whole_page
 
 if TYPE_CHECKING:
     from motet.planning.drift.compare import ColumnDrift
@@ -25,8 +25,6 @@ def page(found: DriftReport) -> str:
         (f"{found.reference_rows:,}", "rows of the reference"),
         (f"{found.at_most:g}", "is the bound of the index"),
     ]
-    shown = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(what)}</span></li>" for value, what in tiles)
-    head = f'<header>\n<h1>{escape(found.graph)}</h1>\n<p>{escape(found.summary)}</p>\n<ul class="tiles">{shown}</ul>\n</header>\n'
     lead = (
         "PSI is the population stability index; by chance alone it stays below the number beside it in 95 % of cases. "
         "Drifted is what has more than its bound and more than chance."
@@ -35,7 +33,7 @@ def page(found: DriftReport) -> str:
     drawn = "Light bars are the reference, strong ones these rows."
     notes = "<br>".join(map(escape, found.notes))
     sections = [
-        head,
+        header(found.graph, found.summary, tiles),
         section("What has drifted", lead, html_table(*found.table())),
         section("Then and now", drawn, f'<div class="charts">{figures}</div>' if figures else ""),
         f"<footer><p>{notes}</p><p>Made by motet drift report.</p></footer>\n",

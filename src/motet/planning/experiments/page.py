@@ -16,7 +16,7 @@ from motet.planning.experiments.wording import (
     shown_ratio,
 )
 from motet.planning.intervals import Interval
-from motet.planning.page import html_table, section, whole_page
+from motet.planning.page import header, html_table, section, whole_page
 
 if TYPE_CHECKING:
     from motet.planning.experiments.report import ExperimentReport
@@ -40,9 +40,7 @@ def _head(found: ExperimentReport) -> str:
         (f"{found.rows:,}", "exposures"),
         (shown_ratio(found.ratio), "of the split"),
     ]
-    shown = "".join(f"<li><strong>{escape(value)}</strong><span>{escape(what)}</span></li>" for value, what in tiles)
-    title = f"{found.metric} in {found.graph}, {found.node}"
-    return f'<header>\n<h1>{escape(title)}</h1>\n<p>{escape(found.sentence)}</p>\n<ul class="tiles">{shown}</ul>\n</header>\n'
+    return header(f"{found.metric} in {found.graph}, {found.node}", found.sentence, tiles)
 
 
 def _arms(found: ExperimentReport) -> str:
