@@ -14,6 +14,7 @@ from helpers import keras_jobs
 from helpers.keras_jobs import BATCH, EPOCHS, RATE
 from motet.errors import InputError
 from motet.training import mirrored
+from motet.training.gradients import Gradients
 from motet.training.state import kept, refuse_unkept, restore
 from motet.training.worker import Worker
 
@@ -82,3 +83,16 @@ def test_a_strategy_is_refused_where_keras_computes_otherwise(monkeypatch: pytes
     with pytest.raises(InputError, match="Keras computes with jax here, and a strategy is of TensorFlow") as told:
         Worker().strategy()
     assert told.value.hint == "set KERAS_BACKEND=tensorflow before Keras is imported"
+
+
+def test_a_model_of_keras_on_torch_is_averaged_as_any_module(monkeypatch: pytest.MonkeyPatch) -> None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras")
+    if keras.backend.backend() != "torch":
+        pytest.skip("Keras computes otherwise in this process")
+    added: list[Any] = []
+    monkeypatch.setattr(Gradients, "add", lambda self, module: added.append(module))
+    monkeypatch.setattr(Worker, "_differs", lambda self, digest: False)
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    assert Worker(num_workers=2).wrap(model) is model
+    assert added == [model]

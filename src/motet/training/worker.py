@@ -71,12 +71,15 @@ class Worker:
         counts as zero there, and one that none used has no gradient. When the function ends, the parameters of all
         workers are compared.
 
-        A model of Keras is taken as it is, built in the scope of `strategy`: it is compared with the others at the end.
+        A model of Keras on TensorFlow is taken as it is, built in the scope of `strategy`: it is compared with the others at
+        the end. One on PyTorch is a module as any other.
 
         Raises:
             TrainingError: when the workers' modules differ in names, shapes or types.
         """
-        if is_of_keras(model):
+        import torch
+
+        if is_of_keras(model) and not isinstance(model, torch.nn.Module):
             self._models.append(model)
             return model
         model = model.to(self.device)
