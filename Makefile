@@ -13,6 +13,8 @@ PRISM := $(VENV)/engines/beam-$(BEAM)/prism
 JARS := $(patsubst tests/jars/%.xml,$(VENV)/engines/%/.jars,$(wildcard tests/jars/*.xml))
 # Where torch comes from besides PyPI; https://download.pytorch.org/whl/cpu has it without CUDA, which is far smaller.
 TORCH_INDEX ?=
+# A model of Keras trains beside those of torch where this is set, as by make fashion KERAS=1; TensorFlow is installed for it.
+KERAS ?=
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -25,9 +27,9 @@ demo: $(VENV)/.demo ## play Fashion-MNIST through three models and write demo-ou
 	@$(MAKE) --no-print-directory data
 	@$(BIN)/python examples/fashion/demo.py --output demo-output
 
-fashion: $(VENV)/.fashion ## train three models, publish the best two, serve them at http://127.0.0.1:8000
+fashion: $(VENV)/.fashion$(if $(KERAS),-keras) ## train three models, publish the best two, serve them at http://127.0.0.1:8000
 	@$(MAKE) --no-print-directory data
-	@$(BIN)/python examples/fashion_mnist/system.py
+	@$(BIN)/python examples/fashion_mnist/system.py $(if $(KERAS),--models mlp,cnn,resnet,separable)
 
 setup: $(VENV)/.dev ## make .venv with everything that developers need
 
@@ -111,6 +113,11 @@ $(VENV)/.demo: pyproject.toml constraints.txt | $(VENV)/.made
 $(VENV)/.fashion: pyproject.toml constraints.txt | $(VENV)/.made
 	@echo "make: installing Motet and what training needs"
 	@$(PIP_INSTALL) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX)) -e '.[training]'
+	@touch $@
+
+$(VENV)/.fashion-keras: $(VENV)/.fashion
+	@echo "make: installing TensorFlow"
+	@$(PIP_INSTALL) -e '.[training,tensorflow]'
 	@touch $@
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/.made

@@ -16,9 +16,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-MEAN: Final = 0.2860
-DEVIATION: Final = 0.3530
-NUM_CLASSES: Final = 10
+from recipes import DEVIATION, MEAN, NUM_CLASSES
 
 
 class Scale(nn.Module):

@@ -3,6 +3,7 @@
     python examples/fashion_mnist/system.py              # everything; then http://127.0.0.1:8000
     python examples/fashion_mnist/system.py --async      # the page answers as soon as the first model is published
     python examples/fashion_mnist/system.py --set cnn.num_epochs=5      # only the cnn is trained again
+    python examples/fashion_mnist/system.py --models resnet,separable   # one of torch, one of Keras on TensorFlow
 
 What has not changed is not done again. Everything is kept in one folder, `fashion-output`.
 """
@@ -26,12 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import motet as mt
-from workflow import HERE, data, fashion_mnist
+from workflow import HERE, MODELS, changed, data, fashion_mnist, wanted
 
 GRAPH = "fashion_mnist"
 ADDRESS = "127.0.0.1"
 NUM_PICTURES = 30
 QUICK = {"num_rows": 1500, "at_least": 0.3}
+FEW_EPOCHS = "mlp.num_epochs=2 cnn.num_epochs=1 resnet.num_epochs=1 separable.num_epochs=1"
 START_S = 60.0
 ENDED = ("done", "hit", "resumed", "failed", "skipped")
 
@@ -115,9 +117,10 @@ def told(answer: dict[str, Any]) -> str:
 
 def run(options: argparse.Namespace, started: float) -> Any:
     """Run the workflow, and print what became of it."""
-    settings = {**(QUICK if options.quick else {}), "change": options.set, "output": str(options.output)}
+    settings = {**(QUICK if options.quick else {}), "change": options.set, "models": options.models}
+    settings["output"] = str(options.output)
     if options.quick:
-        settings["change"] = f"mlp.num_epochs=2 cnn.num_epochs=1 resnet.num_epochs=1 {options.set}"
+        settings["change"] = f"{FEW_EPOCHS} {options.set}"
     plan = fashion_mnist(**settings)
 
     def progress(state: Any) -> None:
@@ -145,6 +148,9 @@ def main(arguments: list[str] | None = None) -> None:
         "--set", default="", metavar="MODEL.FIELD=VALUE", help="change recipes, such as cnn.num_epochs=5"
     )
     parser.add_argument(
+        "--models", default=MODELS, help="which are trained; separable, which is Keras', needs TensorFlow"
+    )
+    parser.add_argument(
         "--async", dest="asynchronous", action="store_true", help="serve while models are still trained"
     )
     parser.add_argument("--quick", action="store_true", help="a few rows and an epoch: to see that it works")
@@ -152,6 +158,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--no-serve", dest="serve", action="store_false", help="end after the workflow")
     parser.add_argument("--port", type=int, default=8000, help="of the page; 0 takes a free one")
     options = parser.parse_args(arguments)
+    try:
+        wanted(options.models)
+        changed(options.set)
+    except ValueError as error:
+        parser.error(str(error))
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server ends with it
     options.output = options.output.absolute()
     options.output.mkdir(parents=True, exist_ok=True)

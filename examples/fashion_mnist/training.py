@@ -1,4 +1,4 @@
-"""How a model of this example is trained, measured and written as one ONNX file."""
+"""How a model of torch is trained, and written as one ONNX file."""
 
 from __future__ import annotations
 
@@ -14,19 +14,10 @@ from torch import Tensor, nn
 
 import motet as mt
 from models import MODELS
-from recipes import Recipe
+from recipes import Recipe, mirrored
 
 OPSET = 18
-EVALUATION_ROWS = 1000
 logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of packages that are not needed here
-
-
-def mirrored(columns: Any, random: np.random.Generator) -> Any:
-    """Mirror half of the pictures left to right: a shoe may point either way."""
-    turn = random.random(len(columns["label"])) < 0.5
-    image = columns["image"].copy()
-    image[turn] = image[turn, :, ::-1]
-    return {**columns, "image": image}
 
 
 def train(worker: mt.train.Worker, recipe: Recipe, rows: mt.data.Dataset) -> dict[str, npt.NDArray[Any]]:
@@ -96,19 +87,3 @@ def export(recipe: Recipe, weights: dict[str, npt.NDArray[Any]], path: Path) -> 
     program.model_proto.ClearField("doc_string")
     path.parent.mkdir(parents=True, exist_ok=True)
     program.save(path, external_data=False)
-
-
-def accuracy(path: Path, rows: mt.data.Dataset) -> float:
-    """The share of rows, 0 to 1, for which the exported file's likeliest class is the true one."""
-    right = total = 0
-    graph = answering(path)
-    for batch in rows.batches(EVALUATION_ROWS, drop_last=False):
-        found = graph({"image": batch["image"]})["probabilities"].argmax(1)
-        right, total = right + int((found == batch["label"]).sum()), total + len(found)
-    return right / total
-
-
-def answering(path: Path) -> mt.Graph:
-    """A graph of one model, as it will be served."""
-    image = mt.input("image", "uint8[28,28]")
-    return mt.Graph("alone", outputs={"probabilities": mt.model(mt.Model(str(path)), image)})

@@ -1,11 +1,13 @@
-"""From raw files to published models: ingest, train three, select two, publish.
+"""From raw files to published models: ingest, train three or four, select two, publish.
 
-    ingest ──► train mlp ────┐
-           ├─► train cnn ────┼─► select ──► publish     with --async both run again as each training ends
-           └─► train resnet ─┘         └──► report      the test rows, once, at the end
+    ingest ──► train mlp ───────┐
+           ├─► train cnn ───────┼─► select ──► publish     with --async both run again as each training ends
+           ├─► train resnet ────┤         └──► report      the test rows, once, at the end
+           └─► train separable ─┘   Keras', where it is asked for and TensorFlow is installed
 
     motet workflow run examples/fashion_mnist/workflow.py
     motet workflow run examples/fashion_mnist/workflow.py --set change=cnn.num_epochs=5
+    motet workflow run examples/fashion_mnist/workflow.py --set models='resnet separable'
 
 Nothing here imports a framework before a step needs one, so a run in which nothing has changed is over at once.
 """
@@ -14,15 +16,17 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [folder for folder in (str(HERE), str(HERE.parent / "fashion")) if folder not in sys.path]
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # training and serving share the cores: who waits shall not spin
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # TensorFlow tells of the processor that it runs on
 
 import data  # noqa: E402
 import motet as mt  # noqa: E402
@@ -30,6 +34,8 @@ from recipes import RECIPES, Recipe  # noqa: E402
 
 NUM_VALIDATION_ROWS = 5000
 CORES = min(2, os.cpu_count() or 1)
+MODELS = "mlp cnn resnet"
+OF_KERAS = ("separable",)
 
 
 @dataclass(frozen=True)
@@ -53,19 +59,29 @@ class Trained:
 
     Attributes:
         name: which.
-        onnx: the file, with its preprocessing.
-        accuracy: on the validation rows, by the file itself.
+        model: its file, or the folder of a SavedModel, with its preprocessing.
+        accuracy: on the validation rows, by the file or the folder itself.
         recipe: how it was trained.
         seconds: how long that took.
         data: the digest of what it was trained on.
     """
 
     name: str
-    onnx: bytes
+    model: Path
     accuracy: float
     recipe: dict[str, Any]
     seconds: float
     data: str
+
+    @property
+    def uri(self) -> str:
+        """What a graph calls it."""
+        return f"{self.handler}:{self.model}"
+
+    @property
+    def handler(self) -> str:
+        """What loads it."""
+        return "onnx" if self.model.suffix == ".onnx" else "keras"
 
 
 @dataclass(frozen=True)
@@ -96,20 +112,47 @@ def ingest(images: mt.File, labels: mt.File, cache: str, num_rows: int | None) -
 
 
 @mt.step(cache=True, cpu=CORES, retries=1)
-def train(recipe: Recipe, rows: Ingested, images: mt.File, labels: mt.File, cache: str, checkpoints: str) -> Trained:
-    """Train one model, and measure its file on the validation rows."""
+def train(recipe: Recipe, rows: Ingested, images: mt.File, labels: mt.File, output: str) -> Trained:
+    """Train a model of torch, and measure its file on the validation rows."""
     import training
 
-    every = rows_of(images, labels, cache, rows.num_rows)
+    path = Path(output) / "models" / f"{recipe.model}.onnx"
+    every = rows_of(images, labels, f"{output}/rows", rows.num_rows)
+    return trained_by(training.train, training.export, recipe, rows, every, path)
+
+
+@mt.step(cache=True, cpu=CORES, retries=1)
+def train_keras(recipe: Recipe, rows: Ingested, images: mt.File, labels: mt.File, output: str) -> Trained:
+    """Train a model of Keras, and measure its SavedModel on the validation rows."""
+    import keras_training
+
+    path = Path(output) / "models" / recipe.model
+    every = rows_of(images, labels, f"{output}/rows", rows.num_rows)
+    return trained_by(keras_training.train, keras_training.export, recipe, rows, every, path)
+
+
+def trained_by(
+    train: Callable[..., Any],
+    export: Callable[..., None],
+    recipe: Recipe,
+    rows: Ingested,
+    every: mt.data.Dataset,
+    path: Path,
+) -> Trained:
+    """A model that `train` trained, on one worker or several, and `export` wrote to `path`."""
+    import measuring
+
     first = rows.num_rows - rows.num_validation_rows
     started = time.monotonic()
-    weights = mt.train.distributed(training.train, recipe, every.rows(0, first), checkpoints=checkpoints)
+    checkpoints = path.parent.parent / "checkpoints"
+    weights = mt.train.distributed(
+        train, recipe, every.rows(0, first), workers=recipe.workers or None, checkpoints=checkpoints
+    )
     seconds = time.monotonic() - started
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{recipe.model}.onnx"
-        training.export(recipe, weights, path)
-        accuracy = training.accuracy(path, every.rows(first))
-        return Trained(recipe.model, path.read_bytes(), accuracy, asdict(recipe), seconds, rows.digest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    export(recipe, weights, path)
+    found = Trained(recipe.model, path, 0.0, asdict(recipe), seconds, rows.digest)
+    return replace(found, accuracy=measuring.accuracy(found.uri, every.rows(first)))
 
 
 @mt.step
@@ -135,18 +178,16 @@ def publish(selections: list[Selection], store: str) -> dict[str, str]:
     selection = selections[-1]
     target = mt.Store(store)
     versions = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for each in selection.chosen:
-            path = Path(folder) / "model.onnx"
-            path.write_bytes(each.onnx)
-            version = target.publish(
-                f"fashion-{each.name}",
-                path,
-                metrics={"validation_accuracy": each.accuracy, "training_s": each.seconds},
-                lineage={"data": each.data, "recipe": each.recipe, "selection": selection.why},
-                aliases=("latest", "champion"),
-            )
-            versions[each.name] = str(version)
+    for each in selection.chosen:
+        version = target.publish(
+            f"fashion-{each.name}",
+            each.model,
+            handler=each.handler,
+            metrics={"validation_accuracy": each.accuracy, "training_s": each.seconds},
+            lineage={"data": each.data, "recipe": each.recipe, "selection": selection.why},
+            aliases=("latest", "champion"),
+        )
+        versions[each.name] = str(version)
     for name in RECIPES:
         model = f"fashion-{name}"
         if name not in versions and "champion" in target.aliases(model):
@@ -160,22 +201,17 @@ def report(selection: Selection, images: mt.File, labels: mt.File, cache: str) -
     if not selection.chosen:
         return {}
     image = mt.input("image", "uint8[28,28]")
-    with tempfile.TemporaryDirectory() as folder:
-        models = {}
-        for each in selection.chosen:
-            path = Path(folder) / f"{each.name}.onnx"
-            path.write_bytes(each.onnx)
-            models[each.name] = mt.Model(str(path), name=each.name)
-        answers = {name: mt.model(model, image) for name, model in models.items()}
-        if len(models) > 1:
-            answers["vote"] = mt.ensemble(list(models.values()), image)
-        graph = mt.Graph("report", outputs=answers)
-        right = dict.fromkeys(answers, 0)
-        rows = rows_of(images, labels, cache)
-        for batch in rows.batches(1000, drop_last=False):
-            found = graph({"image": batch["image"]})
-            for name in answers:
-                right[name] += int((found[name].argmax(1) == batch["label"]).sum())
+    models = {each.name: mt.Model(each.uri, name=each.name) for each in selection.chosen}
+    answers = {name: mt.model(model, image) for name, model in models.items()}
+    if len(models) > 1:
+        answers["vote"] = mt.ensemble(list(models.values()), image)
+    graph = mt.Graph("report", outputs=answers)
+    right = dict.fromkeys(answers, 0)
+    rows = rows_of(images, labels, cache)
+    for batch in rows.batches(1000, drop_last=False):
+        found = graph({"image": batch["image"]})
+        for name in answers:
+            right[name] += int((found[name].argmax(1) == batch["label"]).sum())
     return {name: count / (rows.num_rows or 1) for name, count in right.items()}
 
 
@@ -194,10 +230,26 @@ def changed(text: str) -> dict[str, Recipe]:
     return recipes
 
 
+def wanted(names: str) -> list[str]:
+    """The names of models, by commas or spaces.
+
+    Raises:
+        ValueError: when one is none, or TensorFlow is not installed for Keras'.
+    """
+    found = names.replace(",", " ").split()
+    for name in found:
+        if name not in RECIPES:
+            raise ValueError(f"models: there is no {name!r}; known: {', '.join(RECIPES)}")
+        if name in OF_KERAS and find_spec("tensorflow") is None:
+            raise ValueError(f"models: {name} needs TensorFlow: pip install 'motet[tensorflow]'")
+    return found
+
+
 @mt.workflow
 def fashion_mnist(
     output: str = "fashion-output",
     change: str = "",
+    models: str = MODELS,
     num_rows: int = 60_000,
     at_least: float = 0.90,
     keep: int = 2,
@@ -207,16 +259,17 @@ def fashion_mnist(
     Args:
         output: the folder for the store, the cache of rows and the checkpoints.
         change: values of recipes to change: see `changed`.
+        models: which are trained; `separable` needs TensorFlow.
         num_rows: how many rows there are to train on, from the first.
         at_least: the least accuracy of a model that is served.
         keep: how many are served.
     """
     images, labels = (mt.File(path) for path in data.paths("train"))
-    cache, checkpoints = f"{output}/rows", f"{output}/checkpoints"
+    cache, recipes = f"{output}/rows", changed(change)
     rows = ingest(images, labels, cache, num_rows)
     trained = [
-        train.named(f"train-{name}")(recipe, rows, images, labels, cache, checkpoints)
-        for name, recipe in changed(change).items()
+        (train_keras if name in OF_KERAS else train).named(f"train-{name}")(recipes[name], rows, images, labels, output)
+        for name in wanted(models)
     ]
     selection = select(mt.as_ready(trained), at_least, keep)
     versions = publish(mt.as_ready([selection]), f"{output}/store")

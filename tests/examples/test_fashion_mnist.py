@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import signal
@@ -16,12 +17,13 @@ import numpy as np
 import pytest
 
 import motet as mt
+from helpers import keras_jobs
 from helpers.browser import Browser, found
 from helpers.example_modules import importable
 
 pytest.importorskip("torch")
 FOLDER = Path(__file__).parents[2] / "examples" / "fashion_mnist"
-MODULES = ("data", "models", "recipes", "system", "training", "workflow")
+MODULES = ("data", "keras_training", "measuring", "models", "recipes", "system", "training", "workflow")
 DATA = Path("/usr/share/datasets/fashion-mnist")
 CACHE = Path.home() / ".cache" / "motet" / "datasets" / "fashion-mnist"
 
@@ -64,17 +66,17 @@ def test_a_model_learns_and_its_file_answers_as_it_does(trained: Any, rows: mt.d
     """Preprocessing is inside the file: the stored picture goes in, and what comes out is what was trained."""
     import torch
 
-    import training
+    import measuring
     from models import MODELS
 
     recipe, weights, path = trained
-    assert training.accuracy(path, rows) > 0.9
+    assert measuring.accuracy(f"onnx:{path}", rows) > 0.9
     images = next(rows.batches(37))["image"]
     model = MODELS[recipe.model]()
     model.load_state_dict({name: torch.from_numpy(np.array(each)) for name, each in weights.items()})
     with torch.inference_mode():
         expected = torch.softmax(model.eval()(torch.from_numpy(images)), 1).numpy()
-    graph = training.answering(path)
+    graph = measuring.answering(str(path))
     assert str(graph.inputs["image"].type) == "uint8[28,28]"
     np.testing.assert_allclose(graph({"image": images})["probabilities"], expected, atol=1e-5)
 
@@ -96,12 +98,12 @@ def test_the_models_differ_in_kind() -> None:
 
 
 def test_mirroring_turns_some_pictures_and_no_label(rows: mt.data.Dataset) -> None:
-    import training
+    from recipes import mirrored
 
     columns = next(rows.batches(64))
     columns["image"] = np.arange(64 * 784, dtype=np.uint32).astype(np.uint8).reshape(64, 28, 28)
     before = columns["image"].copy()
-    turned = training.mirrored(columns, np.random.default_rng(0))
+    turned = mirrored(columns, np.random.default_rng(0))
     same = (turned["image"] == before).all((1, 2))
     assert 16 < same.sum() < 48
     np.testing.assert_array_equal(turned["image"][~same], before[~same][:, :, ::-1])
@@ -113,7 +115,7 @@ def test_the_best_that_are_good_enough_are_chosen_and_it_is_said_why() -> None:
     import workflow
 
     trained = [
-        workflow.Trained(name, b"", accuracy, {}, 1.0, "data")
+        workflow.Trained(name, Path(f"{name}.onnx"), accuracy, {}, 1.0, "data")
         for name, accuracy in (("mlp", 0.901), ("cnn", 0.91), ("resnet", 0.92), ("other", 0.89))
     ]
     selection = workflow.select(trained, 0.9, 2)
@@ -131,10 +133,7 @@ def test_a_model_that_is_no_champion_any_more_is_withdrawn(trained: Any, tmp_pat
     import workflow
 
     recipe, _, path = trained
-    ones = {
-        name: workflow.Trained(name, path.read_bytes(), 0.9, vars(recipe), 1.0, "data")
-        for name in ("mlp", "cnn", "resnet")
-    }
+    ones = {name: workflow.Trained(name, path, 0.9, vars(recipe), 1.0, "data") for name in ("mlp", "cnn", "resnet")}
     store = mt.Store(tmp_path)
     first = workflow.Selection([ones["mlp"]], ["alone"])
     assert workflow.publish([first], str(tmp_path)) == {"mlp": "fashion-mlp@1"}
@@ -155,6 +154,70 @@ def test_recipes_are_changed_by_name() -> None:
         ValueError, match=r"change: 'cnn\.epochs=5' names nothing; known: mlp\.model, .*cnn\.num_epochs"
     ):
         workflow.changed("cnn.epochs=5")
+
+
+def test_models_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    import workflow
+
+    assert workflow.wanted("mlp, cnn") == ["mlp", "cnn"]
+    with pytest.raises(ValueError, match="models: there is no 'cmm'; known: mlp, cnn, resnet, separable"):
+        workflow.wanted("cmm")
+    monkeypatch.setattr(workflow, "find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"models: separable needs TensorFlow: pip install 'motet\[tensorflow\]'"):
+        workflow.wanted("mlp separable")
+
+
+@pytest.fixture(scope="module")
+def of_keras(rows: mt.data.Dataset, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model of Keras that two workers trained, its folder, and what one worker makes of the same batches."""
+    from recipes import RECIPES
+
+    if importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("needs TensorFlow")
+    recipe = replace(RECIPES["separable"], num_epochs=1, max_learning_rate=2e-3, flip=False)
+    folder = tmp_path_factory.mktemp("trained") / recipe.model
+    return (
+        recipe,
+        folder,
+        mt.train.distributed(keras_jobs.both, recipe, rows.rows(0, 256), folder, workers=2, threads=1),
+    )
+
+
+def test_two_workers_train_a_model_of_keras_as_one_does(of_keras: Any) -> None:
+    _, _, found = of_keras
+    assert len(found["together"]) == 24
+    for together, alone in zip(found["together"], found["alone"], strict=True):
+        np.testing.assert_allclose(together, alone, rtol=1e-3, atol=1e-4)
+
+
+def test_models_of_torch_and_keras_are_chosen_by_one_metric_and_vote(
+    trained: Any, of_keras: Any, rows: mt.data.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import measuring
+    import workflow
+
+    recipe, folder, found = of_keras
+    graph = measuring.answering(f"keras:{folder}")
+    assert str(graph.inputs["image"].type) == "uint8[28,28]"
+    np.testing.assert_allclose(graph({"image": found["images"]})["probabilities"], found["probabilities"], atol=1e-5)
+
+    models = [(trained[0], trained[2]), (recipe, folder)]
+    made = [workflow.Trained(each.model, path, 0.0, vars(each), 1.0, "data") for each, path in models]
+    made = [replace(each, accuracy=measuring.accuracy(each.uri, rows.rows(0, 100))) for each in made]
+    selection = workflow.select(made, 0.0, 2)
+    assert [each.name for each in selection.chosen] == ["cnn", "separable"]
+    assert workflow.publish([selection], str(tmp_path)) == {"cnn": "fashion-cnn@1", "separable": "fashion-separable@1"}
+    version = mt.Store(tmp_path).resolve("fashion-separable@champion")
+    assert (version.handler, version.files[0].path) == ("keras", "saved_model.pb")
+
+    monkeypatch.setenv("MOTET_STORE", str(tmp_path))
+    image = mt.input("image", "uint8[28,28]")
+    members = [mt.Model(f"store:fashion-{each.name}@champion", name=each.name) for each in selection.chosen]
+    answers = {each.name: mt.model(each, image) for each in members}
+    served = mt.Graph("served", outputs={**answers, "vote": mt.ensemble(members, image)})
+    answer = served({"image": found["images"]})
+    np.testing.assert_allclose(answer["separable"], found["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(answer["vote"], (answer["cnn"] + answer["separable"]) / 2, atol=1e-6)
 
 
 class System:

@@ -1,6 +1,7 @@
 """Trainings of Keras models that workers run."""
 
 import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,8 @@ def rows() -> Any:
     return {"x": x, "y": (x @ random.normal(size=(4, 3))).argmax(axis=1)}
 
 
-def train(worker: Any, dataset: Any) -> dict[str, Any]:
-    """Softmax regression, by a loop of TensorFlow's."""
+def train(worker: Any, dataset: Any, dies_at: int = -1) -> dict[str, Any]:
+    """Softmax regression, by a loop of TensorFlow's; worker 1 kills itself after that step, the first time."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     strategy = worker.strategy()
@@ -46,5 +47,27 @@ def train(worker: Any, dataset: Any) -> dict[str, Any]:
     for each in worker.steps(dataset, batch_rows=BATCH, num_epochs=EPOCHS, state=state, checkpoint_every_s=0):
         steps.append(each.number)
         losses.append(float(step(tf.constant(each.columns["x"]), tf.constant(each.columns["y"]))))
+        if (each.number, worker.rank, worker.attempt) == (dies_at, 1, 0):
+            os.kill(os.getpid(), signal.SIGKILL)
     return {"weights": model.get_weights(), "losses": losses, "steps": steps, "attempt": worker.attempt,
             "replicas": strategy.num_replicas_in_sync, "config": os.environ.get("TF_CONFIG")}  # fmt: skip
+
+
+def both(worker: Any, recipe: Any, dataset: Any, folder: Any) -> dict[str, Any]:
+    """The model of the example Fashion-MNIST, trained by all workers, and then by one alone; `folder` has the first as a SavedModel."""
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    import keras_training  # type: ignore[import-not-found]
+    from motet.training.worker import Worker
+
+    together = keras_training.train(worker, recipe, dataset)
+    if worker.rank:
+        return {}
+    alone = keras_training.train(Worker(), recipe, dataset)
+    keras_training.export(recipe, together, folder)
+    import keras
+
+    model = keras_training.separable()
+    model.set_weights(together)
+    images = next(dataset.batches(37))["image"]
+    probabilities = keras.ops.convert_to_numpy(keras.ops.softmax(model(images)))
+    return {"together": together, "alone": alone, "images": images, "probabilities": probabilities}

@@ -123,6 +123,9 @@ def test_the_death_of_another_worker_may_pass() -> None:
         with pytest.raises(RuntimeError) as raised:
             raise error
         assert may_pass(raised.value)
+    aborted = type("UnavailableError", (Exception,), {"__module__": "tensorflow.python.framework.errors_impl"})
+    wrong = type("InvalidArgumentError", (Exception,), {"__module__": "tensorflow.python.framework.errors_impl"})
+    assert (may_pass(aborted("peer")), may_pass(wrong("shape"))) == (True, False)
     with pytest.raises(ValueError, match="process group") as missing:
         dist.all_reduce(torch.zeros(1))
     assert not may_pass(missing.value)

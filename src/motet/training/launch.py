@@ -46,6 +46,14 @@ _JOIN_S = 120
 _FOLDER = "MOTET_TRAINING_FOLDER"
 """Names, to workers that load the program, the folder of the training that they are a part of."""
 _MAY_PASS = {"MemoryError", "DistError", "OutOfMemoryError", "AcceleratorError"}
+_OF_TENSORFLOW = {
+    "AbortedError",
+    "CancelledError",
+    "DeadlineExceededError",
+    "ResourceExhaustedError",
+    "UnavailableError",
+}
+"""What TensorFlow raises where another worker died, or memory is wanting."""
 _OWN_FAULT = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 """Errors of the system that come of what was asked for, so that asking again gives the same."""
 
@@ -202,6 +210,8 @@ def may_pass(error: BaseException) -> bool:
         return not isinstance(error, _OWN_FAULT)
     if _MAY_PASS & {each.__name__ for each in type(error).__mro__}:
         return True
+    if type(error).__module__.partition(".")[0] == "tensorflow":
+        return type(error).__name__ in _OF_TENSORFLOW
     if type(error) is not RuntimeError:
         return False
     innermost = traceback.extract_tb(error.__traceback__)[-1].filename

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -76,7 +78,7 @@ def multi_worker_strategy(rank: int, num_workers: int, together: Callable[[list[
     addresses = [f"127.0.0.1:{int(each)}" for each in ports]
     cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
     try:
-        with _environment(json.dumps(cluster)):
+        with _environment(json.dumps(cluster)), _own_end():
             return tensorflow.distribute.MultiWorkerMirroredStrategy()
     except tensorflow.errors.UnknownError as error:
         what = f"TensorFlow cannot listen at port {port}, which another process may have got meanwhile"
@@ -94,3 +96,14 @@ def _environment(config: str) -> Iterator[None]:
             os.environ.pop(_CONFIG, None)
         else:
             os.environ[_CONFIG] = before
+
+
+@contextmanager
+def _own_end() -> Iterator[None]:
+    """Put back how SIGTERM is taken: TensorFlow takes it for the notice of a preemption, and goes on waiting for a worker that died."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if before is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
