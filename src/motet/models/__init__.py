@@ -13,6 +13,7 @@ One framework a file, imported only when a model of it is loaded:
 
     onnx.py (onnx_proto.py reads the file's types)   sklearn.py   torch.py   xgboost.py   lightgbm.py   catboost.py
     keras.py   jax.py   jax_function.py   litert.py   openvino.py (instances.py lends what bears one call at a time)   mlflow.py   python.py
+    tensorrt.py (not run yet, for want of a GPU)
     spacy.py   llama.py   vllm.py (both asked as what is behind an endpoint, by openai/)
 
 Models behind an address, one protocol a file; calling.py is what they share:

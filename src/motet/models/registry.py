@@ -49,6 +49,7 @@ _CLASSES = {
     "llama": "motet.models.llama:LlamaHandler",
     "vllm": "motet.models.vllm:VllmHandler",
     "openvino": "motet.models.openvino:OpenVINOHandler",
+    "tensorrt": "motet.models.tensorrt:TensorRTHandler",
     "mlflow": "motet.models.mlflow:MlflowHandler",
     "python": "motet.models.python:PythonHandler",
     "beam": "motet.models.beam:BeamHandler",
@@ -81,6 +82,7 @@ _SUFFIXES = {
     ".tflite": "litert",
     ".gguf": "llama",
     ".xml": "openvino",
+    ".engine": "tensorrt", ".plan": "tensorrt",
     ".keras": "keras", ".h5": "keras", ".pb": "keras",
 }  # fmt: skip
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):(.*)", re.DOTALL)

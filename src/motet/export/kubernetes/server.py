@@ -65,6 +65,7 @@ _EXTRAS = {
     "keras": "tensorflow",
     "litert": "litert",
     "openvino": "openvino",
+    "tensorrt": "tensorrt",
     "huggingface": "huggingface",
     "beam": "beam",
     "lancedb": "lancedb",
