@@ -51,6 +51,10 @@ class Places(CheckedSection):
         if self.max_loaded is None and not self.memory_bytes:
             raise GraphError("neither max_loaded nor memory is given", hint="write pool: {max_loaded: 8}")
 
+    def hold(self, num_models: int) -> bool:
+        """Whether all of so many models may be loaded at the same time, so that none comes and goes."""
+        return not self.memory_bytes and num_models <= (self.max_loaded or 0)
+
 
 PLACES = {
     **section_form(Places),

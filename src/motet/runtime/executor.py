@@ -32,7 +32,7 @@ from motet.runtime.residency.lazy_models import LazyModels, share_places
 from motet.runtime.resolve import is_elsewhere, is_paid
 from motet.runtime.shadows import AT_ONCE, Shadow
 from motet.runtime.side_by_side import SLOW_S, Members
-from motet.runtime.stats import CallCounts, NodeStats
+from motet.runtime.stats import GraphState, NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
 
@@ -67,7 +67,7 @@ class Executor:
         keep_all: bool = False,
         calls: Calls | None = None,
         path: str = "",
-        shared: CallCounts | None = None,
+        shared: GraphState | None = None,
     ) -> None:
         self.checked, self.host, self.calls, self._path = checked, host, calls, path
         self._at_once: Executor | None = None
@@ -75,7 +75,7 @@ class Executor:
         if shared is None:
             share_places(checked, host)
         self.lazy = LazyModels(checked, host)
-        self.shared = shared or CallCounts()
+        self.shared = shared or GraphState()
         self.graphs = {
             name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self.shared)
             for name, each in checked.graphs.items()
@@ -244,7 +244,7 @@ class Executor:
     def looking_on(self) -> Executor:
         """What plays the same graph and keeps every column, for explanations; what it does is not counted here."""
         return Executor(
-            self.checked, self.host, keep_all=True, shared=CallCounts(late=self.shared.late, stacks=self.shared.stacks)
+            self.checked, self.host, keep_all=True, shared=GraphState(late=self.shared.late, stacks=self.shared.stacks)
         )
 
     def members(self, step: NodeStep) -> Members:

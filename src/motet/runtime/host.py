@@ -130,7 +130,7 @@ class Host:
             name: what shares the places, for messages; what had this name before is replaced.
         """
         here = [(model, folder) for model, folder in models if not is_remote(self.resolver.locate(model, folder))]
-        if not places.memory_bytes and len(here) <= (places.max_loaded or 0):
+        if places.hold(len(here)):
             return
         with self._lock:
             group = self._groups.setdefault(name, ResidencyGroup(name))

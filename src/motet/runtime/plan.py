@@ -6,19 +6,19 @@ from motet.graph.check import CheckedGraph, outer_outputs
 from motet.graph.node import Node
 from motet.runtime.host import Host
 from motet.runtime.shadows import Shadow
-from motet.runtime.stats import CallCounts, NodeStats
+from motet.runtime.stats import GraphState, NodeStats
 from motet.runtime.turns import NodeStep
 
 __all__ = ["plan"]
 
 
-def plan(checked: CheckedGraph, host: Host, counts: CallCounts, path: str, *, keep_all: bool) -> list[NodeStep]:
+def plan(checked: CheckedGraph, host: Host, state: GraphState, path: str, *, keep_all: bool) -> list[NodeStep]:
     """The turns of a graph's nodes, in order: what each is given and must give, and what nobody needs after it.
 
     Args:
         checked: the graph.
         host: is told which outputs of its models are needed; where it is of a bulk run every member is on the way of the answer.
-        counts: is given a place for each node, and for each member that is not.
+        state: is given a place for each node, and for each member that is not.
         path: the graphs it stands in.
         keep_all: whether every column is needed.
     """
@@ -35,13 +35,13 @@ def plan(checked: CheckedGraph, host: Host, counts: CallCounts, path: str, *, ke
         asides = tuple(member for member in node.members if member.name in shadows)
         played = node.beside(shadows) if asides else node
         for member in asides:
-            counts.shadows.setdefault((f"{path}{name}", member.name), Shadow())
+            state.shadows.setdefault((f"{path}{name}", member.name), Shadow())
         needs = _needs(node, gives, checked, host, keep_all=keep_all)
         steps.append(NodeStep(name, node, columns, drops, f"{path}{name}", gives, needs, played, asides))
-        counts.stats.setdefault(f"{path}{name}", NodeStats())
+        state.stats.setdefault(f"{path}{name}", NodeStats())
     steps.reverse()
     for step in steps:
-        counts.stats[step.path] = counts.stats.pop(step.path)
+        state.stats[step.path] = state.stats.pop(step.path)
     return steps
 
 

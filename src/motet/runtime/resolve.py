@@ -22,6 +22,7 @@ from motet.models.keep import file_change
 from motet.models.keys import file_keys
 from motet.models.locate import PINNED, STORE, locate
 from motet.runtime.call_cost import check_cost
+from motet.runtime.precision import OPEN
 from motet.system.limits import num_cores
 from motet.system.recent import LruCache
 from motet.types import Signature
@@ -144,7 +145,7 @@ class ModelResolver:
             ModelLoadError: when a precision cannot be settled.
         """
         model = self._stored.current(model, folder) if model.uri.startswith(STORE) else model
-        if model.options.get("precision") in ("auto", "int8", "int8-dynamic") and "quantized" not in model.options:
+        if model.options.get("precision") in OPEN and "quantized" not in model.options:
             from motet.runtime.precision.settle import settled  # what it needs is needed by few
 
             found = self._located_as_is(model, folder)

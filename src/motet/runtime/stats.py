@@ -1,4 +1,4 @@
-"""What nodes and models have done."""
+"""What nodes and models have done, and what the nodes of a graph keep from batch to batch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from motet.runtime.shadows import Shadow
 if TYPE_CHECKING:
     from motet.runtime.stacks import RouteStack
 
-__all__ = ["CallCounts", "ModelStats", "NodeStats", "Tally", "spending", "tallied"]
+__all__ = ["GraphState", "ModelStats", "NodeStats", "Tally", "spending", "tallied"]
 
 
 NO_TOKENS = TokenUsage()
@@ -116,8 +116,8 @@ def tallied() -> Iterator[Tally]:
 
 
 @dataclass
-class CallCounts:
-    """What the nodes of a graph have done, and those of the graphs inside it, by path.
+class GraphState:
+    """What the nodes of a graph have done and keep from batch to batch, and those of the graphs inside it, by path.
 
     Attributes:
         stats: of each node.

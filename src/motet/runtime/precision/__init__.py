@@ -6,3 +6,8 @@ judge.py     whether answers are those of f32
 sample.py    the rows that all of this is tried on
 kept.py      what was settled, kept by model, sample, machine and versions
 """
+
+__all__ = ["OPEN"]
+
+OPEN = ("auto", "int8", "int8-dynamic")
+"""Precisions that leave something open."""

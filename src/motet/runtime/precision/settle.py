@@ -27,6 +27,7 @@ from motet.models.handler import Handler, ModelSource
 from motet.models.onnx import OnnxHandler
 from motet.models.onnx_precision import OPTIONS, Precision, alternatives, is_quantized, precision_of
 from motet.models.onnx_quantize import quantized
+from motet.runtime.precision import OPEN
 from motet.runtime.precision.kept import KeptPrecisions
 from motet.runtime.precision.sample import LEAST_ROWS, PrecisionSample
 from motet.runtime.precision.trials import GAIN, Baseline, Trial, refuse_lost
@@ -34,10 +35,8 @@ from motet.runtime.sizes import machine
 from motet.system.places import temporary_folder
 from motet.types import Signature
 
-__all__ = ["OPEN", "settled", "told"]
+__all__ = ["settled", "told"]
 
-OPEN = ("auto", "int8", "int8-dynamic")
-"""Precisions that leave something open."""
 VERSION = 2
 """Of how it is settled; what another version has settled does not count."""
 PLAIN = Precision("f32", "onnxruntime")

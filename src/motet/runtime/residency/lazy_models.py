@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,35 +28,40 @@ def share_places(checked: CheckedGraph, host: Host) -> None:
         checked: the graph.
         host: what holds its models.
     """
-    graph = checked.graph
-    for node in graph.nodes.values():
-        max_loaded = getattr(node, "max_loaded", None)
-        if max_loaded is not None:
-            uses = dict.fromkeys(member.uses for member in node.members)
-            places = Places(max_loaded, 0, getattr(node, "max_swap_wait_ms", None) or MAX_SWAP_WAIT_MS)
-            models = [each for name in uses for each in _models(checked, name)]
-            host.share(models, places, f"node {node.name!r} of graph {graph.name!r}")
     for inner in checked.graphs.values():
         share_places(inner, host)
-    every = [*((model, graph.folder) for model in graph.models.values())]
-    every += [each for inner in checked.graphs for each in _models(checked, inner)]
-    if graph.pool is not None:
-        host.share(every, graph.pool, f"graph {graph.name!r}")
-    if host.places is not None:
-        host.share(every, host.places, "the server")
+    every = (*checked.graph.models, *checked.graphs)
+    whole = () if host.places is None else (_Share(every, host.places, "the server"),)
+    for share in (*_shares(checked), *whole):
+        host.share([each for name in share.uses for each in _models(checked, name)], share.places, share.name)
 
 
 def lazy_names(checked: CheckedGraph) -> frozenset[str]:
     """The models of a graph, without those inside, that come and go as the graph says; a server may say it of more."""
+    return frozenset(
+        name for share in _shares(checked) if not share.places.hold(len(share.uses)) for name in share.uses
+    )
+
+
+class _Share(NamedTuple):
+    """Models of a graph, and graphs inside it, that share places; `name` says who they are, for messages."""
+
+    uses: tuple[str, ...]
+    places: Places
+    name: str
+
+
+def _shares(checked: CheckedGraph) -> Iterator[_Share]:
+    """What shares places as a graph says: at a node, or all of it."""
     graph = checked.graph
-    if graph.pool is not None and (graph.pool.memory_bytes or len(graph.models) > (graph.pool.max_loaded or 0)):
-        return frozenset(graph.models)
-    found: set[str] = set()
     for node in graph.nodes.values():
-        uses = {member.uses for member in node.members}
-        if len(uses) > (getattr(node, "max_loaded", None) or len(uses)):
-            found |= uses
-    return frozenset(found)
+        max_loaded = getattr(node, "max_loaded", None)
+        if max_loaded is not None:
+            uses = tuple(dict.fromkeys(member.uses for member in node.members))
+            places = Places(max_loaded, 0, getattr(node, "max_swap_wait_ms", None) or MAX_SWAP_WAIT_MS)
+            yield _Share(uses, places, f"node {node.name!r} of graph {graph.name!r}")
+    if graph.pool is not None:
+        yield _Share((*graph.models, *checked.graphs), graph.pool, f"graph {graph.name!r}")
 
 
 def _models(checked: CheckedGraph, name: str) -> Iterator[tuple[Model, str]]:

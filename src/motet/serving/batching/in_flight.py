@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from motet.batch import Batch, Indices, concat_columns
-from motet.runtime.stats import CallCounts
+from motet.runtime.stats import GraphState
 from motet.serving.batching.request import Request
 
 __all__ = ["InFlight"]
@@ -27,7 +27,7 @@ class InFlight:
 
     __slots__ = ("_counts", "_incomplete", "batch_codec", "requests", "rows", "started")
 
-    def __init__(self, requests: Sequence[Request], rows: int, started: float, counts: CallCounts) -> None:
+    def __init__(self, requests: Sequence[Request], rows: int, started: float, counts: GraphState) -> None:
         self.requests, self.rows, self.started = requests, rows, started
         self._counts, self._incomplete = counts, counts.incomplete
         codec = requests[0].batch_codec
