@@ -142,21 +142,111 @@ def test_rows_that_vectors_mark_as_deleted_are_not_read(tmp_path: Path) -> None:
     assert negating().run(address)["y"].to_pylist() == [-x for x in found]
 
 
-def test_mapped_columns_are_refused(tmp_path: Path) -> None:
-    address = written(tmp_path / "t", pa.table({"x": [1.0]}))
-    meta = tmp_path / "t" / "_delta_log" / "00000000000000000000.json"
-    lines = [json.loads(line) for line in meta.read_text().splitlines()]
+def mapped(log: Path, mode: str, names: dict[str, str], numbers: dict[str, int]) -> None:
+    """Have a log say that files call the columns of the table otherwise.
+
+    Args:
+        log: of the first version.
+        mode: `name` or `id`.
+        names: what files call them, by what the table does; others are none of the table.
+        numbers: the numbers of columns, by what files call them.
+    """
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    own = {stored: name for name, stored in names.items()}
+
+    def told(fields: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        for each in fields:
+            stored, kind = each["name"], each["type"]
+            each["metadata"] = {"delta.columnMapping.id": numbers[stored]}
+            each["metadata"]["delta.columnMapping.physicalName"] = stored
+            each["name"] = own.get(stored, stored)
+            if isinstance(kind, dict):
+                inside = kind["elementType"] if kind["type"] == "array" else kind
+                inside["fields"] = told([each for each in inside["fields"] if each["name"] in own])
+        return fields
+
     for line in lines:
         if "metaData" in line:
-            line["metaData"]["configuration"]["delta.columnMapping.mode"] = "name"
+            table = line["metaData"]
+            table["configuration"] = {"delta.columnMapping.mode": mode, "delta.columnMapping.maxColumnId": "99"}
+            schema = json.loads(table["schemaString"])
+            schema["fields"] = told([each for each in schema["fields"] if each["name"] in own])
+            table["schemaString"] = json.dumps(schema)
+            table["partitionColumns"] = [own[name] for name in table["partitionColumns"]]
         if "protocol" in line:
             features = ["columnMapping"]
             line["protocol"] = {
                 "minReaderVersion": 3, "minWriterVersion": 7, "readerFeatures": features, "writerFeatures": features,
             }  # fmt: skip
-    meta.write_text("\n".join(map(json.dumps, lines)))
-    with pytest.raises(InputError, match="has columns that are mapped by name|cannot be read as a table of Delta Lake"):
+    log.write_text("\n".join(map(json.dumps, lines)))
+
+
+NUMBERS = {"c1": 1, "part": 2, "s": 3, "f1": 4, "f2": 5, "x": 6, "l": 7, "f3": 8}
+
+
+def test_mapped_columns_have_the_names_of_the_table(tmp_path: Path) -> None:
+    """Also inside of others; what was dropped, `x` and `f1`, is not read, though a column is called `x` now."""
+    inner = pa.struct({"f1": pa.int64(), "f2": pa.string()})
+    rows = pa.table(
+        {
+            "c1": [1.0, 2.0, 3.0],
+            "part": ["a/b", None, "c"],
+            "s": pa.array([{"f1": 1, "f2": "a"}, None, {"f1": None, "f2": "b"}], inner),
+            "x": [9.0, 9.0, 9.0],
+            "l": pa.array([[{"f3": "é"}], None, []], pa.list_(pa.struct({"f3": pa.string()}))),
+        }
+    )
+    address = written(tmp_path / "t", rows, partition_by=["part"])
+    log = tmp_path / "t" / "_delta_log" / "00000000000000000000.json"
+    mapped(log, "name", {"x": "c1", "Art, 1": "part", "s": "s", "b": "f2", "e": "f3", "list": "l"}, NUMBERS)
+    source: Any = open_source(address)
+    assert all(field.metadata is None for field in source.schema)
+    wanted = [
+        {"x": 1.0, "Art, 1": "a/b", "s": {"b": "a"}, "list": [{"e": "é"}]},
+        {"x": 2.0, "Art, 1": None, "s": None, "list": None},
+        {"x": 3.0, "Art, 1": "c", "s": {"b": "b"}, "list": []},
+    ]
+    found = [row for batch in source.batches(10) for row in batch.to_pylist()]
+    assert sorted(found, key=lambda row: row["x"]) == wanted
+    assert [row for batch in source.batches_at([1], 10) for row in batch.to_pylist()] == found[1:2]
+    splits = pickle.loads(pickle.dumps(source.splits(1)))
+    assert [row for split in splits for _, batch in split.batches(9) for row in batch.to_pylist()] == found
+    assert sorted(negating().run(address)["y"].to_pylist()) == [-3.0, -2.0, -1.0]
+
+
+def test_columns_are_mapped_by_number(tmp_path: Path) -> None:
+    """Files of which the table has no column any more have rows nevertheless."""
+    field = pa.field("gone", pa.float64(), metadata={"PARQUET:field_id": "6"})
+    other = pa.field("anything", pa.float64(), metadata={"PARQUET:field_id": "1"})
+    address = written(
+        tmp_path / "t", pa.table({"x": [9.0], "c1": [8.0]}), pa.table({"x": [7.0, 7.0], "c1": [6.0, 6.0]})
+    )
+    first, second = (tmp_path / "t" / "_delta_log" / f"{version:020}.json" for version in (0, 1))
+    for log, table in (
+        (first, pa.table([[9.0], [8.0]], pa.schema([field, other]))),
+        (second, pa.table([[7.0, 7.0]], pa.schema([field]))),
+    ):
+        actions = map(json.loads, log.read_text().splitlines())
+        (path,) = (each["add"]["path"] for each in actions if "add" in each)
+        pq.write_table(table, tmp_path / "t" / path)
+    mapped(first, "id", {"x": "c1"}, NUMBERS)
+    found = [row for batch in open_source(address).batches(10) for row in batch.to_pylist()]
+    assert sorted(found, key=str) == [{"x": 8.0}, {"x": None}, {"x": None}]
+
+
+def test_files_are_those_that_the_log_tells_of(tmp_path: Path) -> None:
+    address = written(tmp_path / "t", pa.table({"x": [1.0, 2.0, 3.0]}))
+    (file,) = (tmp_path / "t").glob("*.parquet")
+    pq.write_table(pa.table({"x": [1.0, 2.0]}), file)
+    with pytest.raises(InputError, match="has 2 rows, and 3 by the log of the table\n  hint: somebody has replaced it"):
         open_source(address)
+    log = tmp_path / "t" / "_delta_log" / "00000000000000000000.json"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    for line in lines:
+        if "add" in line:  # nobody has counted its rows
+            line["add"] = {**line["add"], "stats": None}
+    log.write_text("\n".join(map(json.dumps, lines)))
+    assert negating().run(address)["y"].to_pylist() == [-1.0, -2.0]
 
 
 def test_rows_are_added_only_where_that_is_said(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 import motet as mt
 from helpers.lakes import VALUES, killed_and_added_once, negating, put_with_nulls
-from motet.errors import InputError, OutputExistsError
+from motet.errors import DataError, InputError, OutputExistsError, RunError
 from motet.io import open_source
 from motet.lake.address import LakeAddress
 
@@ -98,6 +98,24 @@ def test_files_of_deletes_are_honoured(catalog: Any, address: str, tmp_path: Pat
     marked = FileScanTask(task.file, {deletes})
     assert source._count(marked) == 2
     assert [x for batch in source._read(marked, ["x"]) for x in batch["x"].to_pylist()] == [1.0, 3.0]
+    more = pa.table({"file_path": [task.file.file_path] * 3, "pos": pa.array([0, 1, 3], pa.int64())})
+    pq.write_table(more, path)
+    with pytest.raises(DataError, match="has 1 rows, and 2 to 4 by its manifest"):
+        source._count(marked)
+
+
+def test_files_are_those_that_manifests_tell_of(catalog: Any, address: str, tmp_path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    written(catalog, pa.table({"x": [1.0, 2.0, 3.0]}), pa.table({"x": [4.0]}))
+    for wanted, file in ((3, 0), (1, 1)):
+        files = sorted((tmp_path / "lake").rglob("*.parquet"), key=lambda path: -pq.ParquetFile(path).metadata.num_rows)
+        table = pq.read_table(files[file])
+        pq.write_table(pa.concat_tables([table, table]), files[file])
+        with pytest.raises(DataError, match=f"has {2 * wanted} rows, and {wanted} by its manifest"):
+            list(open_source(address).batches(10))
+        pq.write_table(table, files[file])
+    assert len(read(address)) == 4
 
 
 def test_splits_are_files(catalog: Any, address: str) -> None:
@@ -163,9 +181,33 @@ def test_a_commit_between_is_met(catalog: Any, address: str, monkeypatch: pytest
         return whole(*given)
 
     monkeypatch.setattr(iceberg, "_grouped", between)
+    monkeypatch.setattr(iceberg, "pause", lambda _: None)
     negating().run(pa.table({"x": [1.0]}), f"{address}&mode=append")
     assert sorted(row["x"] for row in rows_in(catalog)) == [0.0, 1.0, 9.0]
     assert len(table.refresh().snapshots()) == 3
+
+
+def test_commits_that_are_always_met_by_others_end(catalog: Any, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pyiceberg.exceptions import CommitFailedException
+
+    from motet.lake import iceberg
+
+    waits: list[float] = []
+
+    def refused(*_: Any) -> Any:
+        raise CommitFailedException("branch main has changed")
+
+    written(catalog, pa.table({"x": [0.0], "y": [0.0]}))
+    monkeypatch.setattr(iceberg, "_grouped", refused)
+    monkeypatch.setattr(iceberg, "pause", waits.append)
+    with pytest.raises(RunError, match="cannot be written: .*branch main has changed"):
+        negating().run(pa.table({"x": [1.0]}), f"{address}&mode=append")
+    assert len(waits) == 4
+    assert all(0.1 * 2**place <= wait <= 0.2 * 2**place for place, wait in enumerate(waits))
+    monkeypatch.undo()
+    monkeypatch.chdir(Path(address.partition("file://")[2]).parent)
+    negating().run(pa.table({"x": [1.0]}), f"{address}&mode=append", resume=True)
+    assert sorted(row["x"] for row in rows_in(catalog)) == [0.0, 1.0]
 
 
 @pytest.mark.parametrize("lost", ["snap-*.avro", "*-m0.avro", "*.parquet"])

@@ -24,6 +24,7 @@ as_text.py, lines.py      what CSV and JSON Lines write for a value; rows of tex
 arrow/                    between stored columns and the columns of a graph
 parquet.py ipc.py csv.py jsonl.py images.py dataset.py memory.py frames.py foreign.py sql.py    one kind of source a file
 delta.py iceberg.py       one kind of table of a lake a file, as source
+renamed.py                files whose columns their table calls otherwise
 datasets.py               data sets of Hugging Face
 write_csv.py write_jsonl.py                                                              the writers of text
 """

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from motet.batch import Indices
+from motet.errors import InputError
 from motet.io.files import FoundFile, asked
 from motet.io.fitted import decoded_schema
 from motet.io.hive import FolderColumn
@@ -16,9 +17,10 @@ from motet.io.memory import TableSource
 from motet.io.parquet import ParquetSource
 from motet.io.parts import PartsSource
 from motet.io.places import place_of
+from motet.io.renamed import RenamedColumns, plain_schema
 from motet.io.stream import Seen, Stream
 from motet.lake.address import LakeAddress
-from motet.lake.delta import DeltaVersion, read_version
+from motet.lake.delta import DeltaFile, DeltaVersion, read_version
 
 __all__ = ["DeltaSource", "KeptRows", "open_delta"]
 
@@ -47,15 +49,33 @@ class DeltaSource(PartsSource):
         files = [FoundFile(place.path, place.fs) for place in places]
         remote = any(not file.is_local for file in files)
         whole = asked(ParquetSource, files, remote=remote)
-        parts = [_kept(part, each.deleted) for part, each in zip(whole, version.files, strict=True)]
+        for part, each in zip(whole, version.files, strict=True):
+            _check_rows(part, each)
+        kept = [_kept(part, each.deleted) for part, each in zip(whole, version.files, strict=True)]
+        if version.mapping == "none":
+            parts = kept
+        else:
+            parts = [RenamedColumns(part, version.schema, by_id=version.mapping == "id") for part in kept]
         folders = [{name: FolderColumn(value) for name, value in each.values.items()} for each in version.files]
         super().__init__(parts, description, folders=folders)
-        self.schema, self.reads, self._version = decoded_schema(version.schema), tuple(files), version
+        self.schema, self.reads, self._version = decoded_schema(plain_schema(version.schema)), tuple(files), version
         self.pin = f"version={version.version}"
 
     def fingerprint(self) -> str:
         """A digest of the table's own id and of the version; nothing else changes it."""
         return _digest(self._version)
+
+
+def _check_rows(source: ParquetSource, file: DeltaFile) -> None:
+    """See that a file is the one that the log of the table tells of, as far as its rows go.
+
+    Raises:
+        InputError: when it has others.
+    """
+    if file.rows not in (None, source.num_rows):
+        what = f"has {source.num_rows:,} rows, and {file.rows:,} by the log of the table"
+        hint = "somebody has replaced it: bring it back, or read a version without it"
+        raise InputError(what, where=source.description, hint=hint)
 
 
 def _kept(source: ParquetSource, deleted: Sequence[int]) -> Stream:
@@ -108,7 +128,7 @@ class EmptyVersion(TableSource):
     in_memory = False
 
     def __init__(self, version: DeltaVersion, description: str) -> None:
-        super().__init__(pa.schema(version.schema).empty_table(), description)
+        super().__init__(plain_schema(version.schema).empty_table(), description)
         self._version, self.pin = version, f"version={version.version}"
 
     def fingerprint(self) -> str:

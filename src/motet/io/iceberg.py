@@ -61,9 +61,21 @@ class IcebergSource(Stream):
 
     def _count(self, task: Any) -> int:
         """Rows of a file that count: as the manifest says it, without those that files of deletes name."""
+        written = int(task.file.record_count)
         if not task.delete_files:
-            return int(task.file.record_count)
-        return sum(map(len, self._read(task, self.schema.names[:1])))
+            return written
+        rows = sum(map(len, self._read(task, self.schema.names[:1])))
+        deleted = sum(int(each.record_count) for each in task.delete_files)  # at most: of several files, or twice
+        self._check_count(task, rows, max(0, written - deleted), written)
+        return rows
+
+    def _check_count(self, task: Any, rows: int, least: int, most: int) -> None:
+        if least <= rows <= most:
+            return
+        wanted = f"{most:,}" if least == most else f"{least:,} to {most:,}"
+        what = f"its file {task.file.file_path} has {rows:,} rows, and {wanted} by its manifest"
+        hint = "somebody has replaced it: bring it back, or read a snapshot without it"
+        raise DataError(what, where=self.description, hint=hint)
 
     @property
     def num_rows(self) -> int:
@@ -89,8 +101,16 @@ class IcebergSource(Stream):
         """See `Stream.pieces`; files that are skipped whole are not opened."""
         first = max(int(np.searchsorted(self._ends, skip, side="right")) - 1, 0)
         start = int(self._ends[first])
-        pieces = (piece for task in self._tasks[first:] for piece in self._read(task, columns))
-        yield from drop_rows(mark_all(pieces, start), skip - start)
+        yield from drop_rows(mark_all(self._read_all(first, columns), start), skip - start)
+
+    def _read_all(self, first: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """What the files have, from one on, each of them seen to be all of it."""
+        for place, task in enumerate(self._tasks[first:], first):
+            rows, wanted = 0, int(self._ends[place + 1] - self._ends[place])
+            for piece in self._read(task, columns):
+                rows += len(piece)
+                yield piece
+            self._check_count(task, rows, wanted, wanted)
 
     def _read(self, task: Any, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         from pyiceberg.expressions import AlwaysTrue

@@ -27,9 +27,11 @@ from motet.lake.types import common, stored_type
 from motet.system.extras import imported
 from motet.tracebacks import summary
 
-__all__ = ["DeltaFile", "DeltaLakeTable", "DeltaVersion", "read_version"]
+__all__ = ["MAPPINGS", "DeltaFile", "DeltaLakeTable", "DeltaVersion", "read_version"]
 
-_READ_FEATURES = frozenset(("timestampNtz", "deletionVectors", "vacuumProtocolCheck", "v2Checkpoint"))
+MAPPINGS = ("none", "name", "id")
+"""How columns of a table may be told in its files."""
+_READ_FEATURES = frozenset(("timestampNtz", "deletionVectors", "vacuumProtocolCheck", "v2Checkpoint", "columnMapping"))
 """What a table may ask of its readers that is met here."""
 
 _EPOCH = datetime.datetime.fromtimestamp(0, datetime.UTC)
@@ -45,11 +47,13 @@ class DeltaFile:
         path: a path, or a URL.
         values: of the columns that partition the table, each an array of shape `[1]`.
         deleted: the places of rows that do not count, which a vector of deletions has.
+        rows: how many it has, with those that are deleted, as the log says; None where it does not.
     """
 
     path: str
     values: Mapping[str, pa.Array]
     deleted: tuple[int, ...] = ()
+    rows: int | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +63,16 @@ class DeltaVersion:
     Attributes:
         id: the table's own.
         version: which it is.
-        schema: of the rows.
+        schema: of the rows; of mapped columns with the metadata that say what files call them.
         files: those that count, in the order of their paths.
+        mapping: how columns are told in files: by `none` other than their name, by `name` or by `id`.
     """
 
     id: str
     version: int
     schema: pa.Schema
     files: tuple[DeltaFile, ...]
+    mapping: str = "none"
 
 
 def _said(error: Exception) -> str:
@@ -113,16 +119,36 @@ def read_version(address: LakeAddress) -> DeltaVersion:
     paths = [unquote(path) for path in actions["path"].to_pylist()]
     partition = actions["partition"] if "partition" in actions.column_names else None
     whole = (path if "://" in path or path.startswith("/") else f"{where}/{path}" for path in paths)
+    rows = actions["num_records"].to_pylist() if "num_records" in actions.column_names else [None] * len(paths)
     files = [
-        DeltaFile(path, _values(partition, row, schema), deleted.pop(_name(path), ())) for row, path in enumerate(whole)
+        DeltaFile(path, _values(partition, row, schema), deleted.pop(_name(path), ()), rows[row])
+        for row, path in enumerate(whole)
     ]
     if deleted:  # else rows that are deleted would be read
         raise InputError(
             f"has a vector of deletions for {next(iter(deleted))}, which is no file of it", where=str(address)
         )
+    about = table.metadata()
     return DeltaVersion(
-        str(table.metadata().id), table.version(), schema, tuple(sorted(files, key=lambda each: each.path))
+        str(about.id),
+        table.version(),
+        schema,
+        tuple(sorted(files, key=lambda each: each.path)),
+        _mapping(about, address),
     )
+
+
+def _mapping(about: Any, address: LakeAddress) -> str:
+    """How columns are told in files.
+
+    Raises:
+        InputError: when it is a way that is not known.
+    """
+    mode = str(about.configuration.get("delta.columnMapping.mode", "none"))
+    if mode not in MAPPINGS:
+        hint = "read it with Spark into another one"
+        raise InputError(f"has columns that are mapped by {mode}, which is not read", where=str(address), hint=hint)
+    return mode
 
 
 def _name(path: str) -> str:
@@ -187,11 +213,7 @@ def _values(partition: Any, row: int, schema: pa.Schema) -> dict[str, pa.Array]:
 def _check_reader(table: Any, where: str) -> None:
     """See that what a table asks of its readers is met here."""
     protocol = table.protocol()
-    mode = table.metadata().configuration.get("delta.columnMapping.mode", "none")
-    if mode != "none":
-        hint = "its files have other names of columns than it has; read it with Spark into another one"
-        raise InputError(f"has columns that are mapped by {mode}, which is not read", where=where, hint=hint)
-    unmet = set(protocol.reader_features or ()) - _READ_FEATURES - {"columnMapping"}
+    unmet = set(protocol.reader_features or ()) - _READ_FEATURES
     if protocol.min_reader_version > 3 or unmet:
         what = f"asks of its readers {', '.join(sorted(unmet)) or f'version {protocol.min_reader_version}'}"
         raise InputError(f"{what}, which is not met here", where=where, hint="read it with Spark into another one")

@@ -5,15 +5,18 @@ Snapshots that a run adds have the run's own id in their summary, so that a run 
 
 from __future__ import annotations
 
+import random
 import re
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property, partial
+from time import sleep as pause
 from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from motet.databases.retry import pauses
 from motet.errors import InputError, RunError
 from motet.lake.address import LakeAddress
 from motet.lake.table import Rows, made_meanwhile
@@ -27,8 +30,6 @@ RUN = "motet.run"
 """What of a snapshot's summary has the id of the run that added it."""
 GROUP_BYTES = 128 << 20
 """The most bytes of rows that are given at once, which become a data file each, or one for each partition."""
-TRIES = 4
-"""How often a commit is tried where others commit meanwhile."""
 
 
 @contextmanager
@@ -154,12 +155,13 @@ class IcebergTable:
         if not noted:
             note(run)
         conflict = imported("pyiceberg.exceptions", "pyiceberg", "iceberg", self._where).CommitFailedException
-        for left in range(TRIES - 1, -1, -1):
+        for wait_s in (*pauses(), None):
             try:
                 self._commit_once(rows, schema, run, replaces=replaces, creates=creates)
             except conflict as error:  # somebody else has committed meanwhile, or an answer was lost
-                if not left:
+                if wait_s is None:
                     raise self._refused(error) from error
+                pause(wait_s * random.uniform(0.5, 1))  # so that those that met do not meet again
             except InputError:
                 raise
             except Exception as error:  # noqa: BLE001 (catalogs raise what their clients raise)
