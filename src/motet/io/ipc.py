@@ -24,8 +24,9 @@ class ArrowSource(FileStream):
 
     def __init__(self, file: FoundFile) -> None:
         super().__init__(file)
-        with _open(file) as reader:
+        with _open(file) as reader, _told(file):
             self.schema = decoded_schema(reader.schema)
+            _ = self.schema.names  # which may be no text
             self._random = isinstance(reader, pa.RecordBatchFileReader)
         sizes = self._sizes() if self._random and file.is_local and len(self.schema) else []
         self._ends = np.cumsum([0, *sizes], dtype=np.int64)
@@ -62,7 +63,7 @@ class ArrowSource(FileStream):
     def _sizes(self) -> list[int]:
         """Rows of each batch, by the narrowest column: where batches are compressed, it is the least to read."""
         widths = [type_bytes(data_type) for data_type in self.schema.types]
-        with _open(self._file, [widths.index(min(widths))]) as reader:
+        with _open(self._file, [widths.index(min(widths))]) as reader, _told(self._file):
             return [len(reader.get_batch(index)) for index in range(reader.num_record_batches)]
 
     def _read(self, reader: Any, first: int) -> Iterator[pa.RecordBatch]:
@@ -88,11 +89,22 @@ def _open(file: FoundFile, fields: list[int] | None = None) -> Iterator[Any]:
 def _reader(raw: Any, options: Any, file: FoundFile) -> Any:
     try:
         return pa.ipc.open_file(raw, options=options)
-    except pa.ArrowInvalid:
+    except (OSError, pa.ArrowException):  # which of them is chance where a file is damaged
         raw.seek(0)
-    try:
+    with _told(file):
         return pa.ipc.open_stream(raw, options=options)
-    except pa.ArrowInvalid as error:
+
+
+@contextmanager
+def _told(file: FoundFile) -> Iterator[None]:
+    """Tell what Arrow raises of a file that is none of its own, or damaged.
+
+    Raises:
+        InputError: for all of that.
+    """
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise InputError(f"is no Arrow file that can be read: {error}", where=str(file)) from None
 
 

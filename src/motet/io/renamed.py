@@ -92,12 +92,11 @@ class RenamedColumns(Stream):
 
 
 def _stored_name(field: pa.Field) -> bytes:
-    return field.name.encode()
+    return str(field.name).encode()
 
 
 def _stored_id(field: pa.Field) -> bytes:
-    found: bytes = dict(field.metadata or {}).get(_STORED_ID, b"")
-    return found
+    return bytes((field.metadata or {}).get(_STORED_ID, b""))
 
 
 def _renamed(stored: pa.Field, wanted: Sequence[pa.Field], told: bytes, key: Key) -> pa.Field:
