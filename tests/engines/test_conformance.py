@@ -69,9 +69,13 @@ def test_pipelines_of_beam_are_right(all_cases: ways.Tried) -> None:
         all_cases.check(way, found)
 
 
-def test_pipelines_of_prism_are_right(all_cases: ways.Tried, prism: list[str]) -> None:
-    way = "as_ptransform, Prism"
-    found = ways.in_pipelines(all_cases.of(way), all_cases.graphs, prism, ["as_ptransform"])
+@pytest.mark.parametrize("runner", ["prism", "flink"])
+def test_pipelines_of_other_runners_are_right(
+    runner: str, all_cases: ways.Tried, request: pytest.FixtureRequest
+) -> None:
+    way = f"as_ptransform, {runner.capitalize()}"
+    options = request.getfixturevalue(runner)
+    found = ways.in_pipelines(all_cases.of(way), all_cases.graphs, options, ["as_ptransform"])
     all_cases.check(way, found["as_ptransform"])
 
 

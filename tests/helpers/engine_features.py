@@ -43,6 +43,7 @@ WAYS = {
     "as_ptransform": "`graph.as_ptransform()`, over dicts",
     "as_ptransform, tables": "`graph.as_ptransform(schema=...)`, over tables",
     "as_ptransform, Prism": "`graph.as_ptransform()`, over dicts, on Beam's runner Prism",
+    "as_ptransform, Flink": "`graph.as_ptransform()`, over dicts, on Beam's runner for Flink",
     "RunInference": "`graph.as_model_handler()`",
     "on_ray": "`graph.on_ray(rows)`",
     "on_spark": "`graph.on_spark(frame)`",
