@@ -181,8 +181,9 @@ def _described(heading: str, shown: str, thing: Any) -> str:
 
 
 def _methods(name: str, cls: type) -> Iterable[str]:
-    """The public methods and properties that a class defines itself."""
-    for method, value in vars(cls).items():
+    """The public methods and properties that a class defines itself, or in a part of it beside it in the facade."""
+    parts = [each for each in cls.__mro__ if each is cls or each.__module__.startswith("motet.facade.")]
+    for method, value in (pair for part in parts for pair in vars(part).items()):
         if isinstance(value, property) and not method.startswith("_") and value.__doc__:
             yield _described(f"### {name}.{method}", f"{name.lower()}.{method}", value)
         function = value.__func__ if isinstance(value, (classmethod, staticmethod)) else value
