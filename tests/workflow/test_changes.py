@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 import dataclasses
 import datetime
@@ -142,6 +143,7 @@ def table(project: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     if "pandas" in sys.modules:
         sys.modules["pandas"].reset_option("display.width")
     vars(sys.modules["json"]).pop("extra", None)
+    vars(builtins).pop("motet_test_added", None)
 
 
 ROWS = [

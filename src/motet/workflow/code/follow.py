@@ -246,6 +246,9 @@ class Follower:
         """
         home, called = owner, chain[0]
         if chain[0] not in space:
+            added = vars(builtins).get(chain[0])  # what a module of the project has put there
+            if isinstance(added, (types.FunctionType, type)) and project.is_project(module_of(added)):
+                return self.describe(added, owner)
             return "builtin" if hasattr(builtins, chain[0]) else "missing"
         thing = space[chain[0]]
         for place, name in enumerate(chain[1:]):

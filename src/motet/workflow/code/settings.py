@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from motet.workflow.code.bytecode import names_of
@@ -18,11 +18,17 @@ from motet.workflow.project import is_project, module_file
 __all__ = ["settings_in"]
 
 _SETTING = re.compile(
-    r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir|tzset|^register|^add(?!_arg)"
+    r"seed|^set|^use_|_use$|default|option|config|^update$|filterwarnings|simplefilter|putenv|chdir|tzset|^register|^add(?!_arg)|^pop$|^clear$"
 )
+"""How functions and methods are called that set something of a library or a process."""
+_TELLS = re.compile(
+    r"^(print|debug|info|warn|warning|error|critical|exception|log|write|writelines|flush|echo|sleep|mkdir|makedirs)$"
+)
+"""How those are called that are called for their effect alone, and set nothing."""
 _GUARD = "__name__ == '__main__'"
 _BLOCKS = ("body", "orelse", "finalbody")
 _SETTERS = (("setattr",), ("delattr",))
+_CALLED = (ModuleType, FunctionType, BuiltinFunctionType, type)
 
 
 def settings_in(module: ModuleType, *, guarded: bool) -> list[CodeType]:
@@ -50,6 +56,7 @@ class _Statement:
         assigns: whether it assigns to a thing that exists already.
         guarded: whether it runs only where the module is run as a program.
         decorates: whether it is a decorator, which may register what it decorates with a library.
+        effect: whether its last chain is called for its effect alone: nothing is made of what it gives.
     """
 
     code: CodeType
@@ -57,33 +64,65 @@ class _Statement:
     guarded: bool
     assigns: bool = False
     decorates: bool = False
+    effect: bool = False
 
 
 def _sets(space: dict[str, Any], chain: tuple[str, ...], statement: _Statement) -> bool:
     """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some."""
-    thing = space.get(chain[0]) if chain else None
-    if isinstance(thing, FunctionType) and is_project(module_of(thing)):
-        return not statement.decorates and _does(thing, set())
+    thing = _found(space, chain)
     if thing is None:
         return chain in _SETTERS
     if is_project(_home(thing)):
-        return False
+        return not statement.decorates and any(_does(each, set()) for each in _functions(thing))
     if statement.decorates:
         return chain[-1].startswith("register")
-    return isinstance(thing, ModuleType) if statement.assigns else bool(_SETTING.search(chain[-1]))
+    if statement.assigns:
+        return isinstance(thing, ModuleType)
+    if statement.effect and chain == statement.chains[-1] and isinstance(thing, _CALLED) and _home(thing) != "builtins":
+        return not _TELLS.search(chain[-1])
+    return bool(_SETTING.search(chain[-1]))
+
+
+def _found(space: dict[str, Any], chain: tuple[str, ...]) -> Any:
+    """What the first names of a chain lead to, as far as they are modules of the project; None where that is nothing."""
+    thing: Any = None
+    for name in chain:
+        if thing is not None and not (isinstance(thing, ModuleType) and is_project(thing.__name__)):
+            break
+        thing = (space if thing is None else vars(thing)).get(name)
+        if thing is None:
+            break
+    return thing
+
+
+def _functions(thing: Any) -> list[FunctionType]:
+    """The functions of the project that a call of a thing, or of what it has, may run: itself, or those of its class."""
+    if isinstance(thing, FunctionType):
+        return [thing] if is_project(module_of(thing)) else []
+    if isinstance(thing, ModuleType):
+        return []
+    kind = thing if isinstance(thing, type) else type(thing)
+    held = [each for base in kind.__mro__ if is_project(base.__module__) for each in vars(base).values()]
+    plain = (getattr(each, "__func__", each) for each in held)
+    return [each for each in plain if isinstance(each, FunctionType)]
 
 
 def _does(function: FunctionType, seen: set[FunctionType]) -> bool:
     """Whether a function of the project, or one that it calls, sets something in libraries."""
     seen.add(function)
     names, space = names_of(function.__code__), function.__globals__
-    if any(_SETTING.search(each[-1]) for each in names.globals):
+    if any(_SETTING.search(each[-1]) and not _is_own(_found(space, each)) for each in names.globals):
         return True
     if any(each[-1] == "=" and not is_project(_home(space.get(each[0]))) for each in names.used if each[0] in space):
         return True
-    called = (space.get(each[0]) for each in names.globals)
-    own = [each for each in called if isinstance(each, FunctionType) and is_project(module_of(each))]
+    called = (_found(space, each) for each in names.globals)
+    own = [one for each in called if _is_own(each) for one in _functions(each)]
     return any(_does(each, seen) for each in own if each not in seen)
+
+
+def _is_own(thing: Any) -> bool:
+    """Whether a thing is a function, a class or an object of the project."""
+    return thing is not None and is_project(_home(thing))
 
 
 def _home(thing: Any) -> str:
@@ -121,7 +160,8 @@ def _compiled(file: str, *_: int) -> tuple[_Statement, ...]:
         if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
             found.append(_Statement(code, names_of(code).globals, guarded, assigns=True))
         elif isinstance(each, ast.Expr):
-            found.append(_Statement(code, (*names_of(code).globals, _called(each.value)), guarded))
+            called = _called(each.value) if isinstance(each.value, ast.Call) else ()
+            found.append(_Statement(code, (*names_of(code).globals, called), guarded, effect=True))
         elif isinstance(each, (ast.Assign, ast.AnnAssign)) and isinstance(each.value, ast.Call):
             found.append(_Statement(code, (_called(each.value),), guarded))
     return tuple(found)

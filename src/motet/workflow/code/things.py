@@ -54,6 +54,7 @@ _SKIPPED = frozenset(
         "__conditional_annotations__",
         "__annotations__",
         "_value2member_map_",
+        "_autograd_function_id",
     )
 )
 """Names in a class that say nothing of its content."""
