@@ -27,7 +27,9 @@ __all__ = [
     "is_keeping_labels",
     "keeps_labels",
     "label_text",
+    "labels_keyword",
     "returns",
+    "takes_labels",
 ]
 
 DTYPES = (
@@ -191,6 +193,7 @@ Outputs = ColumnType | Mapping[str, ColumnType]
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "__motet_returns__"
 _LABELS = "__motet_keeps_labels__"
+_TAKES = "__motet_takes_labels__"
 
 
 def returns(
@@ -221,6 +224,21 @@ def keeps_labels(function: _F) -> _F:
 def is_keeping_labels(function: Callable[..., Any]) -> bool:
     """Whether a function says that it keeps labels; see `keeps_labels`."""
     return bool(getattr(function, _LABELS, False))
+
+
+def takes_labels(keyword: str) -> Callable[[_F], _F]:
+    """Say that a keyword of a function is, where a graph does not give it, the labels of the last input that has some."""
+
+    def mark(function: _F) -> _F:
+        setattr(function, _TAKES, keyword)
+        return function
+
+    return mark
+
+
+def labels_keyword(function: Callable[..., Any]) -> str:
+    """The keyword that `takes_labels` has named; empty for none."""
+    return str(getattr(function, _TAKES, ""))
 
 
 def declared_outputs(

@@ -213,11 +213,15 @@ def _check(graph: GraphSpec, resolver: Resolver, depth: int) -> CheckedGraph:
     columns: dict[str, ColumnType] = {name: each.type for name, each in graph.inputs.items()}
     table = _Columns(columns, {name: name for name in columns}, set())
     given: dict[str, NodeOutputs] = {}
+    settled: dict[str, Node] = {}
     for name in order:
         node = graph.nodes[name]
         types = {reference: table.type(reference, node.where) for reference in node.references()}
-        given[name] = node.infer(types, scope)
+        settled[name] = node.settled(types)
+        given[name] = settled[name].infer(types, scope)
         table.add(name, given[name])
+    if any(settled[name] is not graph.nodes[name] for name in order):
+        graph = graph.changed(nodes={name: settled.get(name, node) for name, node in graph.nodes.items()})
     outputs = {name: table.type(reference, f"output {name!r}") for name, reference in graph.outputs.items()}
     signature = Signature({name: each.type for name, each in graph.inputs.items()}, outputs)
     needed = needed_nodes(graph, order)

@@ -6,7 +6,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from motet.graph.fields import TYPE, Fields, plain, read_type, show
 from motet.graph.forms import MAPPING, TEXT, by_name, either, list_of, named, record
 from motet.graph.identity import identity
 from motet.tracebacks import ends_program, summary
-from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs
+from motet.types import ANY, ColumnType, Outputs, declared_outputs, fixed_outputs, labels_keyword
 
 __all__ = [
     "FUNCTION", "FUNCTIONS", "FUNCTION_PATH", "GIVEN", "KEYWORDS", "ONE_FUNCTION", "Function", "as_functions", "chain_each",
@@ -154,6 +154,14 @@ class Function:
                 where=where,
             ) from error
         return ANY if declared is None else declared
+
+    def with_labels(self, inputs: Sequence[ColumnType], where: str) -> Function:
+        """The function with the labels that it is to have of its inputs; see `takes_labels`."""
+        keyword = labels_keyword(self.resolve(where))
+        labels = next((each.labels for each in reversed(inputs) if each.labels), ())
+        if not keyword or keyword in self.keywords or not labels:
+            return self
+        return replace(self, keywords={**self.keywords, keyword: list(labels)})
 
     def _check_call(self, function: Callable[..., Any], inputs: Sequence[ColumnType], where: str) -> None:
         """Refuse what Python would refuse when the function is called: the number of columns, and the keywords."""

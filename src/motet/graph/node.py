@@ -373,6 +373,10 @@ class Node(ABC):
         """The node without the members that use these, where it may do without; else as it is."""
         return self
 
+    def settled(self, types: Mapping[str, ColumnType]) -> Node:
+        """The node with what only the types of its columns tell, by reference; most know all themselves."""
+        return self
+
     @abstractmethod
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """What it gives for columns of these types, by reference.

@@ -30,6 +30,7 @@ from motet.models.common import (
 from motet.models.digest import Change, change_of
 from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import RowByRow, one_row_a_call_if_needed
+from motet.models.onnx_labels import labels_of
 from motet.models.onnx_precision import OPTIONS, is_quantized, openvino_model, precision_of
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
 from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_bits
@@ -85,7 +86,8 @@ class OnnxHandler(Handler):
         _refuse_constants(source, file, given)
         if rows is None:
             rows = 1 if meeting is RowSharing.TOGETHER else None
-        return declared_over(Signature(own_inputs, own_outputs, rows), source)
+        labels = labels_of(file.metadata, own_outputs)
+        return declared_over(Signature(own_inputs, own_outputs, rows, labels), source)
 
     def notes(self, source: ModelSource) -> list[str]:
         """What whoever checks a graph should know of this model."""

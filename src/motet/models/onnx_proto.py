@@ -10,12 +10,12 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "OnnxTensor", "ProtoReader", "Span", "read_onnx"]
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MODEL_GRAPH, _MODEL_OPSET = 7, 8
+_MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
 _OPSET_DOMAIN, _OPSET_VERSION = 1, 2
 _GRAPH_NODE = 1
 _NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN = 1, 2, 4, 5, 7
@@ -82,6 +82,7 @@ class OnnxFile:
         weights: the number of axes of each constant by name.
         integers: the values of small constants of 64-bit integers by name, such as axes and shapes.
         opset: the version of ONNX's own operators.
+        metadata: texts by key, which whoever made it has put there.
     """
 
     inputs: tuple[OnnxTensor, ...]
@@ -91,6 +92,7 @@ class OnnxFile:
     weights: Mapping[str, int] = field(default_factory=dict)
     integers: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     opset: int = 0
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 Span = tuple[int, int]
@@ -175,17 +177,21 @@ def read_onnx(path: str) -> OnnxFile:
 def _read_model(reader: ProtoReader, span: Span) -> OnnxFile:
     graphs: list[Span] = []
     opsets: dict[str, int] = {}
-    for number, _, inner in reader.fields(span):
+    metadata: dict[str, str] = {}
+    for number, value, inner in reader.fields(span):
         if number == _MODEL_GRAPH:
             graphs.append(inner)
         elif number == _MODEL_OPSET:
-            versions = [value for got, value, _ in reader.fields(inner) if got == _OPSET_VERSION]
+            versions = [version for got, version, _ in reader.fields(inner) if got == _OPSET_VERSION]
             opsets[reader.text_of(inner, _OPSET_DOMAIN)] = max(versions, default=0)
+        elif number == _MODEL_METADATA and value < 0:
+            metadata[reader.text_of(inner, _ENTRY_KEY)] = reader.text_of(inner, _ENTRY_VALUE)
     if not graphs:
         raise OnnxFormatError("it has no graph")
     if not opsets:
         raise OnnxFormatError("it does not say which version of the operators it means")
-    return _read_graph(reader, graphs[-1], opsets.get("", opsets.get("ai.onnx", 0)))
+    file = _read_graph(reader, graphs[-1], opsets.get("", opsets.get("ai.onnx", 0)))
+    return replace(file, metadata=metadata)
 
 
 def _read_graph(reader: ProtoReader, span: Span, opset: int) -> OnnxFile:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from motet.batch import Column
@@ -40,6 +40,11 @@ class Map(Node):
         "each": {**TRUTH, "default": False},
         "outputs": GIVEN,
     }
+
+    def settled(self, types: Mapping[str, ColumnType]) -> Map:
+        """With the labels that its function takes of its inputs."""
+        function = self.function.with_labels(self.inputs.values(types), self.where)
+        return self if function is self.function else replace(self, function=function)
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The types that the graph, or the function's decorator, declares; `any` otherwise."""

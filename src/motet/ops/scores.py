@@ -17,7 +17,7 @@ from motet.batch import Array, Ragged, objects
 from motet.errors import InputError
 from motet.ops._arrays import Rows, elementwise, floats, short_and_many, sum_first, sum_last
 from motet.ops._kinds import INTEGERS, NUMBERS, float_of, is_any, last_axis, refuse
-from motet.types import ANY, ColumnType, keeps_labels, returns
+from motet.types import ANY, ColumnType, keeps_labels, returns, takes_labels
 
 __all__ = [
     "Top1",
@@ -245,20 +245,26 @@ def threshold(scores: Rows, *, at: float = 0.5) -> Array | Ragged:
     return elementwise(scores, lambda values: np.asarray(values >= at))
 
 
-def _label_type(index: ColumnType, labels: Sequence[str] = ()) -> ColumnType:
+def _label_type(index: ColumnType, scores: ColumnType | None = None, *, labels: Sequence[str] = ()) -> ColumnType:
     if index.dtype not in INTEGERS | {"any"}:
         refuse("label", "whole numbers, positions in labels", index)
+    if scores is not None and not labels:
+        what = f"label needs labels, and the classes of its second input, {scores}, are not known"
+        raise ValueError(f"{what}: declare labels for its model, or give them here")
     if not labels or isinstance(labels, str) or not all(isinstance(name, str) for name in labels):
         raise ValueError(f"label needs labels, a list of strings, got {labels!r}")
     return ANY if is_any(index) else index.with_dtype("string")
 
 
+@takes_labels("labels")
 @returns(_label_type)
-def label(index: Rows, *, labels: Sequence[str]) -> Array | Ragged:
+def label(index: Rows, scores: Rows | None = None, *, labels: Sequence[str] = ()) -> Array | Ragged:
     """Names for positions.
 
     Args:
         index: positions from 0, whole numbers, any shape.
+        scores: what the positions are of, an answer with a score for each class, whose names a graph takes in place of
+            `labels`; its values are not looked at.
         labels: the names, in order.
 
     Raises:
