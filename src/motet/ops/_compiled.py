@@ -19,7 +19,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.ops._metrics import Metric
-from motet.ops._near import NEAR
+from motet.ops._near import NEAR, least_limit
 from motet.ops._stacks import filled_up
 from motet.threads import new_lock
 
@@ -76,6 +76,8 @@ def compiled_pairs(
         Shape `[g, n, m]`, and for which vectors of x they must be worked again because others are near, shape `[g, n]`; None
         where that cannot be. The arrays may be such as cannot be written to.
     """
+    if len(x) > 1 and metric.base not in ("sum", "most") and is_worth_it(metric, *x.shape[1:2], *y.shape[1:]):
+        return _one_by_one(metric, x, y, same, settings)
     import jax
 
     (g, n, d), m = x.shape, y.shape[1]
@@ -86,6 +88,21 @@ def compiled_pairs(
         found, near = program(*given, {name: x.dtype.type(value) for name, value in settings.items()})
         answer = np.asarray(found)[:g, :n, :m]
         return answer, None if near is None else np.asarray(near)[:g, :n]
+
+
+def _one_by_one(
+    metric: Metric, x: Array, y: Array, same: bool, settings: Mapping[str, float]
+) -> tuple[Array, Array | None]:
+    """A product of large matrices is faster than one of stacks of them."""
+    (g, n, _), m = x.shape, y.shape[1]
+    answer, near = np.empty((g, n, m), x.dtype), np.zeros((g, n), bool) if metric.base == "squared" else None
+    for place in range(g):
+        some = slice(place, place + 1)
+        found, also = compiled_pairs(metric, x[some], y[some], same, settings)
+        answer[place] = found[0]
+        if near is not None and also is not None:
+            near[place] = also[0]
+    return answer, near
 
 
 def _filled_up(count: int) -> int:
@@ -121,11 +138,16 @@ def _program(jax: Any, metric: Metric, same: bool) -> Callable[..., Any]:
         if metric.base in ("sum", "most"):
             found = _differences(jax, metric.base, x, y)
         else:
+            is_one = len(x) == 1
+            x, y = (
+                each[0] if is_one else each for each in (x, y)
+            )  # whose product is faster than that of a stack of one
             if metric.unit:
                 x, y = _unit(xp, x), _unit(xp, y)
-            found = xp.einsum("gnd,gmd->gnm", x, y, precision=jax.lax.Precision.HIGHEST)
+            found = xp.einsum("...nd,...md->...nm", x, y, precision=jax.lax.Precision.HIGHEST)
             if metric.base == "squared":
-                found, near = _squared(xp, found, x, y, same, metric.unit)
+                found, near = _squared(jax, found, x, y, same, metric.unit)
+            found, near = (each[None] if is_one and each is not None else each for each in (found, near))
         return (found if metric.finish is None else metric.finish(xp, found, settings)), near
 
     return jax.jit(run)  # type: ignore[no-any-return]
@@ -145,19 +167,27 @@ def _differences(jax: Any, base: str, x: Any, y: Any) -> Any:
 
 
 def _unit(xp: Any, vectors: Any) -> Any:
+    """As `motet.ops._near.unit`."""
+    largest = xp.abs(vectors).max(axis=-1, keepdims=True)
+    vectors = vectors / xp.where((largest == 0) | ~xp.isfinite(largest), 1, largest)
     lengths = xp.sqrt((vectors * vectors).sum(axis=-1, keepdims=True))
     return vectors / xp.where(lengths == 0, 1, lengths)
 
 
-def _squared(xp: Any, products: Any, x: Any, y: Any, same: bool, unit: bool) -> tuple[Any, Any]:
-    """As `motet.ops._near.squared`."""
+def _squared(jax: Any, products: Any, x: Any, y: Any, same: bool, unit: bool) -> tuple[Any, Any]:
+    """As `motet.ops._near.squared`, but only which vectors have others near them."""
+    xp = jax.numpy
     of_x, of_y = (x * x).sum(axis=-1), (y * y).sum(axis=-1)
-    found = of_x[..., None] + of_y[..., None, :] - 2 * products
-    diagonal = xp.eye(x.shape[1], dtype=bool) if same else None
-    away = xp.where(xp.isnan(found), xp.inf, found)
-    least = (away if diagonal is None else xp.where(diagonal, xp.inf, away)).min(axis=-1)
+    is_long = xp.isinf(of_x) | xp.isinf(of_y).any(axis=-1, keepdims=True)
+    of_x, of_y = (xp.where(xp.isinf(each), xp.nan, each) for each in (of_x, of_y))
+    found = xp.maximum(of_x[..., None] + of_y[..., None, :] - 2 * products, 0)
+    diagonal = xp.eye(x.shape[-2], dtype=bool) if same else None
+    if diagonal is not None:
+        found = xp.where(diagonal, xp.where(xp.isnan(of_x), xp.nan, xp.inf)[..., None], found)
+    found = jax.lax.optimization_barrier(found)  # what follows reads it once, instead of working it again
+    least = xp.where(xp.isnan(found), xp.inf, found).min(axis=-1)
     most = xp.where(xp.isnan(of_y), 0, of_y).max(axis=-1, keepdims=True)
-    near = least <= (of_x + most) * NEAR
+    near = is_long | (least <= xp.maximum((of_x + most) * NEAR, least_limit(x.dtype)))
     if unit:
         found = xp.where((of_x == 0)[..., None] | (of_y == 0)[..., None, :], 2, found)
     if diagonal is not None:

@@ -22,12 +22,14 @@ class Metric(NamedTuple):
             JAX's numpy; None for `base` itself.
         unit: whether vectors are brought to length 1 first.
         settings: the names of what else it takes.
+        falls: whether the answer is the less the farther vectors are.
     """
 
     base: str
     finish: Callable[[Any, Any, Mapping[str, float]], Any] | None = None
     unit: bool = False
     settings: tuple[str, ...] = ()
+    falls: bool = False
 
 
 def _root(xp: Any, found: Any, by: Mapping[str, float]) -> Any:
@@ -60,6 +62,6 @@ KERNELS = {
         "product", lambda xp, found, by: xp.tanh(found * by["gamma"] + by["coef0"]), settings=("gamma", "coef0")
     ),
     "cosine": Metric("product", unit=True),
-    "rbf": Metric("squared", _decay, settings=("gamma",)),
-    "laplacian": Metric("sum", _decay, settings=("gamma",)),
+    "rbf": Metric("squared", _decay, settings=("gamma",), falls=True),
+    "laplacian": Metric("sum", _decay, settings=("gamma",), falls=True),
 }

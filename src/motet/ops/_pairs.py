@@ -12,7 +12,17 @@ from motet.errors import InputError
 from motet.ops import _compiled
 from motet.ops._arrays import Rows
 from motet.ops._metrics import Metric
-from motet.ops._near import squared, squared_again, unit
+from motet.ops._near import (
+    Near,
+    crowded,
+    finite_lengths,
+    near_limits,
+    pairs_below,
+    squared,
+    squared_again,
+    squared_of_pairs,
+    unit,
+)
 from motet.ops._stacks import Matrices, Results, StackedRows, matrices, stacks
 
 BACKENDS = ("auto", "numpy", "jax")
@@ -114,8 +124,29 @@ def _compiled_with_near(metric: Metric, x: Array, y: Array, same: bool, by: Mapp
     if near is not None and near.any():
         answer = answer.copy() if not answer.flags.writeable else answer
         with np.errstate(all="ignore"):
-            _again(metric, answer, near, x, y, 0 if same else None, by)
+            found = _near_answers(metric, answer, near, x, y, same, by)
+            _again(metric, answer, found, x, y, 0 if same else None, by)
     return answer
+
+
+def _near_answers(
+    metric: Metric, answer: Array, near: Array, x: Array, y: Array, same: bool, by: Mapping[str, float]
+) -> Near:
+    """Which pairs are near, by what was answered of them and which vectors have others near them, shape `[g, n]`."""
+    chosen = np.flatnonzero(near.any(axis=1))
+    x, y = (unit(each[chosen]) if metric.unit else each[chosen] for each in (x, y))
+    of_x, long_x = finite_lengths(x)
+    of_y, long_y = finite_lengths(y)
+    limits = near_limits(of_x, of_y) * x.dtype.type(1 + 2.0**-10)  # which makes up for what programs round otherwise
+    if metric.finish is not None:
+        limits = np.asarray(metric.finish(np, limits, by))
+    if metric.falls:
+        limits[limits < np.finfo(limits.dtype).tiny] = 0
+    places, *pairs = pairs_below(answer[chosen], np.nonzero(near[chosen]), limits, falls=metric.falls)
+    if same:
+        apart = pairs[0] != pairs[1]
+        places, pairs = places[apart], [each[apart] for each in pairs]
+    return Near((chosen[places], pairs[0], pairs[1]), chosen[np.union1d(long_x, long_y)])
 
 
 def _block(metric: Metric, x: Array, y: Array, at: int | None, by: Mapping[str, float]) -> Array:
@@ -125,19 +156,25 @@ def _block(metric: Metric, x: Array, y: Array, at: int | None, by: Mapping[str, 
         return found if metric.finish is None else np.asarray(metric.finish(np, found, by))
     found, near = squared(x, y, at, metric.unit)
     answer = found if metric.finish is None else np.asarray(metric.finish(np, found, by))
-    if near.any():
+    if near:
         _again(metric, answer, near, x, y, at, by)
     return answer
 
 
 def _again(
-    metric: Metric, answer: Array, near: Array, x: Array, y: Array, at: int | None, by: Mapping[str, float]
+    metric: Metric, answer: Array, near: Near, x: Array, y: Array, at: int | None, by: Mapping[str, float]
 ) -> None:
-    """Put right the vectors that have others near them."""
-    for place in np.flatnonzero(near.any(axis=1)):
-        rows = np.flatnonzero(near[place])
-        found = squared_again(x[place, rows], y[place], None if at is None else rows + at, metric.unit)
-        answer[place, rows] = found if metric.finish is None else metric.finish(np, found, by)
+    """Put right what is said of near pairs."""
+
+    def finished(found: Array) -> Array:
+        return found if metric.finish is None else np.asarray(metric.finish(np, found, by))
+
+    many, pairs = crowded(near, y.shape[1])
+    answer[pairs] = finished(squared_of_pairs(x, y, pairs, metric.unit))
+    for place, some in many:
+        rows = np.arange(x.shape[1]) if some is None else some
+        again = squared_again(x[place, rows], y[place], None if at is None else rows + at, metric.unit)
+        answer[place, rows] = finished(again)
 
 
 def _products(x: Array, y: Array, metric: Metric) -> Array:
