@@ -21,6 +21,7 @@ from motet.types import ColumnType, declared_outputs
 
 rng = np.random.default_rng(3)
 BACKENDS = ["numpy", pytest.param("jax", marks=pytest.mark.skipif(not _compiled.installed(), reason="no JAX"))]
+AVAILABLE = [each for each in ("numpy", "jax") if each == "numpy" or _compiled.installed()]
 DISTANCES = ["euclidean", "sqeuclidean", "cosine", "manhattan", "chebyshev"]
 KERNELS: list[tuple[str, dict[str, Any]]] = [
     ("rbf", {}),
@@ -147,7 +148,7 @@ def test_what_is_not_finite_says_so_and_harms_no_neighbour() -> None:
     x = groups(6)[0]
     x[2, 3], x[4, 0] = np.nan, np.inf
     right = sk.pairwise_distances(x[[0, 1, 3, 5]].astype(float))
-    for backend in [each for each in ("numpy", "jax") if each == "numpy" or _compiled.installed()]:
+    for backend in AVAILABLE:
         found = linalg.pairwise_distances([x], backend=backend)[0]
         assert np.isnan(found[2]).all()
         assert np.isnan(found[:, 2]).all()
@@ -155,9 +156,68 @@ def test_what_is_not_finite_says_so_and_harms_no_neighbour() -> None:
         np.testing.assert_allclose(found[np.ix_([0, 1, 3, 5], [0, 1, 3, 5])], right, rtol=1e-5)
 
 
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 3e-22, 1e20, 1e30])
+def test_vectors_that_are_tiny_or_huge_keep_their_distance(size: float, metric: str) -> None:
+    """Their squares are none that float32 can hold; those of another row stay as they are."""
+    x, other = groups(5, 5)
+    x = (x * size).astype(np.float32)
+    right = exact(x, x, metric).astype(float)
+    for backend in AVAILABLE:
+        found = linalg.pairwise_distances([x, other], metric=metric, backend=backend)
+        np.testing.assert_allclose(found[0], right, rtol=2e-5)
+        np.testing.assert_allclose(found[1], exact(other, other, metric).astype(float), rtol=2e-5)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_the_cosine_kernel_of_vectors_that_are_tiny_or_huge(size: float) -> None:
+    x = groups(5)[0]
+    right = 1 - exact(x, x, "cosine").astype(float)
+    for backend in AVAILABLE:
+        scaled = (x * size).astype(np.float32)
+        found = linalg.pairwise_kernels([scaled], metric="cosine", backend=backend)[0]
+        np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", AVAILABLE)
+def test_an_endless_vector_is_at_no_distance_from_any(backend: str) -> None:
+    x, y = groups(4, 5)
+    x[1, 2], y[3, 0] = np.inf, -np.inf
+    found = linalg.pairwise_distances([x], [y], backend=backend)[0]
+    told = np.ones((4, 5), bool)
+    told[1], told[:, 3] = False, False
+    assert (np.isfinite(found) == told).all()
+    np.testing.assert_allclose(found[told], exact(x, y, "euclidean")[told].astype(float), rtol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [1e-3, 0.25, 1e9])
+@pytest.mark.parametrize("backend", AVAILABLE)
+def test_kernels_of_many_vectors_few_of_which_are_near(backend: str, gamma: float) -> None:
+    """Matrices of a size that is compiled by itself: near pairs are worked again alone, vectors on both sides of the middle."""
+    x = groups(40, width=5)[0] + np.float32(100)
+    x[7], x[33] = x[21] + np.float32(1e-5), x[2]
+    right = np.exp(-gamma * exact(x, x, "sqeuclidean")).astype(float)
+    found = linalg.pairwise_kernels([x], gamma=gamma, backend=backend)[0]
+    assert found[33, 2] == found[2, 33] == 1
+    np.testing.assert_allclose(found, right, rtol=1e-4 * max(1, min(gamma, 20)), atol=1e-30)
+
+
+@pytest.mark.skipif(not _compiled.installed(), reason="no JAX")
+def test_large_matrices_of_a_column_are_worked_one_by_one_with_their_near_pairs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_compiled, "FROM_PAIRS", 64)
+    x = np.stack(groups(9, 9, 9))
+    x[1, 4] = x[1, 2] + np.float32(1e-5)
+    x[2] *= 1e25
+    found = linalg.pairwise_distances(x)
+    for each, matrix in zip(found, x, strict=True):
+        np.testing.assert_allclose(each, exact(matrix, matrix, "euclidean").astype(float), rtol=1e-5)
+
+
 def test_vectors_without_a_direction() -> None:
     x = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
-    for backend in [each for each in ("numpy", "jax") if each == "numpy" or _compiled.installed()]:
+    for backend in AVAILABLE:
         found = linalg.pairwise_distances([x], metric="cosine", backend=backend)[0]
         assert found.tolist() == [[0, 1, 1], [1, 0, 1], [1, 1, 0]]
 

@@ -204,22 +204,45 @@ FROM_PRODUCTS = 1 << 23
 """The covariance of so many products is compiled; a smaller one is found as fast with numpy."""
 
 
-def compiled_eigenvectors(centred: Array) -> tuple[Array, Array]:
-    """The eigenvalues of the products of values of centred vectors `[n, d]`, rising, and the eigenvectors: `[d]` and `[d, d]`."""
+def compiled_principal(vectors: Array, k: int) -> tuple[Array, Array, Array, Array]:
+    """The first `k` principal components of vectors `[n, d]` by one program: as `motet.ops._pca.principal`, of one matrix.
+
+    Returns:
+        Mean, shape `[d]`; components, `[k, d]`; variances, `[k]`; and the vectors in them, `[n, k]`.
+    """
     import jax
 
-    n, d = centred.shape
+    n, d = vectors.shape
     size = filled_up(n, 1 << 62)
-    given = np.zeros((size, d), centred.dtype)  # which adds nothing to the products
-    given[:n] = centred
+    given = vectors
+    if size != n:
+        given = np.zeros((size, d), vectors.dtype)  # which adds nothing to the products
+        given[:n] = vectors
+    program = _programs.get(("pca", size, d, k, vectors.dtype.name), lambda: jax.jit(_principal(jax, k)))
+    with _precision(jax, vectors.dtype):
+        mean, components, variances, transformed = (np.asarray(each) for each in program(given, np.int32(n)))
+        return mean, components, variances, transformed[:n]
 
-    def run(x: Any) -> Any:
-        return jax.numpy.linalg.eigh(jax.numpy.matmul(x.T, x, precision=jax.lax.Precision.HIGHEST))
 
-    program = _programs.get(("pca", size, d, centred.dtype.name), lambda: jax.jit(run))
-    with _precision(jax, centred.dtype):
-        values, vectors = program(given)
-        return np.asarray(values), np.asarray(vectors)
+def _principal(jax: Any, k: int) -> Callable[[Any, Any], tuple[Any, Any, Any, Any]]:
+    xp = jax.numpy
+
+    def product(x: Any, y: Any) -> Any:
+        return xp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
+
+    def run(x: Any, n: Any) -> tuple[Any, Any, Any, Any]:
+        first = x.sum(axis=0) / n
+        centred = xp.where((xp.arange(len(x)) < n)[:, None], x - first, 0)
+        rest = centred.sum(axis=0) / n  # what rounding left of the mean
+        values, vectors = xp.linalg.eigh(product(centred.T, centred) - n * xp.outer(rest, rest))
+        values, found = values[: -k - 1 : -1], vectors[:, : -k - 1 : -1].T
+        is_real = values > values[0] * x.shape[1] * xp.finfo(x.dtype).eps
+        largest = xp.take_along_axis(found, xp.abs(found).argmax(axis=1)[:, None], axis=1)
+        components = xp.where(is_real[:, None], found * xp.sign(largest), 0)
+        transformed = product(centred, components.T) - product(components, rest)
+        return first + rest, components, xp.maximum(values, 0) / (n - 1), transformed
+
+    return run
 
 
 class _Programs:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from motet.batch import Array
-from motet.ops._compiled import compiled_eigenvectors, is_worth_pca
+from motet.ops._compiled import compiled_principal, is_worth_pca
 
 
 def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, list[Array]]:
@@ -21,29 +21,35 @@ def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, l
         Means, shape `[g, d]`; components, `[g, k, d]`; their variances, `[g, k]`; and the vectors in them, `[n, k]` each.
     """
     dtype, d = matrices[0].dtype, matrices[0].shape[1]
-    means = np.stack([matrix.mean(axis=0, dtype=np.float64) for matrix in matrices]).astype(dtype)
-    centred = [matrix - mean for matrix, mean in zip(matrices, means, strict=True)]
-    components, variances = np.zeros((len(matrices), k, d), dtype), np.zeros((len(matrices), k), dtype)
-    by_size: dict[tuple[int, bool], list[int]] = {}
-    for place, matrix in enumerate(centred):
-        by_size.setdefault((min(len(matrix), d), is_worth_pca(len(matrix), d)), []).append(place)
-    for (size, is_compiled), places in by_size.items():
-        values, vectors = _eigenvectors([centred[place] for place in places], size, is_compiled)
-        for place, value, vector in zip(places, values[:, : -k - 1 : -1], vectors[:, :, : -k - 1 : -1], strict=True):
-            found = vector.T if size == d else (centred[place].T @ vector).T
-            variances[place] = np.maximum(value, 0) / (len(centred[place]) - 1)
-            components[place] = _directions(found, value, size, is_scaled=size != d)
-    return means, components, variances, [m @ c.T for m, c in zip(centred, components, strict=True)]
+    means, components = np.zeros((len(matrices), d), dtype), np.zeros((len(matrices), k, d), dtype)
+    variances, transformed = np.zeros((len(matrices), k), dtype), [np.zeros((0, k), dtype)] * len(matrices)
+    by_size: dict[int, list[int]] = {}
+    for place, matrix in enumerate(matrices):
+        if is_worth_pca(len(matrix), d):
+            found = compiled_principal(matrix, k)
+            means[place], components[place], variances[place], transformed[place] = found
+        else:
+            by_size.setdefault(min(len(matrix), d), []).append(place)
+    for size, places in by_size.items():
+        some = [matrices[place] for place in places]
+        means[places] = [matrix.mean(axis=0, dtype=np.float64) for matrix in some]
+        centred = [matrix - mean for matrix, mean in zip(some, means[places], strict=True)]
+        components[places], variances[places] = _of_size(centred, size, k)
+        for place, matrix in zip(places, centred, strict=True):
+            transformed[place] = matrix @ components[place].T
+    return means, components, variances, transformed
 
 
-def _eigenvectors(matrices: Sequence[Array], size: int, is_compiled: bool) -> tuple[Array, Array]:
-    """Of the smaller products of centred matrices, `[size, size]`: values `[g, size]`, rising, and vectors `[g, size, size]`."""
-    d = matrices[0].shape[1]
-    if is_compiled:
-        found = [compiled_eigenvectors(matrix) for matrix in matrices]
-        return np.stack([values for values, _ in found]), np.stack([vectors for _, vectors in found])
-    values, vectors = np.linalg.eigh(np.stack([m.T @ m if size == d else m @ m.T for m in matrices]))
-    return np.asarray(values), np.asarray(vectors)
+def _of_size(centred: Sequence[Array], size: int, k: int) -> tuple[Array, Array]:
+    """Components `[g, k, d]` and variances `[g, k]` of centred matrices, by the smaller of their products, `[size, size]`."""
+    d = centred[0].shape[1]
+    values, vectors = np.linalg.eigh(np.stack([m.T @ m if size == d else m @ m.T for m in centred]))
+    found, variances = [], []
+    for matrix, value, vector in zip(centred, values[:, : -k - 1 : -1], vectors[:, :, : -k - 1 : -1], strict=True):
+        direction = vector.T if size == d else (matrix.T @ vector).T
+        variances.append(np.maximum(value, 0) / (len(matrix) - 1))
+        found.append(_directions(direction, value, size, is_scaled=size != d))
+    return np.stack(found), np.stack(variances)
 
 
 def _directions(found: Array, values: Array, size: int, is_scaled: bool) -> Array:
