@@ -21,8 +21,9 @@ def test_products_and_distances_are_numpys(pair: Any) -> None:
     np.testing.assert_allclose(
         linalg.dot(first, second), [a @ b for a, b in zip(first, second, strict=True)], atol=1e-8
     )
-    np.testing.assert_allclose(linalg.norm(first), np.linalg.norm(first, axis=1))
-    np.testing.assert_allclose(linalg.euclidean_distance(first, second), np.linalg.norm(first - second, axis=1))
+    np.testing.assert_allclose(linalg.norm(first), np.linalg.norm(first, axis=1), atol=1e-140)
+    away = np.linalg.norm(first - second, axis=1)
+    np.testing.assert_allclose(linalg.euclidean_distance(first, second), away, atol=1e-140)  # below which numpy says 0
     np.testing.assert_allclose(linalg.centre(first), first - first.mean(axis=1, keepdims=True), atol=1e-12)
 
 
@@ -39,7 +40,19 @@ def test_zeros_and_what_is_not_finite() -> None:
     assert linalg.cosine_similarity(zeros, ones).tolist() == [0]
     assert linalg.l2_normalise(zeros).tolist() == [[0, 0, 0]]
     assert np.isnan(linalg.cosine_similarity(ones * np.inf, ones)).all()
-    assert linalg.norm(np.full((1, 2), 1e30, dtype=np.float32)).tolist() == [np.inf]
+    assert linalg.norm(np.full((1, 2), 3e38, dtype=np.float32)).tolist() == [np.inf]
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-20, 1e20, 1e30])
+def test_vectors_whose_squares_are_none_that_the_precision_can_hold(size: float) -> None:
+    plain = np.array([[3.0, 4.0], [1.0, 0.0], [0.0, 0.0]], np.float32)
+    vectors = plain * np.array([[size], [1], [1]], np.float32)
+    lengths = np.array([5 * size, 1, 0])
+    np.testing.assert_allclose(linalg.norm(vectors), lengths, rtol=1e-6)
+    np.testing.assert_allclose(linalg.euclidean_distance(vectors, 0 * vectors), lengths, rtol=1e-6)
+    np.testing.assert_allclose(linalg.l2_normalise(vectors), np.array([[0.6, 0.8], [1, 0], [0, 0]]), rtol=1e-6)
+    np.testing.assert_allclose(linalg.cosine_similarity(vectors, plain[[1, 1, 1]]), [0.6, 1, 0], rtol=1e-6)
+    np.testing.assert_allclose(linalg.cosine_similarity(vectors, vectors), [1, 1, 0], rtol=1e-6)
 
 
 def test_the_precision_is_the_larger_one() -> None:

@@ -179,6 +179,22 @@ def test_the_cosine_kernel_of_vectors_that_are_tiny_or_huge(size: float) -> None
         np.testing.assert_allclose(found, right, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(20, 5), (600, 120)])
+@pytest.mark.parametrize("size", [1e-30, 1e15])
+def test_components_of_vectors_that_are_tiny_or_huge(size: float, shape: tuple[int, int]) -> None:
+    x = rng.standard_normal(shape).astype(np.float32) * np.linspace(9, 1, shape[1], dtype=np.float32)
+    found, plain = linalg.pca([x * np.float32(size), x], components=2), linalg.pca([x], components=2)
+    np.testing.assert_allclose(found.components, plain.components[[0, 0]], atol=1e-3)
+    np.testing.assert_allclose(found.transformed[0], plain.transformed[0] * size, rtol=1e-2, atol=1e-2 * size)
+    np.testing.assert_allclose(found.variances[0], np.float32(plain.variances[0].astype(float) * size**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("rows", [[np.array([["a"]])], [np.ones((2, 2), complex)], np.ones((1, 2, 2), complex)])
+def test_what_is_no_number_is_refused(rows: Any) -> None:
+    with pytest.raises(InputError, match="pairwise_distances: vectors are real numbers; row 0 is of "):
+        linalg.pairwise_distances(rows)
+
+
 @pytest.mark.parametrize("backend", AVAILABLE)
 def test_an_endless_vector_is_at_no_distance_from_any(backend: str) -> None:
     x, y = groups(4, 5)

@@ -19,7 +19,8 @@ import numpy as np
 
 from motet.batch import Array
 from motet.ops._metrics import Metric
-from motet.ops._near import NEAR, least_limit
+from motet.ops._near import NEAR
+from motet.ops._scaling import least_limit
 from motet.ops._stacks import filled_up
 from motet.threads import new_lock
 

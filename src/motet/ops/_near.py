@@ -9,11 +9,12 @@ are worked again as a whole.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from motet.batch import Array, Indices
+from motet.ops._scaling import are_far, least_limit, scaled
 
 NEAR = 2.0**-6
 """Squared distances of less than this part of both squared lengths are worked again."""
@@ -38,12 +39,6 @@ class Near(NamedTuple):
 
     def __bool__(self) -> bool:
         return bool(len(self.pairs[0]) or len(self.whole))
-
-
-def least_limit(dtype: np.dtype[Any]) -> float:
-    """Squared distances below this have lost digits to numbers that are too small, and are worked again."""
-    found = np.finfo(dtype)
-    return float(found.tiny / found.eps)
 
 
 def finite_lengths(vectors: Array) -> tuple[Array, Indices]:
@@ -72,18 +67,12 @@ def squared_lengths(vectors: Array) -> Array:
 def unit(vectors: Array) -> Array:
     """Vectors of length 1; all zeros stay zeros."""
     squares = squared_lengths(vectors)
-    if (far := ~((squares > least_limit(squares.dtype)) & (squares < np.inf))).any():
+    if (far := are_far(squares)).any():
         vectors = vectors.copy()
-        vectors[far] = _scaled(vectors[far])
+        vectors[far], _ = scaled(vectors[far])
         squares[far] = squared_lengths(vectors[far])
     lengths = np.sqrt(squares)
     return np.asarray(vectors / np.where(lengths == 0, lengths.dtype.type(1), lengths)[..., None])
-
-
-def _scaled(vectors: Array) -> Array:
-    """Vectors `[n, d]` in the same direction, whose largest value is about 1; zeros and what is not finite stay so."""
-    largest = np.abs(vectors).max(axis=-1, keepdims=True)
-    return np.asarray(np.ldexp(vectors, -np.frexp(np.where(np.isfinite(largest), largest, 1))[1]))
 
 
 def squared(x: Array, y: Array, at: int | None, is_unit: bool) -> tuple[Array, Near]:

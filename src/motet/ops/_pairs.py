@@ -142,11 +142,10 @@ def _near_answers(
         limits = np.asarray(metric.finish(np, limits, by))
     if metric.falls:
         limits[limits < np.finfo(limits.dtype).tiny] = 0
-    places, *pairs = pairs_below(answer[chosen], np.nonzero(near[chosen]), limits, falls=metric.falls)
-    if same:
-        apart = pairs[0] != pairs[1]
-        places, pairs = places[apart], [each[apart] for each in pairs]
-    return Near((chosen[places], pairs[0], pairs[1]), chosen[np.union1d(long_x, long_y)])
+    of, rows = np.nonzero(near[chosen])
+    places, rows, others = pairs_below(answer[chosen], (of, rows), limits, falls=metric.falls)
+    apart = rows != others if same else np.ones(len(rows), bool)
+    return Near((chosen[places[apart]], rows[apart], others[apart]), chosen[np.union1d(long_x, long_y)])
 
 
 def _block(metric: Metric, x: Array, y: Array, at: int | None, by: Mapping[str, float]) -> Array:

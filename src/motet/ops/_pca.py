@@ -20,6 +20,13 @@ def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, l
     Returns:
         Means, shape `[g, d]`; components, `[g, k, d]`; their variances, `[g, k]`; and the vectors in them, `[n, k]` each.
     """
+    by = np.array([_scale(matrix) for matrix in matrices])
+    if by.any():
+        sized = [np.ldexp(matrix, -each) for matrix, each in zip(matrices, by, strict=True)]
+        means, components, variances, transformed = principal(sized, k)
+        with np.errstate(over="ignore", under="ignore"):
+            known = [np.ldexp(found, each) for found, each in zip(transformed, by, strict=True)]
+            return np.ldexp(means, by[:, None]), components, np.ldexp(variances, 2 * by[:, None]), known
     dtype, d = matrices[0].dtype, matrices[0].shape[1]
     means, components = np.zeros((len(matrices), d), dtype), np.zeros((len(matrices), k, d), dtype)
     variances, transformed = np.zeros((len(matrices), k), dtype), [np.zeros((0, k), dtype)] * len(matrices)
@@ -38,6 +45,16 @@ def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, l
         for place, matrix in zip(places, centred, strict=True):
             transformed[place] = matrix @ components[place].T
     return means, components, variances, transformed
+
+
+_PLAIN = 24
+"""Vectors whose largest value is within so many powers of two around 1 are worked as they are."""
+
+
+def _scale(matrix: Array) -> int:
+    """The power of two that vectors are divided by, since their squares might be too large or too small."""
+    by = int(np.frexp(max(matrix.max(), -matrix.min()))[1])
+    return by if abs(by) > _PLAIN else 0
 
 
 def _of_size(centred: Sequence[Array], size: int, k: int) -> tuple[Array, Array]:

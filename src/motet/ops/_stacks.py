@@ -48,6 +48,8 @@ def matrices(function: str, *columns: Rows, same_width: bool = True) -> tuple[Ma
     if len({len(column) for column in columns}) > 1:
         counts = " and ".join(str(len(column)) for column in columns)
         raise InputError(f"the columns differ in their number of rows: {counts}", where=function)
+    for column in columns:
+        _check_numbers(function, column)
     double = any(_dtype(column) == np.float64 for column in columns)
     found = [_matrices(function, column, np.dtype(np.float64 if double else np.float32)) for column in columns]
     for row, each in enumerate(zip(*found, strict=True) if same_width else ()):
@@ -62,6 +64,14 @@ def matrices(function: str, *columns: Rows, same_width: bool = True) -> tuple[Ma
         if all(isinstance(column, np.ndarray) for column in found):
             break
     return tuple(found)
+
+
+def _check_numbers(function: str, column: Rows) -> None:
+    rows = [column] if isinstance(column, (np.ndarray, Ragged)) and column.dtype != object else column
+    for row, values in enumerate(rows):
+        kind = values.dtype if isinstance(values, (np.ndarray, Ragged)) else np.asarray(values).dtype
+        if kind.kind not in "biuf":
+            raise InputError(f"vectors are real numbers; row {row} is of {kind}", where=function)
 
 
 def _dtype(column: Rows) -> Any:

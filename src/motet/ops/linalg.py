@@ -35,6 +35,7 @@ from motet.ops._metrics import DISTANCES
 from motet.ops._nearest import smallest
 from motet.ops._pairs import all_pairs, checked_backend, checked_metric, dtype_of, stack_blocks
 from motet.ops._pca import principal
+from motet.ops._scaling import are_far, scaled
 from motet.ops._stacks import MOST_VALUES, Results, matrices, stacks
 from motet.types import ANY, ColumnType, returns
 
@@ -143,8 +144,24 @@ def norm(vector: Rows) -> Array:
     >>> norm(np.array([[3.0, 4.0]])).tolist()
     [5.0]
     """
-    values = floats(vector, "norm")
-    return np.asarray(np.sqrt(sum_last(values * values)))
+    return _length(floats(vector, "norm"))
+
+
+def _length(values: Array) -> Array:
+    squares = sum_last(values * values)
+    lengths = np.asarray(np.sqrt(squares))
+    if (far := are_far(squares)).any():
+        near_one, by = scaled(values[far])
+        lengths[far] = np.ldexp(np.sqrt(sum_last(near_one * near_one)), by)
+    return lengths
+
+
+def _sized(values: Array) -> Array:
+    """Vectors in the same direction, of a size at which products of two can be worked."""
+    if (far := are_far(sum_last(values * values))).any():
+        values = values.copy()
+        values[far], _ = scaled(values[far])
+    return values
 
 
 @returns(lambda first, second: _pair("cosine_similarity", first, second))
@@ -163,8 +180,9 @@ def cosine_similarity(first: Rows, second: Rows) -> Array:
     [1.0, 0.0]
     """
     left, right = _two("cosine_similarity", first, second)
-    lengths = norm(left) * norm(right)
-    cosine = dot(left, right) / np.where(lengths == 0, lengths.dtype.type(1), lengths)
+    left, right = _sized(left), _sized(right)
+    lengths = _length(left) * _length(right)
+    cosine = sum_last(left * right) / np.where(lengths == 0, lengths.dtype.type(1), lengths)
     return np.asarray(np.clip(np.where(lengths == 0, lengths.dtype.type(0), cosine), -1, 1))
 
 
@@ -184,7 +202,7 @@ def euclidean_distance(first: Rows, second: Rows) -> Array:
     [5.0]
     """
     left, right = _two("euclidean_distance", first, second)
-    return norm(left - right)
+    return _length(left - right)
 
 
 @returns(lambda vector: _alone("l2_normalise", vector))
@@ -195,8 +213,8 @@ def l2_normalise(vector: Rows) -> Array:
     >>> l2_normalise(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
-    values = floats(vector, "l2_normalise")
-    lengths = norm(values)
+    values = _sized(floats(vector, "l2_normalise"))
+    lengths = _length(values)
     return np.asarray(values / np.where(lengths == 0, lengths.dtype.type(1), lengths)[..., None])
 
 
@@ -220,7 +238,7 @@ def pairwise_distances(
     """How far each vector of a row is from each of another matrix of the row, or from each of its own.
 
     Near vectors keep their distance: it errs by at most 1e-5 of itself for float32, and 1e-10 for float64, however near they are
-    and wherever they lie; of vectors whose squares float32 can hold. A vector's distance from itself is 0.
+    and wherever they lie; of vectors whose squares float64 can hold. A vector's distance from itself is 0.
 
     Args:
         first: shape `[rows, n, d]`.
@@ -375,7 +393,7 @@ def pca(vectors: Rows, *, components: int) -> PrincipalComponents:
                 where="pca",
                 hint="it takes at least 2 vectors, and as many vectors and values as components",
             )
-        if not np.isfinite(matrix).all():
+        if not np.isfinite([matrix.min(), matrix.max()]).all():
             raise InputError(f"row {row} has a vector that is not finite", where="pca")
     dtype, width = dtype_of((given,)), given.shape[2] if isinstance(given, np.ndarray) else 0
     if not len(given):
