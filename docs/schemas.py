@@ -15,7 +15,7 @@ import motet as mt
 from motet import ops
 from motet.graph.capacity import Batching, Resources
 from motet.graph.experiment import ExperimentMetric
-from motet.graph.forms import FORMS, Form
+from motet.graph.forms import Form, named_forms
 from motet.graph.input import Input
 from motet.graph.node import KINDS, Member
 from motet.graph.pool import Places
@@ -29,11 +29,11 @@ _ITEM = re.compile(r"    (\*{0,2}[\w, .*]+): (.*)")
 _TOLD: Mapping[str, tuple[Any, Mapping[str, str]]] = {
     "model": (mt.Model, {"with": "options"}),
     "batch": (Batching, {}),
+    "pool": (Places, {"memory": "memory_bytes"}),
     "resources": (Resources, {"memory": "memory_bytes"}),
     "replicas": (Replicas, {}),
     "input": (Input, {}),
     "member": (Member, {}),
-    "graph": (Places, {"memory": "memory_bytes"}),
     "node.map": (mt.map, {"map": "function"}),
     "node.model": (mt.model, {"model": "uses"}),
     "node.ensemble": (mt.ensemble, {"ensemble": "members", "members": "as_available"}),
@@ -49,10 +49,10 @@ _SCHEMA = "https://json-schema.org/draft/2020-12/schema"
 
 def graph() -> dict[str, Any]:
     """The schema of graph files."""
-    forms = {**FORMS, **{f"node.{name}": node_form(cls) for name, cls in KINDS.items()}}
+    forms = {**named_forms(), **{f"node.{name}": node_form(cls) for name, cls in KINDS.items()}}
     forms["node"] = {"type": "object", "anyOf": [{"$ref": f"#/$defs/node.{name}"} for name in KINDS]}
-    forms["path"] = {**FORMS["path"], "anyOf": [_known(_ops()), {}]}
-    forms["uri"] = {**FORMS["uri"], "description": _kinds_of_models()}
+    forms["path"] = {**forms["path"], "anyOf": [_known(_ops()), {}]}
+    forms["uri"] = {**forms["uri"], "description": _kinds_of_models()}
     made = {name: _described(form, _told_of(name)) for name, form in sorted(forms.items())}
     sections = dict(_sections(ServeConfig))
     return {
@@ -67,7 +67,12 @@ def serve() -> dict[str, Any]:
     """The schema of `serve.yaml`."""
     sections = dict(_sections(ServeConfig))
     whole = sections.pop("ServeConfig")
-    return {"$schema": _SCHEMA, "title": "A server of Motet", **whole, "$defs": {"bytes": FORMS["bytes"], **sections}}
+    return {
+        "$schema": _SCHEMA,
+        "title": "A server of Motet",
+        **whole,
+        "$defs": {"bytes": named_forms()["bytes"], **sections},
+    }
 
 
 def _sections(cls: type[Section]) -> Iterator[tuple[str, Form]]:

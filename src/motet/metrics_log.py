@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from motet.errors import InputError
+from motet.locks import new_lock
 from motet.system.recent import LruCache
-from motet.threads import new_lock
 
 __all__ = [
     "MetricSeries",

@@ -8,26 +8,21 @@ container, the caller's thread does the work. No thread outlives the call that b
 from __future__ import annotations
 
 import contextvars
-import logging
-import os
 import sys
 import threading
-import weakref
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from motet.locks import closes_garbage
+
 __all__ = [
     "MOST",
-    "QuietLock",
     "ThreadPool",
     "begun",
     "beside",
-    "close_garbage",
     "do",
-    "new_lock",
-    "new_rlock",
     "side_by_side",
     "thread_of",
     "together",
@@ -36,99 +31,8 @@ __all__ = [
 S = TypeVar("S")
 T = TypeVar("T")
 Work = Callable[[], object]
-_LOG = logging.getLogger("motet.runtime")
 MOST = 16
 """Calls that wait which are under way for one caller at the same time."""
-
-
-_locks: weakref.WeakSet[Any] = weakref.WeakSet()
-
-
-def new_lock() -> threading.Lock:
-    """A lock of something that lives as long as the process, which is free in a process that is forked while another thread
-    holds it."""
-    return _freed(threading.Lock())
-
-
-def new_rlock() -> threading.RLock:
-    """The same, which a thread may take again that holds it."""
-    return _freed(threading.RLock())
-
-
-def _freed(lock: T) -> T:
-    _locks.add(lock)
-    return lock
-
-
-def _free_locks() -> None:
-    for lock in list(_locks):
-        lock._at_fork_reinit()
-
-
-os.register_at_fork(after_in_child=_free_locks)
-
-
-class _OfThread(threading.local):
-    """How many `QuietLock`s a thread holds, what it closes once it holds none, and whether it is closing something."""
-
-    held = 0
-    closing = False
-
-    @property
-    def garbage(self) -> deque[Work]:
-        """What waits to be closed; there also for garbage that is collected while a thread looks for the first time."""
-        found: deque[Work] = self.__dict__.setdefault("garbage", deque())
-        return found
-
-
-_of_thread = _OfThread()
-
-
-class QuietLock:
-    """A lock of `new_lock` that closing needs, so that no garbage is closed by the thread that holds it; see `close_garbage`."""
-
-    def __init__(self) -> None:
-        self._lock = new_lock()
-
-    def __enter__(self) -> None:
-        _of_thread.held += 1
-        try:
-            self._lock.acquire()
-        except BaseException:
-            _of_thread.held -= 1
-            raise
-
-    def __exit__(self, *error: object) -> None:
-        try:
-            self._lock.release()
-        finally:
-            _of_thread.held -= 1
-        _close_what_waits()
-
-
-def close_garbage(close: Work) -> None:
-    """Close what garbage had: at once, or behind the lines in which this thread holds a `QuietLock`.
-
-    Garbage is collected in the middle of any line of any thread, also where that holds a lock that closing would wait for, or
-    one of Python's own that threads need which are just begun: `side_by_side` begins none meanwhile.
-
-    Args:
-        close: what it raises is logged.
-    """
-    _of_thread.garbage.append(close)
-    _close_what_waits()
-
-
-def _close_what_waits() -> None:
-    while _of_thread.garbage and not _of_thread.held:
-        close, within = _of_thread.garbage.popleft(), _of_thread.closing
-        _of_thread.closing = True
-        try:
-            close()
-        except Exception:  # noqa: BLE001 (nobody called it)
-            _LOG.exception("garbage could not be closed")
-        finally:
-            _of_thread.closing = within
 
 
 def thread_of(work: Work, name: str) -> threading.Thread:
@@ -251,7 +155,7 @@ def side_by_side(call: Callable[[S], T], parts: Sequence[S], at_once: int, most:
         Exception: what the first part raised that failed; calls that were not begun are left out.
     """
     threads = min(len(parts), at_once, most)
-    if threads < 2 or _of_thread.closing:
+    if threads < 2 or closes_garbage():
         return [call(part) for part in parts]
     pool = ThreadPool(threads, "motet-calls")
     try:
@@ -273,7 +177,7 @@ def together(calls: Sequence[Callable[[], T]], apart: Sequence[bool], most: int 
     """
     places = [place for place, each in enumerate(apart) if each]
     places = places[:-1] if len(places) == len(calls) else places
-    if not places or _of_thread.closing:
+    if not places or closes_garbage():
         return [call() for call in calls]
     pool = ThreadPool(min(len(places), most), "motet-calls")
     try:

@@ -16,7 +16,7 @@ import pytest
 
 import motet as mt
 from helpers import onnxes
-from motet import threads
+from motet import locks as process_locks
 from motet.workflow.memo import locks
 
 X = np.arange(5, dtype="f4")
@@ -100,7 +100,7 @@ def test_locks_that_other_threads_hold_do_not_stop_the_child(tmp_path):
             thread.join()
 
 
-@pytest.mark.parametrize("make", [threads.new_lock, threads.new_rlock])
+@pytest.mark.parametrize("make", [process_locks.new_lock, process_locks.new_rlock])
 def test_a_lock_of_the_process_is_free_in_the_child(make):
     lock = make()
     with lock:
@@ -135,7 +135,7 @@ def test_all_locks_that_live_as_long_as_the_process_are_such():
             locks = [each._lock if isinstance(each, threading.Condition) else each for each in (value, *own)]  # type: ignore[attr-defined]
             found += [(f"{module.__name__}.{name}", lock) for lock in locks if isinstance(lock, kinds)]
     assert found
-    assert {name for name, lock in found if lock not in threads._locks} == set()
+    assert {name for name, lock in found if lock not in process_locks._locks} == set()
 
 
 def is_ours(value):

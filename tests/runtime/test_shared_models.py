@@ -20,9 +20,9 @@ from sklearn.linear_model import LogisticRegression
 import motet as mt
 from helpers import onnxes
 from helpers.counted import Counted, Waiting
+from motet.locks import close_garbage
 from motet.models.onnx import OnnxHandler
 from motet.runtime.replicas import shared
-from motet.threads import close_garbage
 
 X = {"x": np.arange(3, dtype=np.float32)}
 
@@ -353,7 +353,7 @@ def test_garbage_that_is_collected_while_a_thread_gets_its_first_place_for_it_is
             close_garbage(lambda: closed.append("collected then"))
         return deque()
 
-    monkeypatch.setattr("motet.threads.deque", place)
+    monkeypatch.setattr("motet.locks.deque", place)
     with ThreadPoolExecutor(1) as pool:
         pool.submit(close_garbage, lambda: closed.append("its own")).result()
     assert closed == ["collected then", "its own"]

@@ -15,12 +15,12 @@ from motet.engines.shipping import local_files
 from motet.errors import Failure, ModelLoadError, ModelUnavailableError, StoreError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
+from motet.locks import close_garbage, new_lock
 from motet.runtime.executor import Played
 from motet.runtime.host import ModelRuntime
 from motet.runtime.session import CallSession
 from motet.runtime.stats import ModelStats, NodeStats, Tally
 from motet.system.recent import LruCache
-from motet.threads import close_garbage, new_lock
 
 __all__ = ["BatchWorker"]
 

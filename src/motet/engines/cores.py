@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from motet.locks import new_lock
 from motet.system.limits import num_cores
-from motet.threads import new_lock
 
 __all__ = ["share_of_cores"]
 

@@ -14,9 +14,9 @@ import pyarrow as pa
 from motet.batch import Batch, Indices
 from motet.engines.layout import RunLayout
 from motet.errors import ModelFailedError
+from motet.locks import new_lock
 from motet.runtime.executor import Executor, Played, drive
 from motet.runtime.isolate import Tolerance
-from motet.threads import new_lock
 
 __all__ = ["SPREAD", "BatchPlayer", "Elsewhere"]
 

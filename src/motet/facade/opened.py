@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, Unpack
 import motet.nodes  # noqa: F401  (the kinds register themselves)
 from motet.graph import graph as data
 from motet.graph.check import CheckedGraph, check
+from motet.locks import close_garbage
 from motet.runtime.session import CallSession
-from motet.threads import close_garbage
 
 if TYPE_CHECKING:
     from motet.runtime.executor import Executor

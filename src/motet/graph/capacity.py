@@ -85,5 +85,5 @@ class Resources(CheckedSection):
     accelerator: Annotated[float, between(0)] = 0.0
 
 
-BATCH = named("batch", {**section_form(Batching), **MAPPING})
-RESOURCES = named("resources", {**section_form(Resources), **MAPPING})
+BATCH = named("batch", lambda: {**section_form(Batching), **MAPPING})
+RESOURCES = named("resources", lambda: {**section_form(Resources), **MAPPING})

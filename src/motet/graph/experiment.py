@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from motet.errors import GraphError
-from motet.graph.forms import Form
 from motet.graph.section import CheckedSection, between, keys_of, matching
 
-__all__ = ["METRIC", "ExperimentMetric", "GuardrailBounds"]
+__all__ = ["ExperimentMetric", "GuardrailBounds"]
 
 
 @dataclass(frozen=True)
@@ -76,9 +75,3 @@ class ExperimentMetric(CheckedSection):
 
     def __str__(self) -> str:
         return self.name
-
-
-METRIC: Form = {
-    "$ref": f"#/$defs/{ExperimentMetric.__name__}",
-    "description": "What the arms of a split are compared by, which makes it an experiment.",
-}

@@ -7,19 +7,18 @@ complete and check graph files by.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 __all__ = [
-    "BYTES", "FORMS", "LISTED", "MAPPING", "NAME", "NUMBER", "TEXT", "TRUTH", "UNITS", "WHOLE", "Form", "by_name", "either", "least",
-    "list_of", "named", "one_of", "or_null", "record", "resolved",
+    "BYTES", "LISTED", "MAPPING", "NAME", "NUMBER", "TEXT", "TRUTH", "UNITS", "WHOLE", "Form", "by_name", "either", "least",
+    "list_of", "named", "named_forms", "one_of", "or_null", "record", "resolved",
 ]  # fmt: skip
 
 Form: TypeAlias = Mapping[str, Any]
 """A JSON Schema, draft 2020-12."""
 
-FORMS: dict[str, Form] = {}
-"""The forms that several readers take, or that are worth a name, under their names."""
+_NAMED: dict[str, Form | Callable[[], Form]] = {}
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 UNITS = {
@@ -79,15 +78,32 @@ def least(form: Form, bound: float) -> Form:
     return {**form, "minimum": bound}
 
 
-def named(name: str, form: Form) -> Form:
-    """Keep a form under a name; what stands for it in others."""
-    FORMS[name] = form
+def named(name: str, form: Form | Callable[[], Form]) -> Form:
+    """Keep a form that several readers take, or that is worth a name; what stands for it in others.
+
+    Args:
+        name: of the form.
+        form: itself, or what makes it when it is first asked for.
+    """
+    _NAMED[name] = form
     return {"$ref": f"#/$defs/{name}"}
 
 
 def resolved(form: Form) -> Form:
     """The form itself, where one stands for it."""
-    return FORMS[form["$ref"].rpartition("/")[2]] if "$ref" in form else form
+    return _form(form["$ref"].rpartition("/")[2]) if "$ref" in form else form
+
+
+def named_forms() -> dict[str, Form]:
+    """All forms that have a name, by it."""
+    return {name: _form(name) for name in _NAMED}
+
+
+def _form(name: str) -> Form:
+    found = _NAMED[name]
+    if callable(found):
+        found = _NAMED[name] = found()
+    return found
 
 
 BYTES = named(

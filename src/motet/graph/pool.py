@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from motet.errors import GraphError
-from motet.graph.forms import MAPPING
+from motet.graph.forms import MAPPING, named
 from motet.graph.model import Model
 from motet.graph.node import Node
 from motet.graph.section import Bytes, CheckedSection, KeyRule, between, section_form
@@ -56,11 +56,14 @@ class Places(CheckedSection):
         return not self.memory_bytes and num_models <= (self.max_loaded or 0)
 
 
-PLACES = {
-    **section_form(Places),
-    **MAPPING,
-    "anyOf": [{"required": ["max_loaded"]}, {"required": ["memory"]}],
-}
+PLACES = named(
+    "pool",
+    lambda: {
+        **section_form(Places),
+        **MAPPING,
+        "anyOf": [{"required": ["max_loaded"]}, {"required": ["memory"]}],
+    },
+)
 
 
 def check_places(models: Mapping[str, Model], nodes: Mapping[str, Node], pool: Places | None) -> None:

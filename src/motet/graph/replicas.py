@@ -52,7 +52,7 @@ class Replicas(CheckedSection):
 
 
 REPLICAS = named(
-    "replicas", either({**least(WHOLE, 1), "maximum": MOST_REPLICAS}, {**section_form(Replicas), **MAPPING})
+    "replicas", lambda: either({**least(WHOLE, 1), "maximum": MOST_REPLICAS}, {**section_form(Replicas), **MAPPING})
 )
 TIMEOUT_S = {**NUMBER, "exclusiveMinimum": 0, "maximum": LONGEST_TIMEOUT_S}
 

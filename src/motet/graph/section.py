@@ -132,6 +132,8 @@ class CheckedSection(Section):
     """A section of numbers and texts that programs make as well, so that its values are checked when it is made."""
 
     def __post_init__(self) -> None:
+        if all(getattr(self, each.name) is each.default for each in fields(self)):  # type: ignore[arg-type]
+            return
         for key, each in keys_of(type(self)).items():
             if (value := getattr(self, each.field)) is not each.default:
                 object.__setattr__(self, each.field, each.kind.read(value, key, ""))

@@ -1,4 +1,7 @@
-"""Models that are objects of this program: a snapshot is written when a graph is made with one, and gone when the program ends."""
+"""Models that are objects of this program: a snapshot is written when a graph is made with one, and gone when the program ends.
+
+What writes files is imported when one is written, since most graphs have no such model.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from motet.errors import GraphError
-from motet.system.folders import files_below
-from motet.system.places import temporary_folder
-from motet.system.whole_files import write_whole
 
 __all__ = ["STAND_IN", "check_written", "is_model", "packed", "sent", "snapshot", "travels"]
 
@@ -93,6 +93,8 @@ def packed(scheme: str, location: str, files: Sequence[str]) -> str:
 
 def _contents(folder: Path, places: Sequence[Path]) -> dict[str, bytes]:
     """The files at these places, and in them, by their paths below a folder; see `files_below`."""
+    from motet.system.folders import files_below
+
     files = [
         Path(each) for place in places for each in (files_below(str(place)).values() if place.is_dir() else [place])
     ]
@@ -120,6 +122,8 @@ def _written_by(booster: Any, suffix: str, where: str) -> Path:
 
 def _placed(contents: Mapping[str, bytes], name: str) -> Path:
     """The file or folder of a name among files, which are put into a folder that is named after what they hold."""
+    from motet.system.whole_files import write_whole
+
     digest = hashlib.sha256()
     for place, content in sorted(contents.items()):
         digest.update(f"{len(place.encode())}:{place} {len(content)}:".encode())
@@ -133,6 +137,8 @@ def _placed(contents: Mapping[str, bytes], name: str) -> Path:
 
 @cache
 def _folder() -> Path:
+    from motet.system.places import temporary_folder
+
     folder = Path(tempfile.mkdtemp(prefix="motet-", dir=temporary_folder()))
     atexit.register(_remove, folder, os.getpid())
     return folder

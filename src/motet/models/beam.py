@@ -36,11 +36,11 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import AnswerError
+from motet.locks import new_lock
 from motet.models.common import check_cpu, features_of, framework, load_error, place
 from motet.models.handler import Handler, ModelSource
 from motet.models.importing import code_file, find, made_with
 from motet.models.results import by_name
-from motet.threads import new_lock
 from motet.tracebacks import ends_program, summary
 from motet.types import ANY, Signature
 

@@ -12,10 +12,10 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import GraphError, ModelLoadError, TypeMismatchError, UnknownNameError
+from motet.locks import new_rlock
 from motet.models.handler import ModelSource
 from motet.system.extras import imported
 from motet.system.secrets import without_passwords
-from motet.threads import new_rlock
 from motet.tracebacks import said
 from motet.types import ColumnType, Signature
 

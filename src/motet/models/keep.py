@@ -7,11 +7,11 @@ import stat
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from motet.locks import new_lock
 from motet.models.digest import Change, change_of
 from motet.models.handler import ModelSource
 from motet.system.folders import files_below
 from motet.system.recent import LruCache
-from motet.threads import new_lock
 
 __all__ = ["LoadCache", "file_change", "file_state", "learned_key"]
 

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from motet.batch import Array
 from motet.errors import UnknownNameError
+from motet.locks import new_lock
 from motet.models.common import (
     check_options,
     declared_over,
@@ -35,7 +36,6 @@ from motet.models.onnx_precision import OPTIONS, is_quantized, openvino_model, p
 from motet.models.onnx_proto import OnnxFile, OnnxFormatError, OnnxTensor, read_onnx
 from motet.models.onnx_rows import RowSharing, reached_by_inputs, rows_of, same_bits
 from motet.models.stacking.program import Program
-from motet.threads import new_lock
 from motet.types import ANY, ColumnType, Signature
 
 __all__ = ["OUT_OF_MEMORY", "OnnxHandler", "OnnxModel", "open_session"]

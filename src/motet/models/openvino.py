@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 from motet.batch import Array
 from motet.errors import InputError, UnknownNameError
+from motet.locks import new_lock
 from motet.models.common import (
     check_cpu,
     check_options,
@@ -38,7 +39,6 @@ from motet.models.instances import Instances
 from motet.models.keep import LoadCache
 from motet.models.onnx_proto import read_onnx
 from motet.system.limits import num_cores
-from motet.threads import new_lock
 from motet.types import ColumnType, Signature
 
 __all__ = ["OpenVINOHandler", "OpenVINOModel", "compile_openvino", "openvino_core", "read_openvino"]

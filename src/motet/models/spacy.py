@@ -25,10 +25,10 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import ModelError, UnknownNameError
+from motet.locks import new_lock
 from motet.models.common import check_cpu, check_options, declared_over, framework, load_error, own_filters, place
 from motet.models.handler import Handler, ModelSource
 from motet.models.keep import LoadCache
-from motet.threads import new_lock
 from motet.tracebacks import summary
 from motet.types import ColumnType, Signature
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import ModelFailedError, UnknownNameError
+from motet.locks import new_lock
 from motet.models.common import check_options, framework, load_error, place, raise_memory_error
 from motet.models.handler import Handler, LoadedModel, ModelSource
 from motet.models.independence import one_row_a_call_if_needed
@@ -37,7 +38,6 @@ from motet.models.keep import LoadCache
 from motet.models.results import by_name
 from motet.models.torch_load import MemoryFile, load_file
 from motet.models.torch_signature import loaded_signature
-from motet.threads import new_lock
 from motet.types import Signature
 
 __all__ = ["OUT_OF_MEMORY", "TorchHandler", "TorchModel", "torch_device", "torch_threads"]

@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from motet.errors import GraphError
+from motet.locks import new_lock
 from motet.nodes.owned import own_result
-from motet.threads import new_lock
 from motet.tracebacks import ends_program
 
 __all__ = ["Gate", "gate_of"]

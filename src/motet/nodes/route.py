@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import NoneType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,7 +14,6 @@ from motet.batch import Array, Column, Indices, objects, take_rows
 from motet.errors import GraphError, TypeMismatchError
 from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_of
 from motet.graph.condition import Condition
-from motet.graph.experiment import METRIC, ExperimentMetric
 from motet.graph.fields import Fields, show
 from motet.graph.forms import NUMBER, TEXT, TRUTH, by_name, least
 from motet.graph.keyed import KEY
@@ -47,6 +46,9 @@ from motet.nodes.route_checks import (
 )
 from motet.nodes.split import choose_arms, is_missing_key
 from motet.types import ColumnType
+
+if TYPE_CHECKING:
+    from motet.graph.experiment import ExperimentMetric
 
 __all__ = ["Route", "route"]
 
@@ -98,7 +100,10 @@ class Route(MembersNode):
         "split": by_name(least(NUMBER, 0)),
         "by": TEXT,
         "salt": TEXT,
-        "metric": METRIC,
+        "metric": {
+            "$ref": "#/$defs/ExperimentMetric",
+            "description": "What the arms of a split are compared by, which makes it an experiment.",
+        },
         "when": by_name(TEXT),
         "otherwise": TEXT,
         "missing": TEXT,
@@ -326,9 +331,7 @@ class Route(MembersNode):
         said |= {key: fields.get(key) or {} for key in ("split", "when")}
         bounds = {key: fields.raw(key) for key in ("max_loaded", "max_swap_wait_ms") if key in fields}
         said |= vars(SwapBounds.read(bounds, fields.where))
-        said["metric"] = (
-            ExperimentMetric.read(fields.raw("metric"), fields.place("metric")) if "metric" in fields else None
-        )
+        said["metric"] = _metric(fields.raw("metric"), fields.place("metric")) if "metric" in fields else None
         said["stack"] = fields.get("stack")
         return _checked(cls(name, inputs, arms, combine=read_combine(fields), **said), fields.where)
 
@@ -347,6 +350,12 @@ class Route(MembersNode):
         if not self.stack:
             written["stack"] = False
         return written
+
+
+def _metric(value: object, where: str) -> ExperimentMetric:
+    from motet.graph.experiment import ExperimentMetric  # which routes without a metric do without
+
+    return ExperimentMetric.read(value, where)
 
 
 def _checked(said: Route, where: str) -> Route:
@@ -431,7 +440,7 @@ def route(
             name, names.inputs(inputs), names.members(chosen, where, plain=key is None),
             None if key is None else names.ref(key), split or {}, None if by is None else names.ref(by), salt, conditions,
             otherwise, missing, output, bounds.max_loaded, bounds.max_swap_wait_ms, checked_combine(combine, f"{where}: combine"),
-            stack, metric=None if metric is None else ExperimentMetric.read(metric, f"{where}: metric"),
+            stack, metric=None if metric is None else _metric(metric, f"{where}: metric"),
         )  # fmt: skip
         return _checked(said, where)
 

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from motet.batch import Array
 from motet.errors import GraphError
 from motet.graph.condition import Condition
-from motet.graph.experiment import ExperimentMetric
 from motet.graph.fields import of_kind
 from motet.graph.members import check_member
 from motet.graph.node import Member
 from motet.types import ColumnType
+
+if TYPE_CHECKING:
+    from motet.graph.experiment import ExperimentMetric
 
 __all__ = [
     "check_experiment", "check_keys", "check_patterns", "check_way", "conditions_of", "key_text", "number_keys", "patterns", "split_of",

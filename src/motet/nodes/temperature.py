@@ -14,7 +14,6 @@ from motet.graph.fields import of_kind
 from motet.graph.forms import NUMBER, Form, by_name
 from motet.graph.members import check_member
 from motet.graph.node import Member
-from motet.ops.scores import temper
 from motet.types import ColumnType
 
 __all__ = ["TEMPERATURE", "check_tempered", "temperatures_of", "tempered"]
@@ -58,4 +57,6 @@ def tempered(scores: Column, temperature: float, member: Member) -> Array:
     """
     if getattr(scores, "ndim", 0) != 2:
         raise InputError(f"a temperature is of probabilities, one for each class; {member.name!r} gives others")
+    from motet.ops.scores import temper  # which nodes without temperatures do without
+
     return temper(scores, temperature=temperature)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from typing import Any, Generic, Protocol, TypeVar
 
+from motet.locks import new_lock
 from motet.oip.asking import LostCall, RemoteAnswer
-from motet.threads import new_lock
 
 __all__ = ["Connections"]
 

@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array
+from motet.locks import new_lock
 from motet.ops._metrics import Metric
 from motet.ops._near import NEAR
 from motet.ops._scaling import least_limit
 from motet.ops._stacks import filled_up
-from motet.threads import new_lock
 
 MOST_PROGRAMS = 64
 FROM_DIFFERENCES = 1 << 15

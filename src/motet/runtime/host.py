@@ -8,6 +8,7 @@ from typing import NamedTuple, NoReturn
 
 from motet.graph.model import Model
 from motet.graph.pool import Places
+from motet.locks import QuietLock
 from motet.runtime.isolate import Tolerance
 from motet.runtime.model_runtime import ModelRuntime, ModelStats
 from motet.runtime.residency.cache import ResidencyCache
@@ -16,7 +17,6 @@ from motet.runtime.resolve import ModelResolver, ResolvedModel, changed_since, i
 from motet.runtime.resources.memory import file_bytes
 from motet.runtime.sizes import BatchSize
 from motet.runtime.trial import Trials
-from motet.threads import QuietLock
 
 __all__ = ["Host", "LazyKey", "ModelRuntime", "ModelStats"]
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["CallSession"]
 

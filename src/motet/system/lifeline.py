@@ -18,7 +18,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["hold", "open_end", "outlive", "start"]
 

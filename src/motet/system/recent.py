@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["LruCache"]
 

@@ -12,20 +12,20 @@ __all__ = ["SECRET_NAMES", "header_value", "is_secret", "without_passwords", "wi
 
 SECRET_NAMES = "(?:api[-_]?key|password|authorization)"
 """How keys end whose values are secret, in whatever case."""
-_SECRET_KEY = re.compile(rf"(?:.*[-_. ])?{SECRET_NAMES}", re.IGNORECASE)
-_PASSWORD = re.compile(r"(?<=//)([^/\s@:]*):[^\s/]*@")
-_QUERY_PASSWORD = re.compile(r"(//[^\s'\"]*?[?&](?:password|api_key)=)(?!env:)[^\s&'\"]+")
-_NOT_SENT = re.compile(r"[^\t -~]")
+_SECRET_KEY = rf"(?i:(?:.*[-_. ])?{SECRET_NAMES})"
+_PASSWORD = r"(?<=//)([^/\s@:]*):[^\s/]*@"
+_QUERY_PASSWORD = r"(//[^\s'\"]*?[?&](?:password|api_key)=)(?!env:)[^\s&'\"]+"
+_NOT_SENT = r"[^\t -~]"
 
 
 def is_secret(key: str) -> bool:
     """Whether values under a key are secret, by how it is called."""
-    return _SECRET_KEY.fullmatch(key) is not None
+    return re.fullmatch(_SECRET_KEY, key) is not None
 
 
 def without_passwords(text: str) -> str:
     """A text with `***` in place of the passwords of addresses in it."""
-    return _QUERY_PASSWORD.sub(r"\1***", _PASSWORD.sub(r"\1:***@", text))
+    return re.sub(_QUERY_PASSWORD, r"\1***", re.sub(_PASSWORD, r"\1:***@", text))
 
 
 def without_secrets(value: Any, key: str = "") -> Any:
@@ -53,7 +53,7 @@ def header_value(value: str, name: str) -> str:
         InputError: when it has a character that is not printable ASCII; the value is not said.
     """
     text = value.strip()
-    if found := _NOT_SENT.search(text):
+    if found := re.search(_NOT_SENT, text):
         what = f"{name} has {found[0]!r} at character {found.start() + 1}, which cannot be sent in a header"
         raise InputError(what, hint="write it in one line of ASCII")
     return text

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import TextIO
 
 from motet.errors import InputError
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["STANDARD_OUTPUT", "only_output", "open_streams", "output_number", "ready"]
 

@@ -12,11 +12,11 @@ from motet.errors import InputError
 from motet.graph.check import CheckedGraph, check
 from motet.graph.graph import GraphSpec
 from motet.graph.stand_in import with_stand_ins
+from motet.locks import new_lock
 from motet.models.locate import STORE
 from motet.runtime.resolve import ModelResolver
 from motet.runtime.stored import place_of
 from motet.system.recent import LruCache
-from motet.threads import new_lock
 
 __all__ = ["refreshed", "refreshed_once"]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import cached_property
 
 from motet.engines.layout import held_rows
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["AnswerBound"]
 

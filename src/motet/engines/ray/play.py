@@ -25,7 +25,7 @@ from motet.engines.tables import TableWorkers, failures_schema, play_batches, pl
 from motet.errors import InputError, RunError
 from motet.io.fitted import fitted
 from motet.io.memory import as_record_batch
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 if TYPE_CHECKING:
     from motet.facade import Graph

@@ -16,8 +16,8 @@ from motet.engines.ray.room import TaskRoom
 from motet.engines.splits.engine import SPLIT_BYTES, imported
 from motet.engines.splits.run import connected
 from motet.errors import InputError, StepError
+from motet.locks import new_lock
 from motet.runtime.resources.need import Need
-from motet.threads import new_lock
 from motet.workflow.options import StepResources
 from motet.workflow.play.state import FinalStepError
 from motet.workflow.play.step_process import GRACE_S, POLL_S, ProcessEnd, StepProcess, run_here

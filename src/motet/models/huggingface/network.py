@@ -15,6 +15,7 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import UnknownNameError
+from motet.locks import new_lock
 from motet.models.common import framework, load_error, place, raise_memory_error
 from motet.models.handler import ModelSource
 from motet.models.huggingface.folder import TextFolder
@@ -24,7 +25,6 @@ from motet.models.onnx import open_session
 from motet.models.onnx_proto import read_onnx
 from motet.models.onnx_rows import quantizes_together
 from motet.models.torch import OUT_OF_MEMORY, torch_device, torch_threads
-from motet.threads import new_lock
 from motet.tracebacks import summary
 
 __all__ = ["Network", "OnnxNetwork", "TorchNetwork", "is_row_by_row", "load_torch_network", "load_transformer"]

@@ -16,8 +16,8 @@ from motet.batch import Array
 from motet.errors import ReplicaLostError
 from motet.graph.identity import identity
 from motet.graph.model import Model
+from motet.locks import QuietLock
 from motet.runtime.resolve import ResolvedModel
-from motet.threads import QuietLock
 
 if TYPE_CHECKING:
     from motet.runtime.replicas.process.replica import ProcessReplica

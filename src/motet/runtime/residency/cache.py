@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 
 from motet import threads
 from motet.errors import ModelLoadError, ModelUnavailableError
+from motet.locks import QuietLock
 from motet.runtime.residency.policy import ResidencyGroup, ResidencyPolicy, ResidentModel, Swap, Waiter
 from motet.runtime.resources.memory import resident_bytes, trim
 
@@ -53,7 +54,7 @@ class ResidencyCache(Generic[M]):
         self._load, self._drop, self._clock, self._memory = load, drop, clock, memory
         self._beside = beside or partial(threads.beside, name="motet-swap")
         self._policy = ResidencyPolicy(loads_at_once)
-        self._lock = threads.QuietLock()
+        self._lock = QuietLock()
         self._models: dict[Key, M] = {}
         self._swapping = 0
         self._freed_bytes, self._trimmed_at = 0, float("-inf")

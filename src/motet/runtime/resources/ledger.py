@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from motet.errors import InputError
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["Ledger"]
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from motet.errors import GraphError
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["LockTable", "Range"]
 

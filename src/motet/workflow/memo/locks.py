@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from motet.errors import WorkflowError
-from motet.threads import new_lock
+from motet.locks import new_lock
 
 __all__ = ["is_locked", "key_lock", "try_lock", "unlock"]
 

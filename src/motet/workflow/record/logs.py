@@ -11,8 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from motet.locks import new_lock
 from motet.system.places import file_name
-from motet.threads import new_lock
 from motet.workflow.step import current_step
 
 __all__ = ["Lenient", "captured", "log_file", "log_size", "log_tail"]

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from motet.errors import UnknownNameError, WorkflowError
-from motet.threads import new_lock
+from motet.locks import new_lock
 from motet.workflow.code.summary import in_unicode
 from motet.workflow.memo.base import open_base
 from motet.workflow.memo.key import Key
