@@ -15,6 +15,7 @@ access_log.py  a line for each request
 server_log.py  what the server itself says: lines of text or JSON
 incidents.py   what it says of requests that fail and of queues that are full
 tracing.py     OpenTelemetry spans
+graph_hook.py  what is seen of the batcher of one graph or model
 observability.py  all of it, as a server wires it
 
 The hot path writes into an array; everything else happens when somebody asks.
