@@ -30,7 +30,12 @@ from helpers.image import Image, read
 from helpers.kubernetes import objects, of_kind, validate_all
 from motet.cli import cli
 from motet.export.kubernetes import server
+from motet.export.kubernetes.export import export_kubernetes
+from motet.export.kubernetes.settings import ExportSettings
+from motet.graph.fields import read_type
 from motet.models import registry
+from motet.store.store import Store
+from motet.types import Signature
 
 ROOT = Path(__file__).parents[2]
 
@@ -584,9 +589,34 @@ def test_certificates_of_clients_which_no_probe_shows_are_refused(project: Any, 
 
 def test_it_is_known_of_every_handler_what_it_needs() -> None:
     in_itself = {"onnx", "python", "mlflow", *(name for name in registry._CLASSES if re.match(r"(oip|tfs)\+", name))}
-    assert {*server._EXTRAS} | in_itself == {*registry._CLASSES}
+    said = {name: registry.handler_by_name(name).extra for name in registry._CLASSES}
+    assert {name for name, extra in said.items() if not extra} == in_itself
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {*server._EXTRAS.values()} <= {*extras}
+    assert {*said.values()} - {""} <= {*extras}
+
+
+GRAPH_OF_A_STORE = """
+motet: 1
+name: g
+inputs: {x: "float32[4]"}
+models: {m: {uri: "URI", inputs: {x: "float32[4]"}, outputs: {p: "float32"}}}
+nodes: {scored: {model: m, inputs: [x]}}
+outputs: {p: scored.p}
+"""
+
+
+def test_a_store_on_disk_says_what_its_models_need_and_of_others_the_page_tells(tmp_path: Path) -> None:
+    (tmp_path / "m.cbm").write_bytes(b"of no use")
+    signature = Signature(inputs={"x": read_type("float32[4]", "")}, outputs={"p": read_type("float32", "")})
+    Store(str(tmp_path / "store")).publish("one", tmp_path / "m.cbm", signature=signature, handler="catboost")
+    (tmp_path / "g.yaml").write_text(GRAPH_OF_A_STORE.replace("URI", "store:one"))
+    assert "catboost" in server.read_server(tmp_path / "g.yaml").extras()
+    (tmp_path / "g.yaml").write_text(GRAPH_OF_A_STORE.replace("URI", "store:two"))
+    assert "catboost" not in server.read_server(tmp_path / "g.yaml").extras()
+    found = export_kubernetes([str(tmp_path / "g.yaml")], tmp_path / "out", ExportSettings())
+    said = "what store:two of g.yaml needs is known to its store alone: say --extra with the extra of its framework"
+    assert said in found.notes
+    assert said in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def command() -> None:
     "--base", default="", metavar="IMAGE", help="The image to begin with: NAME@sha256:...  [default: Python's]"
 )
 @click.option(
-    "--extra", "extras", metavar="NAME", multiple=True, help="An extra of Motet that models in the store need."
+    "--extra", "extras", metavar="NAME", multiple=True, help="An extra of Motet that models of a store elsewhere need."
 )
 @click.option("--set", "parameters", metavar="KEY=VALUE", multiple=True, help="A parameter of the workflow.")
 @click.option("--cron", default="", metavar="EXPR", help="When the workflow runs, as in '0 3 * * 1'.  [default: once]")

@@ -18,7 +18,7 @@ from urllib.parse import unquote, unquote_plus
 
 from motet.errors import InputError, UnknownNameError
 
-__all__ = ["METRICS", "QUERIED", "SCHEMES", "TableAddress", "folder_of", "is_table"]
+__all__ = ["METRICS", "QUERIED", "SCHEMES", "TableAddress", "folder_of", "has_vectors", "is_table"]
 
 METRICS = ("cosine", "dot", "l2")
 """How alike two vectors are: by their angle, by their product, or by their distance."""
@@ -26,6 +26,8 @@ SCHEMES = (
     "lancedb", "qdrant", "qdrant+http", "qdrant+https", "qdrant+grpc", "qdrant+grpcs", "postgresql", "sqlite", "duckdb",
     "sqlalchemy",
 )  # fmt: skip
+VECTORS = ("lancedb", "qdrant", "postgresql", "sqlite")
+"""Databases whose tables are searched by vectors."""
 QUERIED = ("query", "order")
 """Options of an address that is read."""
 _SCHEME = re.compile(rf"({'|'.join(map(re.escape, SCHEMES))}):", re.IGNORECASE)
@@ -40,6 +42,12 @@ _USER = re.compile(r"//.*@")
 def is_table(what: Any) -> bool:
     """Whether what is read or written is named by the address of a table."""
     return isinstance(what, str) and _SCHEME.match(_known(what)) is not None
+
+
+def has_vectors(what: str) -> bool:
+    """Whether a text is the address of a table that is searched by vectors."""
+    found = _SCHEME.match(_known(what))
+    return found is not None and found[1].lower().partition("+")[0] in VECTORS
 
 
 def _known(text: str) -> str:

@@ -76,6 +76,7 @@ class BeamHandler(Handler):
     """Loads models by handlers of Beam."""
 
     name: ClassVar[str] = "beam"
+    extra: ClassVar[str] = "beam"
     has_file: ClassVar[bool] = False
 
     def signature(self, source: ModelSource) -> Signature:

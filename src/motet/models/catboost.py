@@ -36,6 +36,7 @@ class CatBoostHandler(Handler):
     """Loads `.cbm` and `.json` files."""
 
     name: ClassVar[str] = "catboost"
+    extra: ClassVar[str] = "catboost"
     suffixes: ClassVar[tuple[str, ...]] = (".cbm",)
     batch_invariant: ClassVar[bool] = True
 

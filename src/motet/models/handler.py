@@ -112,6 +112,8 @@ class Handler(Protocol):
     """File suffixes that mean this handler, for example `(".onnx",)`."""
     has_file: ClassVar[bool] = True
     """Whether the URI names a file (or folder) to fetch."""
+    extra: ClassVar[str] = ""
+    """The extra of Motet that installs what it needs; empty where that is there anyway, or comes from another package."""
     runs_code: ClassVar[bool] = False
     """Whether loading a file can run code that it carries (unpickling): such files are not loaded from remote URIs."""
     batch_invariant: ClassVar[bool] = False

@@ -57,6 +57,7 @@ class JaxHandler(Handler):
     """Loads `.jax` files, and by the scheme files of parameters with a function."""
 
     name: ClassVar[str] = "jax"
+    extra: ClassVar[str] = "jax"
     suffixes: ClassVar[tuple[str, ...]] = (".jax",)
 
     def __init__(self) -> None:

@@ -53,6 +53,7 @@ class KerasHandler(Handler):
     """Loads `.keras` and `.h5` files, and SavedModels."""
 
     name: ClassVar[str] = "keras"
+    extra: ClassVar[str] = "tensorflow"
     suffixes: ClassVar[tuple[str, ...]] = (".keras", ".h5", ".pb")
     runs_code: ClassVar[bool] = True
 

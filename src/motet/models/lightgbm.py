@@ -32,6 +32,7 @@ class LightGBMHandler(Handler):
     """Loads text model files."""
 
     name: ClassVar[str] = "lightgbm"
+    extra: ClassVar[str] = "lightgbm"
     suffixes: ClassVar[tuple[str, ...]] = (".lgb",)
     batch_invariant: ClassVar[bool] = True
 

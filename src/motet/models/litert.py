@@ -56,6 +56,7 @@ class LiteRTHandler(Handler):
     """Loads `.tflite` files."""
 
     name: ClassVar[str] = "litert"
+    extra: ClassVar[str] = "litert"
     suffixes: ClassVar[tuple[str, ...]] = (".tflite",)
 
     def __init__(self) -> None:

@@ -52,6 +52,7 @@ class LlamaHandler(Handler):
     """Loads GGUF files."""
 
     name: ClassVar[str] = "llama"
+    extra: ClassVar[str] = "llama"
     suffixes: ClassVar[tuple[str, ...]] = (".gguf",)
 
     def signature(self, source: ModelSource) -> Signature:

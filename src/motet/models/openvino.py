@@ -55,6 +55,7 @@ class OpenVINOHandler(Handler):
     """Loads `.xml` files with their `.bin`, and ONNX files by the scheme."""
 
     name: ClassVar[str] = "openvino"
+    extra: ClassVar[str] = "openvino"
     suffixes: ClassVar[tuple[str, ...]] = (".xml",)
 
     def __init__(self) -> None:

@@ -118,42 +118,49 @@ class LanceHandler(_FolderHandler):
     """Searches tables of LanceDB."""
 
     name: ClassVar[str] = "lancedb"
+    extra: ClassVar[str] = "lancedb"
 
 
 class QdrantHandler(_FolderHandler):
     """Searches collections of Qdrant in a folder."""
 
     name: ClassVar[str] = "qdrant"
+    extra: ClassVar[str] = "qdrant"
 
 
 class QdrantHttpHandler(SearchHandler):
     """Searches collections of a Qdrant over HTTP."""
 
     name: ClassVar[str] = "qdrant+http"
+    extra: ClassVar[str] = "qdrant"
 
 
 class QdrantHttpsHandler(SearchHandler):
     """Searches collections of a Qdrant over HTTPS."""
 
     name: ClassVar[str] = "qdrant+https"
+    extra: ClassVar[str] = "qdrant"
 
 
 class QdrantGrpcHandler(SearchHandler):
     """Searches collections of a Qdrant over gRPC."""
 
     name: ClassVar[str] = "qdrant+grpc"
+    extra: ClassVar[str] = "qdrant"
 
 
 class QdrantGrpcsHandler(SearchHandler):
     """Searches collections of a Qdrant over gRPC with TLS."""
 
     name: ClassVar[str] = "qdrant+grpcs"
+    extra: ClassVar[str] = "qdrant"
 
 
 class PostgresHandler(SearchHandler):
     """Searches tables of a PostgreSQL with pgvector."""
 
     name: ClassVar[str] = "postgresql"
+    extra: ClassVar[str] = "pgvector"
 
 
 class SearchModel:

@@ -67,6 +67,7 @@ class SklearnHandler(Handler):
     """Loads `.joblib`, `.pkl` and `.pickle` files."""
 
     name: ClassVar[str] = "sklearn"
+    extra: ClassVar[str] = "sklearn"
     suffixes: ClassVar[tuple[str, ...]] = (".joblib", ".pkl", ".pickle")
     runs_code: ClassVar[bool] = True
     holds_lock: ClassVar[bool] = True

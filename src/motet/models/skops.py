@@ -24,6 +24,7 @@ class SkopsHandler(SklearnHandler):
     """Loads `.skops` files."""
 
     name: ClassVar[str] = "skops"
+    extra: ClassVar[str] = "skops"
     suffixes: ClassVar[tuple[str, ...]] = (".skops",)
     runs_code: ClassVar[bool] = False
     options: ClassVar[tuple[str, ...]] = (*SklearnHandler.options, "trusted")

@@ -48,6 +48,7 @@ class SpacyHandler(Handler):
     """Loads pipelines of spaCy."""
 
     name: ClassVar[str] = "spacy"
+    extra: ClassVar[str] = "spacy"
     folder_heads: ClassVar[tuple[str, ...]] = (HEAD,)
     holds_lock: ClassVar[bool] = True
 

@@ -76,6 +76,7 @@ class TensorRTHandler(Handler):
     """Loads `.engine` and `.plan` files."""
 
     name: ClassVar[str] = "tensorrt"
+    extra: ClassVar[str] = "tensorrt"
     suffixes: ClassVar[tuple[str, ...]] = (".engine", ".plan")
     runs_code: ClassVar[bool] = True
 

@@ -82,6 +82,7 @@ class TorchHandler(Handler):
     """Loads `.pt2`, `.pt`, `.pth` and `.safetensors` files."""
 
     name: ClassVar[str] = "torch"
+    extra: ClassVar[str] = "torch"
     suffixes: ClassVar[tuple[str, ...]] = (".pt2", ".pt", ".pth", ".safetensors")
     safe_suffixes: ClassVar[tuple[str, ...]] = (".pth", ".safetensors")
     """Suffixes of files that carry no code."""

@@ -65,6 +65,7 @@ class VllmHandler(Handler):
     """Loads folders of transformers into vLLM."""
 
     name: ClassVar[str] = "vllm"
+    extra: ClassVar[str] = "vllm"
     folder_heads: ClassVar[tuple[str, ...]] = (_CONFIG,)
     code_suffixes: ClassVar[tuple[str, ...]] = (".bin", ".pt", ".pth", ".py")
 

@@ -37,6 +37,7 @@ class XGBoostHandler(Handler):
     """Loads `.ubj` files."""
 
     name: ClassVar[str] = "xgboost"
+    extra: ClassVar[str] = "xgboost"
     suffixes: ClassVar[tuple[str, ...]] = (".ubj", ".xgb")
     batch_invariant: ClassVar[bool] = True
 

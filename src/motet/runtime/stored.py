@@ -103,6 +103,16 @@ class StoredModels:
                     found[key] = number
         return dict(sorted(found.items()))
 
+    def version(self, uri: str, folder: str) -> Version:
+        """The version that a URI means now.
+
+        Raises:
+            NotPublishedError: when there is no such version.
+            StoreError: when the store cannot be reached.
+        """
+        url, reference = place_of(uri, folder)
+        return self._store(url).resolve(reference)
+
     def current(self, model: Model, folder: str) -> Model:
         """A model pinned to the version that it means now; one that is of no store as it is.
 
@@ -112,9 +122,7 @@ class StoredModels:
         """
         if not model.uri.startswith(STORE):
             return model
-        url, reference = place_of(model.uri, folder)
-        store = self._store(url)
-        version = store.resolve(reference)
+        store, version = self._store(place_of(model.uri, folder)[0]), self.version(model.uri, folder)
         uri = f"{PINNED}{store.url}#{version}"
         self._versions.put(uri, version)
         before, after = (

@@ -193,21 +193,30 @@ class _Parts:
 
     def notes(self, project: Project) -> list[str]:
         """What whoever applies it must know."""
-        return [
-            f"{file.source} is not here: make the Secret that has {file.place} yourself"
-            for _, each in self.configurations(project)
-            for file in each.secrets
-            if not file.source.is_file()
-        ] + [
-            f"{name}={value!r} of {each.name} is below {APP} in a container, which cannot be written: "
-            + (
-                f"--set {name}=/var/lib/motet/... or a URL"
-                if name in each.plan.parameters
-                else "give a URL, or a place in a volume"
-            )
-            for each in self.workflows
-            for name, value in each.written_in_image().items()
-        ]
+        return (
+            [
+                f"{file.source} is not here: make the Secret that has {file.place} yourself"
+                for _, each in self.configurations(project)
+                for file in each.secrets
+                if not file.source.is_file()
+            ]
+            + [
+                f"what {uri} of {graph.path.name} needs is known to its store alone: say --extra with the extra of its framework"
+                for graph in self.graphs
+                for uri, handlers in graph.handlers(self.settings.store).items()
+                if uri.startswith("store:") and not handlers
+            ]
+            + [
+                f"{name}={value!r} of {each.name} is below {APP} in a container, which cannot be written: "
+                + (
+                    f"--set {name}=/var/lib/motet/... or a URL"
+                    if name in each.plan.parameters
+                    else "give a URL, or a place in a volume"
+                )
+                for each in self.workflows
+                for name, value in each.written_in_image().items()
+            ]
+        )
 
     def claims(self) -> list[dict[str, Any]]:
         found = []

@@ -33,7 +33,7 @@ __all__ = [
 APP = "/app"
 MOST_SOURCES = 2000
 """Python files that are looked through for what they import."""
-_PATH = re.compile(r"(?:python:)?([A-Za-z_]\w*(?:\.\w+)*)[.:][A-Za-z_]\w*")
+_PATH = re.compile(r"(?!store:)(?:python:)?([A-Za-z_]\w*(?:\.\w+)*)[.:][A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +37,17 @@ from motet.export.kubernetes.project import Project, modules_named
 from motet.export.kubernetes.secrets import secret_mounts, secret_variable
 from motet.export.kubernetes.settings import GRPC_PORT, HTTP_PORT, ExportSettings, dns_name
 from motet.graph.graph import GraphSpec
+from motet.graph.keyed import KEY
 from motet.graph.model import Model
 from motet.graph.yaml import load_graph, parse
 from motet.models.common import FILE_OPTIONS
 from motet.models.fetch import is_remote
-from motet.models.registry import find_handler, is_address
+from motet.models.handler import Handler
+from motet.models.locate import STORE
+from motet.models.registry import find_handler, handler_by_name, is_address
+from motet.runtime.stored import StoredModels, place_of
 from motet.serving.config.server import ServeConfig
+from motet.serving.config.sinks import extra_of
 
 __all__ = ["GraphServer", "read_server", "store_extras"]
 
@@ -51,34 +55,6 @@ MOST_MAPPED_BYTES = 900_000
 """A ConfigMap holds 1 MiB; larger graph files stay in the image alone."""
 _BEFORE_STOP_S = 5
 _AFTER_DRAIN_S = 10
-_EXTRAS = {
-    "sklearn": "sklearn",
-    "skops": "skops",
-    "torch": "torch",
-    "xgboost": "xgboost",
-    "lightgbm": "lightgbm",
-    "catboost": "catboost",
-    "spacy": "spacy",
-    "llama": "llama",
-    "vllm": "vllm",
-    "jax": "jax",
-    "keras": "tensorflow",
-    "litert": "litert",
-    "openvino": "openvino",
-    "tensorrt": "tensorrt",
-    "huggingface": "huggingface",
-    "beam": "beam",
-    "lancedb": "lancedb",
-    "qdrant": "qdrant",
-    "qdrant+http": "qdrant",
-    "qdrant+https": "qdrant",
-    "qdrant+grpc": "qdrant",
-    "qdrant+grpcs": "qdrant",
-    "postgresql": "pgvector",
-    "openai+http": "openai",
-    "openai+https": "openai",
-}
-"""What models need, by their handler."""
 _REMOTE_EXTRAS = {"s3": "s3", "gs": "gcs", "gcs": "gcs"}
 
 
@@ -122,15 +98,27 @@ class GraphServer:
     def _uris(self) -> list[str]:
         return [uri for model, _ in models_of(self.graph) for uri in (model.uri, *model.uris)]
 
+    def handlers(self, store: str = "") -> dict[str, list[Handler]]:
+        """The handlers of its models by their URIs; none where it is a store elsewhere that knows, or nobody does.
+
+        Args:
+            store: of models whose URIs name none; empty is the one that they have here.
+        """
+        models = [
+            (replace(model, uri=uri), folder)
+            for model, folder in models_of(self.graph)
+            for uri in (model.uri, *model.uris)
+        ]
+        return {model.uri: _handlers(model, folder, store) for model, folder in models}
+
     def extras(self, store: str = "") -> set[str]:
         """The extras of Motet that it needs."""
         found = {"grpc"}
         for uri in self._uris():
-            found.update(store_extras(uri))
-            with contextlib.suppress(MotetError):
-                found.update(_EXTRAS.get(find_handler(uri)[0].name, "").split())
-            if is_address(uri):
-                found.add("remote")
+            found |= store_extras(uri)
+            found |= {"remote"} if is_address(uri) else set()
+        for handlers in self.handlers(store).values():
+            found |= {getattr(each, "extra", "") for each in handlers} - {""}
         if any(
             model.options.keys() & {"precision", "backend"} and _is_onnx(model) for model, _ in models_of(self.graph)
         ):
@@ -141,14 +129,11 @@ class GraphServer:
             found.add("image")
         if self.config.admission is not None:
             found.add("auth")
-        if self.config.sinks:
-            found.add("postgres" if re.search(r"postgres|env:", str(self.config.sinks)) else "sql")
-            found |= set(re.findall(r"\b(lancedb|qdrant)\b[+:]", str(self.config.sinks)))
-        if self.config.experiments:
-            found.add("postgres" if re.search(r"postgres|to.: .env:", str(self.config.experiments)) else "sql")
+        for key, said in (("sinks", self.config.sinks), ("experiments", self.config.experiments)):
+            found |= {extra_of(place, f"{self.path}: serve.{key}") for place in _places(said)} - {""}
         if "redis" in str(self.config.admission):
             found.add("redis")
-        return found
+        return found - {"sql"} if "postgres" in found else found
 
     def configuration(self, project: Project) -> Configuration | None:
         """How it is served in a container; None where nothing is said."""
@@ -308,6 +293,28 @@ def read_server(path: str | Path) -> GraphServer:
             hint="name them all in the command",
         )
     return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)), tuple(sorted(named)))
+
+
+def _handlers(model: Model, folder: str, store: str) -> list[Handler]:
+    with contextlib.suppress(MotetError):
+        if not model.uri.startswith(STORE):
+            return [find_handler(model.uri)[0]]
+        if store and "#" not in model.uri:
+            model = replace(model, uri=f"{STORE}{store}#{model.uri.removeprefix(STORE)}")
+        if "://" in place_of(model.uri.replace(KEY, "key"), folder)[0]:  # whether it answers from here nobody can say
+            return []
+        stored = StoredModels()
+        uris = stored.keys(model, folder).values() if KEY in model.uri else [model.uri]
+        return [handler_by_name(name) for name in sorted({stored.version(uri, folder).handler for uri in uris})]
+    return []
+
+
+def _places(said: Any) -> Iterator[str]:
+    """The addresses that `sinks` or `experiments` name."""
+    for each in said if isinstance(said, list | tuple) else [said]:
+        to = each.get("to") if isinstance(each, Mapping) else each
+        if isinstance(to, str):
+            yield to
 
 
 def _is_onnx(model: Model) -> bool:

@@ -49,6 +49,7 @@ class HuggingFaceHandler(Handler):
     """Loads folders of transformers and sentence-transformers."""
 
     name: ClassVar[str] = "huggingface"
+    extra: ClassVar[str] = "huggingface"
     folder_heads: ClassVar[tuple[str, ...]] = HEADS
     code_suffixes: ClassVar[tuple[str, ...]] = (".bin",)
 

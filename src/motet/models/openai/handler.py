@@ -65,6 +65,7 @@ class OpenAIHttpHandler(RemoteHandler):
     """Calls language models over HTTP."""
 
     name: ClassVar[str] = "openai+http"
+    extra: ClassVar[str] = "openai"
     paid: ClassVar[bool] = True
     """Calls may cost money: none is made but for a row's answer."""
     location: ClassVar[re.Pattern[str]] = re.compile(r"//([^/?#]+)((?:/[^?#/]+)*)/?#(.+)")

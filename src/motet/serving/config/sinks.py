@@ -8,19 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from motet.databases.address import is_table
+from motet.databases.address import has_vectors
 from motet.errors import GraphError
 from motet.graph.fields import from_environment, show
 from motet.graph.section import Bytes, Seconds, Section, between, converter_of, matching, nullable, one_or_list
 
-__all__ = ["SINKS", "SinkConfig", "read_sinks"]
+__all__ = ["SINKS", "SinkConfig", "extra_of", "read_sinks"]
 
 Format = Literal["sql", "jsonl", "parquet", "table"]
 _SUFFIXES: dict[str, Format] = {".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "parquet", ".pq": "parquet"}
 _PARQUET = {"batch_rows": 65_536, "batch_s": 60.0, "buffer_rows": 131_072}
 """Defaults of Parquet, whose parts are large."""
-_TABLES = r"(lancedb|qdrant(\+\w+)?|pgvector|sqlite):"
-"""Tables of vectors; other databases are written as `sql`."""
 _Rows = Annotated[int, between(1)]
 _Size = Annotated[Bytes, between(1)]
 _Wait = Annotated[float, between(0)]
@@ -134,10 +132,24 @@ def read_sinks(value: object, where: str) -> tuple[SinkConfig, ...]:
     return read
 
 
+def extra_of(to: str, where: str) -> str:
+    """The extra of Motet that brings what writes to an address; empty where nothing is needed. What a variable holds, which is not
+    known before, is taken for a database that has a password.
+
+    Raises:
+        GraphError: when it cannot be told what it is.
+    """
+    form = "sql" if to.startswith("env:") else _format(to, where)
+    if form == "sql":
+        return "postgres" if to.startswith(("postgres", "env:")) else "sql"
+    name = to.partition(":")[0].partition("+")[0] if form == "table" else ""
+    return "" if name == "sqlite" else name
+
+
 def _format(to: str, where: str) -> Format:
     if re.match(r"(sqlite|postgres(ql)?)(\+\w+)?://", to):
         return "sql"
-    if is_table(to) and re.match(_TABLES, to):
+    if has_vectors(to):
         return "table"
     form = _SUFFIXES.get(PurePosixPath(to).suffix)
     if form is None or "://" in to:
