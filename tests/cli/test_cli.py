@@ -186,6 +186,22 @@ def test_draw_prints_each_form_or_writes_it(graph: str, tmp_path: Path, form: st
     assert (tmp_path / "a b").read_text() == (tmp_path / "out").read_text()
 
 
+@pytest.mark.parametrize(("name", "start"), [("a.svg", "<svg "), ("a.mmd", "flowchart LR"), ("a.txt", "fashion\n")])
+def test_draw_writes_what_the_suffix_says(graph: str, tmp_path: Path, name: str, start: str) -> None:
+    assert motet("draw", graph, "-o", str(tmp_path / name)).exit_code == 0
+    assert (tmp_path / name).read_text().startswith(start)
+
+
+def test_draw_refuses_a_suffix_that_it_does_not_draw(graph: str, tmp_path: Path) -> None:
+    result = motet("draw", graph, "-o", "a.png")
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: -o: cannot tell by its suffix how 'a.png' is to be drawn; known: .svg, .mmd, .mermaid, .txt\n"
+        "  hint: give it one of these, or say --format\n",
+    )
+    assert motet("draw", graph, "-o", str(tmp_path / "a.png"), "--format", "text").exit_code == 0
+
+
 def test_run_writes_the_answers_beside_the_plain_columns(graph: str, tmp_path: Path) -> None:
     source, output = write_input(tmp_path / "in.parquet", 50), tmp_path / "out.parquet"
     result = motet("run", graph, "--input", source, "--output", str(output), "--report", str(tmp_path / "report.json"))

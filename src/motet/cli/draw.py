@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from motet.graph.check import CheckedGraph
 
 __all__ = ["command"]
+
+Form = Literal["text", "mermaid", "svg"]
+_FORMS: dict[str, Form] = {".svg": "svg", ".mmd": "mermaid", ".mermaid": "mermaid", ".txt": "text", "": "text"}
 
 
 @click.command(
@@ -28,15 +32,14 @@ __all__ = ["command"]
     "--format",
     "format_",
     type=click.Choice(["text", "mermaid", "svg"]),
-    default="text",
-    show_default=True,
-    help="A tree for a terminal, a Mermaid flowchart, or an image.",
+    help="A tree for a terminal, a Mermaid flowchart, or an image.  [default: what FILE ends in, .svg, .mmd or .txt; else text]",
 )
 @ENGINE
 @click.option("-o", "output", metavar="FILE", type=click.Path(), help="File or URL to write, instead of the terminal.")
 @click.pass_context
-def command(ctx: click.Context, /, graph: str, format_: Any, engine: str | None, output: str | None) -> None:
+def command(ctx: click.Context, /, graph: str, format_: Form | None, engine: str | None, output: str | None) -> None:
     """Show a graph: its inputs, every node with its members and the types of its columns, its outputs."""
+    format_ = format_ or _form_of(output)
     if engine is not None and format_ == "svg":
         raise click.UsageError("stages are shown as text or Mermaid", ctx)
     found = load_graph(graph)
@@ -49,6 +52,21 @@ def command(ctx: click.Context, /, graph: str, format_: Any, engine: str | None,
     from motet.io.target import write_file
 
     write_file(output, f"{drawing.removesuffix(chr(10))}\n".encode())
+
+
+def _form_of(output: str | None) -> Form:
+    """What a file is to be, by its suffix.
+
+    Raises:
+        InputError: when that is none of those that can be drawn.
+    """
+    from motet.errors import InputError
+
+    suffix = PurePosixPath(output or "").suffix.lower()
+    if suffix not in _FORMS:
+        what = f"cannot tell by its suffix how '{output}' is to be drawn; known: {', '.join(filter(None, _FORMS))}"
+        raise InputError(what, where="-o", hint="give it one of these, or say --format")
+    return _FORMS[suffix]
 
 
 def _stages(checked: CheckedGraph, engine: str, form: str) -> Iterator[str]:

@@ -63,6 +63,9 @@ def list_versions(name: str | None, url: str, as_json: bool) -> None:
             (each, str(len(store.versions(each))), ", ".join(f"{alias}={n}" for alias, n in aliases.items()))
             for each, aliases in models.items()
         ]
+        if not rows:
+            click.echo(f"the store {url} has no models", err=True)
+            return
         print_table(("NAME", "VERSIONS", "ALIASES"), rows)
         return
     versions, aliases = store.versions(name), store.aliases(name)

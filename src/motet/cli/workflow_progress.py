@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -16,6 +17,8 @@ __all__ = ["Progress"]
 
 MOST_LINES = 200
 """Of a larger workflow only failures have lines of their own."""
+MOST_WIDTH = 40
+"""Longer names of steps push aside what is told of them."""
 _ENDED = ("done", "hit", "resumed", "left out", "failed", "skipped", "cancelled")
 
 
@@ -23,13 +26,15 @@ class Progress:
     """Told each change of a step's state, from any thread.
 
     Args:
-        num_steps: steps of the workflow.
+        steps: the names of the workflow's steps.
         quiet: whether nothing is shown.
         stream: where lines go.
     """
 
-    def __init__(self, num_steps: int, quiet: bool, stream: TextIO) -> None:
+    def __init__(self, steps: Collection[str], quiet: bool, stream: TextIO) -> None:
+        num_steps = len(steps)
         self._num_steps, self._lines, self._quiet = num_steps, num_steps <= MOST_LINES, quiet
+        self._width = min(max(map(len, steps), default=0), MOST_WIDTH)
         self._began = time.monotonic()
         self._running: dict[str, None] = {}
         self._ended: set[str] = set()
@@ -86,4 +91,4 @@ class Progress:
             state.state, state.state
         )
         since = time.monotonic() - self._began
-        self._console.print(f"{since:8.2f} s  {state.id}  {told}  {took}".rstrip(), markup=False)
+        self._console.print(f"{since:8.2f} s  {state.id:{self._width}}  {told:8}  {took}".rstrip(), markup=False)

@@ -204,7 +204,7 @@ def _once(
     from motet.workflow.play.turns import put_back
 
     ctx.obj = "; --resume goes on with what is finished"
-    with put_back(()), Progress(len(plan.nodes), quiet, sys.stderr) as progress:
+    with put_back(()), Progress([each.id for each in plan.nodes], quiet, sys.stderr) as progress:
         run = plan.run(**settings, check=False, progress=progress, capture=True)
     ctx.obj = None
     if explain:

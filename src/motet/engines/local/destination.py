@@ -63,7 +63,7 @@ class Destination:
         """What reports and messages call it."""
         return self.path
 
-    there_hint = "--overwrite replaces it, --resume goes on with an unfinished run"
+    there_hint = "--overwrite replaces it, --resume goes on with an unfinished run (overwrite=True, resume=True)"
     """What may be done about one that is there."""
 
     @property
