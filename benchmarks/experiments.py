@@ -1,7 +1,8 @@
 """Experiments against the real server, with click rates that are known: `python -m benchmarks.experiments`.
 
     A/A      experiments without a difference, looked at after every 100 units: how many promote an arm at any look
-    A/B      experiments whose second arm clicks 10 % more often, relatively: how many promote it, and after how many units
+    A/B      experiments whose second arm clicks 10 % more often, relatively: how many promote it, after how many units, and how
+             many of them within the size that their report foretold after the first 1,000 units
 
 All experiments of a kind are users of one server, which is asked over its sockets, told what became of each answer by feedback with
 the ids that it gave, and keeps both in SQLite. What a look sees is read from that database, as `motet experiment report` does it.
@@ -12,11 +13,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import math
 import os
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import chdir, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +39,7 @@ __all__ = ["main"]
 
 LOOK: Final = 100
 REQUEST: Final = 250
+FORETOLD_AFTER: Final = 1000
 
 
 def same(x: np.ndarray) -> dict[str, np.ndarray]:
@@ -78,9 +82,9 @@ class _Server:
 def _traffic(server: _Server, graph: str, runs: int, units: int, rates: tuple[float, float], seed: int) -> None:
     """Each run's users ask once, one after another, and click as often as their arm has them."""
     random = np.random.default_rng(seed)
-    rows = [(run, f"{run}-{unit}") for unit in range(units) for run in range(runs)]
-    for first in range(0, len(rows), REQUEST):
-        asked = [{"user": user, "x": 1.0, "run": run} for run, user in rows[first : first + REQUEST]]
+    for first in range(0, runs * units, REQUEST):
+        places = (divmod(place, runs) for place in range(first, min(first + REQUEST, runs * units)))
+        asked = [{"user": f"{run}-{unit}", "x": 1.0, "run": run} for unit, run in places]
         answers = server.post(f"/predict/{graph}", {"rows": asked})["rows"]
         clicks = random.random(len(answers)) < [rates[each["arm"] == "b"] for each in answers]
         told = [
@@ -98,15 +102,29 @@ def _runs(exposures: Exposures, runs: int) -> Iterator[Exposures]:
         yield Exposures.of(taken.arms, taken.unit, taken.arm, outcome=taken.outcome)
 
 
-def _decided(experiment: Experiment, exposures: Exposures) -> tuple[str, int, float]:
-    """The arm that the first look promotes, after how many units, and the size that the last look foretold."""
-    report = None
-    for units in range(LOOK, len(exposures) + 1, LOOK):
-        report = report_of(experiment, exposures.take(np.arange(units)))
+@dataclass(frozen=True)
+class _Found:
+    """What became of an experiment: the arm that the first look promotes, after how many units, and the size foretold."""
+
+    arm: str
+    units: int
+    foretold: float
+
+    @property
+    def in_time(self) -> bool:
+        """Whether an arm is promoted at a look within the size foretold."""
+        return bool(self.arm) and self.units <= self.foretold
+
+
+def _decided(experiment: Experiment, exposures: Exposures) -> _Found:
+    foretold, arm, seen = math.nan, "", 0
+    for seen in range(LOOK, len(exposures) + 1, LOOK):
+        report = report_of(experiment, exposures.take(np.arange(seen)))
+        foretold = report.comparison("b").planned if seen <= FORETOLD_AFTER else foretold
         if report.decision == "promote":
+            arm = report.arm
             break
-    assert report is not None
-    return (report.arm if report.decision == "promote" else ""), report.units, report.comparison("b").planned
+    return _Found(arm, seen, foretold)
 
 
 def _kind(name: str, runs: int, units: int, rates: tuple[float, float], seed: int) -> list[str]:
@@ -122,12 +140,13 @@ def _kind(name: str, runs: int, units: int, rates: tuple[float, float], seed: in
     assert len(exposures) == runs * units
     assert not np.isnan(exposures.outcome).any()
     found = [_decided(experiment, each) for each in _runs(exposures, runs)]
-    promoted = [each for each in found if each[0]]
-    wrong = sum(arm != "b" or rates[0] == rates[1] for arm, _, _ in promoted)
-    after = f"{np.median([each[1] for each in promoted]):,.0f}" if promoted else "-"
+    promoted = [each for each in found if each.arm]
+    wrong = sum(each.arm != "b" or rates[0] == rates[1] for each in promoted)
+    after = f"{np.median([each.units for each in promoted]):,.0f}" if promoted else "-"
     return [
         name, f"{runs:,}", f"{units:,}", f"{rates[0]:g}, {rates[1]:g}", f"{len(promoted) / runs:.1%}", f"{wrong / runs:.1%}",
-        after, f"{np.median([each[2] for each in found]):,.0f}", f"{runs * units / seconds:,.0f}",
+        after, f"{np.median([each.foretold for each in found]):,.0f}", f"{sum(each.in_time for each in found) / runs:.1%}",
+        f"{runs * units / seconds:,.0f}",
     ]  # fmt: skip
 
 
@@ -151,9 +170,11 @@ def _cost(rounds: int) -> float:
 
 
 @click.command()
-@click.option("--runs", default=200, show_default=True, help="Experiments of each kind.")
+@click.option(
+    "--runs", default=1000, show_default=True, help="Experiments without a difference; of those with one a fifth."
+)
 @click.option("--units", default=1000, show_default=True, help="Units of an experiment without a difference.")
-@click.option("--more-units", default=9000, show_default=True, help="Units of one with a difference.")
+@click.option("--more-units", default=10_000, show_default=True, help="Units of one with a difference.")
 @click.option("--rate", default=0.4, show_default=True, help="The control's click rate.")
 @click.option("--rounds", default=15, show_default=True, help="Rounds of the comparison of costs.")
 @click.option("--seed", default=1, show_default=True)
@@ -173,6 +194,7 @@ def main(runs: int, units: int, more_units: int, rate: float, rounds: int, seed:
             "wrongly",
             "after units (median)",
             "foretold",
+            "within that",
             "rows/s",
         ]
         print(table(head, rows))
