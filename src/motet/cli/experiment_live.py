@@ -148,7 +148,9 @@ def _write_split(path: str, text: str, done: Mapping[str, Any]) -> None:
     day = datetime.fromtimestamp(done["time"], UTC).date()
     split = {arm: int(share) if share == int(share) else share for arm, share in done["shares"].items()}
     comment = f" {done['action']} on {day}"
-    changed = with_settings(text, {done["node"]: {"split": split}}, comment, mark="# Split by motet experiment")
+    *inside, node = done["node"].split(".")
+    changes, mark = {node: {"split": split}}, "# Split by motet experiment"
+    changed = with_settings(text, changes, comment, mark=mark, inside=inside)
     write_whole(path, changed.encode())
 
 

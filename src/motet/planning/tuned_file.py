@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -17,7 +17,13 @@ _Edit = tuple[int, int, str]
 
 
 def with_settings(
-    text: str, changes: Mapping[str, Mapping[str, Any]], comment: str, *, section: str = "nodes", mark: str = MARK
+    text: str,
+    changes: Mapping[str, Mapping[str, Any]],
+    comment: str,
+    *,
+    section: str = "nodes",
+    mark: str = MARK,
+    inside: Sequence[str] = (),
 ) -> str:
     """A graph file with other settings of nodes, or of models.
 
@@ -27,11 +33,14 @@ def with_settings(
         comment: what stands behind `mark` above each of them.
         section: `nodes` or `models`.
         mark: what the line above each of them begins with; one that is there is replaced.
+        inside: the graphs of the file that they stand in, the outermost first; empty for those of the graph itself.
 
     Raises:
         GraphError: when the nodes are not where they can be changed; then the file is to be written anew.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name in inside:
+        root = _entry(_entry(root, "graphs")[1], name)[1]
     nodes = _entry(root, section)[1]
     edits: list[_Edit] = []
     for name, settings in changes.items():

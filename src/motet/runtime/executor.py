@@ -57,6 +57,7 @@ class Executor:
 
     Attributes:
         shared: what another executor of the same graph is given, so that both count together.
+        notes: outputs that are not in its signature: what it notes for those who look on.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Executor:
         self._models: dict[str, ModelRuntime] = {}
         self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
+        self.notes = frozenset(checked.graph.outputs) - frozenset(checked.signature.outputs)
         self._steps = plan(checked, host, self.shared, path, keep_all=keep_all)
         for step in self._steps:
             for member in step.asides:

@@ -28,7 +28,7 @@ from motet.runtime.isolate import CallHealth, isolate
 from motet.runtime.overdue import TimedCall, punctual
 from motet.runtime.shadows import copied
 from motet.runtime.stats import spending
-from motet.runtime.turns import Call, Calls, NodeStep, Trace
+from motet.runtime.turns import NOTHING_NOTED, Call, Calls, NodeStep, Trace
 from motet.runtime.widen import widened
 from motet.system.pieces import Say, heard
 from motet.threads import side_by_side
@@ -156,7 +156,7 @@ class TurnContext(_Turn):
         started, ids = time.perf_counter(), self._chosen(chosen)
         try:
             with spending() as spent, heard(_listeners(trace, path, name)):
-                answer, version = await self._called(name, columns, rows, chosen, member, spread)
+                answer, version, noted = await self._called(name, columns, rows, chosen, member, spread)
         except (ModelUnavailableError, ModelFailedError) as error:
             faults = tuple(Fault.of(row, error, name) for row in range(rows))
             seconds = time.perf_counter() - started
@@ -164,7 +164,8 @@ class TurnContext(_Turn):
             raise
         seconds, outputs = time.perf_counter() - started, dict(answer.columns)
         used = sum(spent, TokenUsage())
-        trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, answer.kept, used))
+        kept = answer.kept
+        trace.append(Call(path, name, version, rows, seconds, outputs, answer.faults, member, ids, kept, used, noted))
         return answer
 
     async def _called(
@@ -175,11 +176,11 @@ class TurnContext(_Turn):
         chosen: Indices | None,
         member: str,
         spread: ReplicaShares | None,
-    ) -> tuple[Answer, str]:
-        """What a model or graph answers, and the model's version."""
+    ) -> tuple[Answer, str, Mapping[str, Column]]:
+        """What a model or graph answers, the model's version, and what a graph notes beside."""
         executor = self._executor
         inner = executor.graphs.get(name)
-        version = ""
+        version, noted = "", NOTHING_NOTED
         if name in executor.lazy.keys:
             held = self._held.get(name)
             answer, version = await executor.lazy.call(name, columns, rows, executor.calls, held, member)
@@ -194,9 +195,11 @@ class TurnContext(_Turn):
         else:
             within = None if self._trace is None else _Within(self._trace, self._chosen(chosen))
             answer = await self._graph(inner, columns, rows, within)
+            if noted := {each: answer.columns[each] for each in answer.columns if each in inner.notes}:
+                answer.columns = {each: column for each, column in answer.columns.items() if each not in noted}
         if name in self._step.needs:
             answer.columns = {output: answer.columns[output] for output in self._step.needs[name]}
-        return answer, version
+        return answer, version, noted
 
     async def _apart(
         self, model: ModelRuntime, columns: Sequence[Column] | Mapping[str, Column], rows: int, spread: ReplicaShares

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +14,8 @@ from motet.models.handler import TokenUsage
 from motet.runtime.model_runtime import ModelRuntime
 
 __all__ = ["Call", "Calls", "NodeStep", "Trace"]
+
+NOTHING_NOTED: Mapping[str, Column] = MappingProxyType({})
 
 
 class Call(NamedTuple):
@@ -30,6 +33,8 @@ class Call(NamedTuple):
         ids: for each row asked for the id of the row of the batch that it stands for.
         kept: the places of the rows that `outputs` holds; None for all.
         used: what it used of language models.
+        noted: of a graph that was called the columns that it gives beside what it is asked for, of the rows that `outputs` holds:
+            for those who look on alone.
     """
 
     node: str
@@ -43,6 +48,7 @@ class Call(NamedTuple):
     ids: Indices | None = None
     kept: Indices | None = None
     used: TokenUsage = TokenUsage()
+    noted: Mapping[str, Column] = NOTHING_NOTED
 
     @property
     def answered(self) -> Indices:

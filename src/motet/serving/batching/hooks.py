@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from motet.batch import Batch, Column, Ragged
@@ -48,6 +48,18 @@ class AnswerHook(Protocol):
         """Is given every call of a batch's models, in any thread; None where nobody looks on.
 
         Each of the requests is handed to `answer` or `refused` afterwards; a batch that is played again is traced again.
+        """
+        ...
+
+    def completed(
+        self, requests: Sequence[Request], played: Played, calls: Sequence[Sequence[Call]]
+    ) -> Mapping[str, Column]:
+        """The columns of what was played, with others that `answer` takes out again; asked once a batch, before answers are kept.
+
+        Args:
+            requests: of the batch.
+            played: what became of it.
+            calls: of each row, where rows were played one by one.
         """
         ...
 

@@ -50,7 +50,7 @@ class Responder:
             except Exception:  # noqa: BLE001 (requests are answered whether or not they are counted)
                 _LOG.exception("what counts the requests of %s failed", self._name)
         special = self.hook is not None or self.cache is not None
-        columns, rows, first = played.outputs.columns, playing.rows, 0
+        columns, rows, first = self._completed(requests, played, calls), playing.rows, 0
         if len(played.outputs.ids) == rows:
             if playing.batch_codec is not None and not special:
                 self._answer_alike(playing.batch_codec, requests, columns)
@@ -87,6 +87,16 @@ class Responder:
                 except Exception as error:  # noqa: BLE001 (the others are answered in any case)
                     self._not_taken(request, error)
             first = end
+
+    def _completed(
+        self, requests: Sequence[Request], played: Played, calls: Sequence[Sequence[Call]]
+    ) -> Mapping[str, Column]:
+        if self.hook is not None:
+            try:
+                return self.hook.completed(requests, played, calls)
+            except Exception:  # noqa: BLE001 (what cannot be kept is answered all the same)
+                _LOG.exception("what keeps the answers of %s failed", self._name)
+        return played.outputs.columns
 
     def _answer_alike(self, codec: BatchCodec, requests: Sequence[Request], columns: Mapping[str, Column]) -> None:
         try:

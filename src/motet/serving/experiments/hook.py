@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from motet.batch import Column, Indices
+from motet.batch import Column, Indices, objects
 from motet.errors import DeadlineError, ModelError, MotetError
 from motet.nodes.split import canonical_bytes, choose_arms, is_missing_key
-from motet.runtime.executor import Call, Trace
+from motet.runtime.executor import Call, Played, Trace
 from motet.serving.batching.hooks import AnswerHook, Both
 from motet.serving.batching.request import Reply, Request
 from motet.serving.experiments.answer_ids import AnswerId, IdSigner, Met
@@ -30,24 +30,41 @@ Keep = Callable[[Sequence[Exposure]], Awaitable[object] | None]
 
 @dataclass(slots=True, eq=False)
 class _Calls:
-    """The calls of a batch that its experiments' nodes make; a trace for the executor."""
+    """What the calls of a batch tell of its experiments; a trace for the executor.
 
-    nodes: tuple[str, ...]
+    Attributes:
+        paths: the routes of the experiments.
+        hidden: the columns that graphs inside note.
+        calls: those of the routes.
+        noted: of the graphs inside: by column and row of the batch.
+    """
+
+    paths: frozenset[str]
+    hidden: frozenset[str]
     calls: list[Call] = field(default_factory=list)
+    noted: dict[str, dict[int, Any]] = field(default_factory=dict)
     _seconds: dict[str, dict[int, float]] | None = None
 
     def append(self, call: Call, /) -> None:
         """Take a call, in any thread."""
-        if call.node.partition("/")[0] in self.nodes:
+        if call.node in self.paths:
             self.calls.append(call)
+        if call.noted and not self.hidden.isdisjoint(call.noted):
+            rows = call.answered.tolist()
+            for name in self.hidden & call.noted.keys():
+                column = call.noted[name]
+                assert isinstance(column, np.ndarray)
+                found = self.noted.setdefault(name, {})
+                for row, value in zip(rows, column.tolist(), strict=True):
+                    found.setdefault(row, value)  # a row that asks a graph several times counts once
 
-    def seconds(self, node: str) -> dict[int, float]:
-        """For each row of the batch how long the calls of a node took that it was in; when the batch has been played."""
+    def seconds(self, path: str) -> dict[int, float]:
+        """For each row of the batch how long the calls of a route took that it was in; when the batch has been played."""
         if self._seconds is None:
-            self._seconds = {each: {} for each in self.nodes}
+            self._seconds = {each: {} for each in self.paths}
             for call in self.calls:
-                _add(self._seconds[call.node.partition("/")[0]], call, call.answered.tolist())
-        return self._seconds[node]
+                _add(self._seconds[call.node], call, call.answered.tolist())
+        return self._seconds[path]
 
 
 def _add(found: dict[int, float], call: Call, rows: Sequence[int]) -> None:
@@ -79,23 +96,39 @@ class ExperimentHook:
         self._graph, self._columns, self._signer, self._new_key = graph, columns, signer, new_key
         self._keep, self._inner = keep, inner
         self._hidden = frozenset(name for each in columns for name in each.outputs)
-        self._nodes = tuple(each.experiment.node for each in columns)
+        self._paths = frozenset(each.path for each in columns)
+        self._noted = frozenset(name for each in columns if each.inside for name in each.outputs)
         self._known: dict[int, tuple[_Calls, int]] = {}
 
     def trace(self, requests: Sequence[Request]) -> Trace | None:
         """See `AnswerHook.trace`."""
-        calls, first = _Calls(self._nodes), 0
+        calls, first = _Calls(self._paths, self._noted), 0
         for request in requests:
             self._known[id(request)] = calls, first
             first += request.rows
         return Both(calls, None if self._inner is None else self._inner.trace(requests))
+
+    def completed(
+        self, requests: Sequence[Request], played: Played, calls: Sequence[Sequence[Call]]
+    ) -> Mapping[str, Column]:
+        """See `AnswerHook.completed`: with what graphs inside have noted."""
+        columns = played.outputs.columns if self._inner is None else self._inner.completed(requests, played, calls)
+        if not self._noted:
+            return columns
+        trace = next(self._known[id(each)][0] for each in requests if id(each) in self._known)
+        for call in (each for row in calls for each in row):  # of rows that were played one by one
+            trace.append(call)
+        rows = played.outputs.ids.tolist()
+        found = {name: trace.noted.get(name, {}) for name in self._noted}
+        return {**columns, **{name: objects([each.get(row) for row in rows]) for name, each in found.items()}}
 
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered; where its arm may be why, its rows count as failed."""
         self._known.pop(id(request), None)
         try:
             if isinstance(error, (DeadlineError, ModelError)):
-                found = [each for row in range(request.rows) for each in self._failed(request, row, self._new_key())]
+                key = self._new_key()
+                found = [each for row in range(request.rows) for each in self._failed(request, row, key)]
                 if found:
                     self._keep(found)
         except Exception:
@@ -138,12 +171,12 @@ class ExperimentHook:
             ids.append(self._signer.sign(answer) if found else "")
             for each, columns in zip((rows[place] for rows in met), self._columns, strict=True):
                 if each is not None:
-                    seconds = _seconds(calls, reply, each.node, first, row)
+                    seconds = _seconds(calls, reply, columns.path, first, row)
                     segments = _segments(columns, reply, place)
                     name = exposure_id(answer, each)
                     exposures.append(Exposure(name, now, self._graph, *each, seconds, False, segments))
         for failure in reply.failures:
-            exposures += self._failed(request, failure.row, key)
+            exposures += self._failed(request, failure.row, key, failure.node, calls, first)
         return exposures, ids
 
     def _met(self, each: ArmColumns, reply: Reply) -> Iterator[Met | None]:
@@ -158,19 +191,41 @@ class ExperimentHook:
             else:
                 yield Met(node, arm, self._signer.unit(canonical_bytes(unit)))
 
-    def _failed(self, request: Request, row: int, key: str) -> Iterator[Exposure]:
-        """The exposures of a row that failed, to the arm that its split says; none where only the graph knows its unit."""
+    def _failed(
+        self, request: Request, row: int, key: str, where: str = "", calls: _Calls | None = None, first: int = 0
+    ) -> Iterator[Exposure]:
+        """The exposures of a row that failed, to the arm that it met, or that its split says; none where that cannot be known.
+
+        Args:
+            request: whose row it is.
+            row: its place there.
+            key: names the request.
+            where: the path of the node that it failed in.
+            calls: of its batch.
+            first: where the request's rows begin in that.
+        """
         for each in self._columns:
-            column = request.columns.get(each.experiment.unit)
+            met = self._arm_of_failed(each, request, row, where, {} if calls is None else calls.noted, first + row)
+            if met is not None:
+                name = f"{key}:{row}:{met.node}"
+                yield Exposure(name, time.time(), self._graph, *met, None, True, None)
+
+    def _arm_of_failed(
+        self, each: ArmColumns, request: Request, row: int, where: str, noted: Mapping[str, dict[int, Any]], place: int
+    ) -> Met | None:
+        node = each.experiment.node
+        arm, unit = noted.get(each.arm, {}).get(place), noted.get(each.unit, {}).get(place)
+        if arm is None:
+            if each.inside and not where.startswith(f"{'/'.join(each.inside)}/"):
+                return None  # who knows whether it came as far
+            column = request.columns.get(each.asked or "")
             if not isinstance(column, np.ndarray) or row >= len(column):
-                continue
+                return None
             unit = column[row : row + 1].tolist()[0]
-            if is_missing_key(unit):
-                continue
-            place = int(choose_arms(column[row : row + 1], each.split, each.experiment.salt)[0])
-            arm, node = list(each.split)[place], each.experiment.node
-            hashed = self._signer.unit(canonical_bytes(unit))
-            yield Exposure(f"{key}:{row}:{node}", time.time(), self._graph, node, arm, hashed, None, True, None)
+            if not is_missing_key(unit):
+                chosen = choose_arms(column[row : row + 1], each.split, each.experiment.salt)
+                arm = list(each.split)[int(chosen[0])]
+        return None if arm is None or is_missing_key(unit) else Met(node, arm, self._signer.unit(canonical_bytes(unit)))
 
 
 def _listed(column: Column, reply: Reply) -> list[Any]:
@@ -179,11 +234,11 @@ def _listed(column: Column, reply: Reply) -> list[Any]:
     return found
 
 
-def _seconds(calls: _Calls | None, reply: Reply, node: str, first: int, row: int) -> float | None:
+def _seconds(calls: _Calls | None, reply: Reply, path: str, first: int, row: int) -> float | None:
     if reply.calls:  # played row by row, by itself
-        found = [call.seconds for call in reply.calls[row] if call.node.partition("/")[0] == node]
+        found = [call.seconds for call in reply.calls[row] if call.node == path]
         return sum(found) if found else None
-    return None if calls is None else calls.seconds(node).get(first + row)
+    return None if calls is None else calls.seconds(path).get(first + row)
 
 
 def _segments(columns: ArmColumns, reply: Reply, place: int) -> dict[str, object] | None:

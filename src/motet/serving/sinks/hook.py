@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from motet.batch import Column
 from motet.errors import MotetError
-from motet.runtime.executor import Call
+from motet.runtime.executor import Call, Played
 from motet.serving.batching.request import Reply, Request
 from motet.serving.sinks.items import AnsweredRequest
 from motet.serving.sinks.sinks import Sinks
@@ -70,6 +71,12 @@ class SinkHook:
             self._known[id(request)] = calls, key, first
             first += request.rows
         return calls
+
+    def completed(
+        self, requests: Sequence[Request], played: Played, calls: Sequence[Sequence[Call]]
+    ) -> Mapping[str, Column]:
+        """See `AnswerHook.completed`: nothing else is needed."""
+        return played.outputs.columns
 
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered, and nothing of it is kept by `join`."""
