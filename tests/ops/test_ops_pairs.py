@@ -16,7 +16,7 @@ from sklearn.metrics import pairwise as sk
 import motet as mt
 from motet.batch import Ragged
 from motet.errors import InputError
-from motet.ops import _compiled, linalg
+from motet.ops import _compiled, _flat_pairs, linalg
 from motet.types import ColumnType, declared_outputs
 
 rng = np.random.default_rng(3)
@@ -193,6 +193,35 @@ def test_components_of_vectors_that_are_tiny_or_huge(size: float, shape: tuple[i
 def test_what_is_no_number_is_refused(rows: Any) -> None:
     with pytest.raises(InputError, match="pairwise_distances: vectors are real numbers; row 0 is of "):
         linalg.pairwise_distances(rows)
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_rows_that_differ_in_shape_have_the_same_bits_whatever_stands_beside_them(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of two widths, some without vectors, with near vectors, with zeros and NaN, and some large."""
+    monkeypatch.setattr(_flat_pairs, "_MOST_PAIRS", 100)
+    monkeypatch.setattr(_compiled, "FROM_PAIRS", 400)
+    x = [*groups(3, 0, 7, 30, 9, 1, 12), *groups(5, 2, width=3), *groups(0, 4, 8, 6)]
+    y = [*groups(4, 5, 2, 20, 9, 1, 12), *groups(3, 9, width=3), *groups(2, 0, 8, 6)]
+    x[4][2], x[6][3], x[7][0], x[11][5] = y[4][8] + np.float32(1e-5), np.nan, 0, 1e25
+    for second in (y, None):
+        given_ = (x,) if second is None else (x, second)
+        found = linalg.pairwise_distances(*given_, metric=metric)
+        for row, (one, each) in enumerate(zip(x, found, strict=True)):
+            other = one if second is None else second[row]
+            alone = linalg.pairwise_distances(*([column[row]] for column in given_), metric=metric)[0]
+            assert each.shape == (len(one), len(other))
+            np.testing.assert_array_equal(each, alone)
+            ok, there = np.isfinite(one).all(axis=1), np.isfinite(other).all(axis=1)
+            assert np.isnan(each[~ok]).all()
+            right = exact(one[ok], other[there], metric).astype(float)
+            if metric == "cosine":  # of what has no direction
+                right[(one[ok] == 0).all(axis=1)] = 1
+                right[:, (other[there] == 0).all(axis=1)] = 1
+                if second is None:
+                    np.fill_diagonal(right, 0)
+            np.testing.assert_allclose(each[ok][:, there], right, rtol=2e-5, atol=1e-30)
 
 
 @pytest.mark.parametrize("backend", AVAILABLE)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from motet.batch import Array, Ragged
+from motet.batch import Array, Indices, Ragged
 from motet.errors import InputError
 from motet.ops import _compiled
 from motet.ops._arrays import Rows
+from motet.ops._flat_pairs import flat_pairs
 from motet.ops._metrics import Metric
 from motet.ops._near import (
     Near,
@@ -65,9 +66,26 @@ def all_pairs(
     shapes = np.array([(len(x), len(y)) for x, y in zip(first, second, strict=True)], np.int64).reshape(-1, 2)
     dense = all(isinstance(column, np.ndarray) for column in given)
     results = Results(shapes, dtype_of(given), dense)
-    for stack in stacks(*given):
+    rest: Sequence[int] | None = None
+    if not dense and metric.base == "squared" and backend != "jax":
+        rest = _without_padding(metric, given, shapes, results, settings)
+    for stack in stacks(*given, rows=rest):
         results.put(stack.rows, stack_pairs(metric, stack, settings, backend))
     return results.column((first.shape[1], second.shape[1]) if dense else (0, 0))  # type: ignore[union-attr]
+
+
+def _without_padding(
+    metric: Metric, given: tuple[Matrices, ...], shapes: Indices, results: Results, settings: Mapping[str, Any]
+) -> list[int]:
+    """Work small matrices one behind the other; what is left are the rows that must be worked as stacks."""
+    pairs = shapes.prod(axis=1)
+    small = np.flatnonzero((pairs > 0) & (pairs < _compiled.FROM_PAIRS))
+    again = []
+    with np.errstate(all="ignore"):
+        for found in flat_pairs(metric, given[0], given[-1], small, len(given) == 1, settings):
+            results.put_flat(found.rows, found.values)
+            again.append(found.again)
+    return np.concatenate([*again, np.flatnonzero(pairs >= _compiled.FROM_PAIRS)]).tolist()  # type: ignore[no-any-return]
 
 
 def dtype_of(given: tuple[Matrices, ...]) -> np.dtype[Any]:

@@ -100,20 +100,26 @@ def _no_matrix(function: str, shape: Sequence[int]) -> InputError:
     )
 
 
-def stacks(*columns: Matrices) -> Iterator[StackedRows]:
-    """Every row that has vectors in all columns, once; those that have none are left out."""
+def stacks(*columns: Matrices, rows: Sequence[int] | None = None) -> Iterator[StackedRows]:
+    """Every row that has vectors in all columns, once; those that have none are left out.
+
+    Args:
+        columns: of matrices.
+        rows: of rows that differ in shape, those that are taken; None for all.
+    """
     if all(isinstance(column, np.ndarray) for column in columns):
         yield from _whole(columns)
         return
     groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for row, each in enumerate(zip(*columns, strict=True)):
+    for row in range(len(columns[0])) if rows is None else rows:
+        each = [column[row] for column in columns]
         if all(len(matrix) for matrix in each):
             lengths = [len(matrix) for matrix in each]
             groups[(*(filled_up(length) for length in lengths), each[0].shape[1])].append(row)
-    for (*sizes, width), rows in groups.items():
+    for (*sizes, width), group in groups.items():
         step = _step(sizes, width)
-        for first in range(0, len(rows), step):
-            chosen = rows[first : first + step]
+        for first in range(0, len(group), step):
+            chosen = group[first : first + step]
             given = [[column[row] for row in chosen] for column in columns]
             yield StackedRows(
                 np.array(chosen),
@@ -183,6 +189,18 @@ class Results:
             shape = tuple(self._shapes[row])
             cut = answer[tuple(slice(length) for length in shape)]
             values[self._offsets[row] : self._offsets[row + 1]].reshape(shape)[...] = cut
+
+    def put_flat(self, rows: Indices, values: Array) -> None:
+        """Keep the answers of rows, in their order one behind the other."""
+        first, last = int(self._offsets[rows[0]]), int(self._offsets[rows[-1] + 1])
+        if last - first == len(values) == self._offsets[-1]:
+            self._values = values
+        elif last - first == len(values):
+            self._filled()[first:last] = values
+        else:
+            ends = np.cumsum(self._offsets[rows + 1] - self._offsets[rows])
+            for row, found in zip(rows, np.split(values, ends[:-1]), strict=True):
+                self._filled()[self._offsets[row] : self._offsets[row + 1]] = found
 
     def _filled(self) -> Array:
         if self._values is None:
