@@ -150,3 +150,14 @@ def test_names_of_folders_are_no_columns_of_pictures_and_it_is_said(pictures: Pa
     source: Any = open_source(pictures)
     assert source.schema.names == ["image", "path"]
     assert source.left_out.endswith("names of folders are no columns of pictures: kind")
+
+
+@pytest.mark.parametrize("name", ["a[1]", "a?b", "a*b"])
+def test_a_folder_is_read_under_its_own_name_though_it_looks_like_a_pattern(tmp_path: Path, name: str) -> None:
+    for place, folder in enumerate((name, "a1", "axb")):
+        (tmp_path / folder).mkdir()
+        pq.write_table(pa.table({"x": [place]}), tmp_path / folder / "p.parquet")
+    for spelled in (f"{tmp_path}/{name}", f"{tmp_path}/{name}/", f"{tmp_path}/{name}/../{name}/."):
+        assert [row for batch in open_source(spelled).batches(9) for row in batch["x"].to_pylist()] == [0]
+    fit = [row for batch in open_source(f"{tmp_path}/a*/p.parquet").batches(9) for row in batch["x"].to_pylist()]
+    assert sorted(fit) == [0, 1, 2]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from importlib import metadata
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from motet.batch import Batch, Ragged
-from motet.errors import InputError, MissingExtraError, RunError, UnknownNameError
+from motet.errors import DataError, InputError, MissingExtraError, RunError, UnknownNameError
 from motet.io import Source, open_source, open_writer
 from motet.types import ColumnType
 
@@ -284,6 +285,25 @@ def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(bytes(content))
     with pytest.raises(RunError, match=r"y\.parquet: cannot be read any further: "):
         list(open_source(path).batches(10))
+
+
+@pytest.mark.parametrize("make", [pa.ipc.new_file, pa.ipc.new_stream])
+def test_damaged_arrow_files_are_read_or_refused(tmp_path: Path, make: Callable[..., Any]) -> None:
+    """Wherever they are damaged; what Arrow says of it is an error of the input."""
+    rows = pa.table({"x": range(60), "s": [f"text {each}" for each in range(60)]})
+    path = tmp_path / "x.arrow"
+    with make(path, rows.schema) as writer:
+        writer.write_table(rows, max_chunksize=20)
+    content, refused = path.read_bytes(), 0
+    for at in range(0, len(content), 29):
+        path.write_bytes(content[:at] + bytes([content[at] ^ 0x55]) + content[at + 1 :])
+        try:
+            read = sum(map(len, open_source(path).batches(10)))
+        except (DataError, InputError):
+            refused += 1
+        else:
+            assert read in (60, 40, 20, 0)
+    assert refused > 10
 
 
 def test_only_named_columns_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

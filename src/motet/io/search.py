@@ -67,7 +67,12 @@ class Searched:
 
 
 def is_pattern(place: Place) -> bool:
-    """Whether a place is a pattern: `*`, `?` or `[` in its path; in a web address only `*`, and not in its query."""
+    """Whether a place is a pattern: `*`, `?` or `[` in its path; in a web address only `*`, and not in its query.
+
+    What is there under that very name, on this machine, is none.
+    """
+    if place.fs is None and os.path.lexists(place.path):
+        return False
     if place.key[0] == "http":
         return _HTTP_MAGIC.search(place.path.partition("?")[0]) is not None
     return _MAGIC.search(place.path) is not None
