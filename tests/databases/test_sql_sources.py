@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
-from motet.errors import InputError
+from motet.errors import DataError, InputError
 from motet.io import open_source
 
 
@@ -138,6 +138,22 @@ def test_rows_that_were_added_are_another_input(tmp_path: Path) -> None:
         connection.commit()
     assert open_source(address).fingerprint() != before
     assert open_source(address).num_rows == 2
+
+
+def test_other_rows_at_the_end_of_a_run_are_noticed(tmp_path: Path) -> None:
+    """Also where there are as many as there were."""
+    address = f"{made(tmp_path, 'id integer primary key, n integer', [(1, 1), (2, 2), (3, 3)])}#t"
+    source: Any = open_source(address)
+    assert sum(map(len, source.batches(2))) == 3
+    source.check_unchanged()
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("DELETE FROM t WHERE id = 1")
+        connection.execute("INSERT INTO t VALUES (9, 9)")
+        connection.commit()
+    with pytest.raises(
+        DataError, match="has as many rows as when the run began, 3, and begins or ends with another one"
+    ):
+        source.check_unchanged()
 
 
 @pytest.mark.parametrize(

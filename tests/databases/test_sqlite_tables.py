@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import motet as mt
@@ -117,3 +118,26 @@ def test_a_table_that_is_gone_is_let_go_of(tmp_path: Path, monkeypatch: pytest.M
         with pytest.raises(sqlite3.ProgrammingError, match="closed database"):
             connection.execute("SELECT 1")
     assert left
+
+
+@pytest.mark.parametrize("declared", ["NUMERIC", "DECIMAL(30, 5)", "STRING"])
+def test_rows_that_columns_of_numbers_would_change_fail_alone(tmp_path: Path, declared: str) -> None:
+    """SQLite makes numbers of some 15 digits of texts, and of decimals, in columns of such types."""
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute(f"CREATE TABLE songs (id TEXT PRIMARY KEY, n {declared}, o BIGINT)")
+    address, graph = f"sqlite:///{tmp_path}/a.db#songs", mt.Graph("v", {"o": mt.map(one, mt.input("id", "string"))})
+    texts = ["007", "1e3", "1.50", " 5", "+1", "12345678901234567890", "0.1234567890123456789", "-0"]
+    kept = ["7", "1.5", "-12", "9007199254740993", "abc", "", "12-3", "0x1F", "1_0", "é"]
+    rows = pa.table({"id": [f"{place:02}" for place in range(len(texts + kept))], "n": texts + kept})
+    report = graph.run(rows, address)
+    assert (report.answered, report.failed) == (len(kept), len(texts))
+    assert [str(row["n"]) for row in rows_in(tmp_path / "a.db").values()] == kept
+    (first, *_) = pq.read_table(report.failed_output)["message"].to_pylist()
+    assert "column 'n' keeps numbers, and would have 7 for 007" in first
+    exact = [decimal.Decimal("12.50000"), decimal.Decimal("1234567890.12345"), None]
+    lost = [decimal.Decimal("1234567890123456789.12345")]
+    numbers = pa.table({"id": ["a", "b", "c", "d"], "n": pa.array(exact + lost, pa.decimal128(30, 5))})
+    report = graph.run(numbers, address, overwrite=True)
+    assert (report.answered, report.failed) == (3, 1)
+    found = rows_in(tmp_path / "a.db")
+    assert [found[row]["n"] for row in "abc"] == [12.5, 1234567890.12345, None]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import decimal
+import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +16,9 @@ import pyarrow.compute as pc
 from motet.errors import InputError, UnknownNameError
 
 __all__ = ["TableLayout", "last_of_each", "vector_length", "vectors_of"]
+
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
+_WHOLE = 1 << 53
 
 
 def vector_length(data_type: pa.DataType) -> int | None:
@@ -41,12 +47,14 @@ class TableLayout:
         vectors: how long the vectors of each column of float32 are.
         schema: all columns, vectors as lists of fixed size.
         metric: how alike vectors are, of `address.METRICS`; None leaves it to the table, or is `cosine`.
+        numeric: columns of which the database keeps a text that is a number as one, of some 15 digits.
     """
 
     id: str
     vectors: Mapping[str, int]
     schema: pa.Schema
     metric: str | None = None
+    numeric: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, schema: pa.Schema, id: str | None, metric: str | None, where: str) -> TableLayout:
@@ -72,6 +80,12 @@ class TableLayout:
         found = {field.name: vector_length(field.type) for field in schema}
         plain = pa.schema([pa.field(field.name, _plain(field.type)) for field in schema])
         return cls(name, {each: size for each, size in found.items() if size is not None}, plain, metric)
+
+    def joining(self, there: TableLayout | None) -> TableLayout:
+        """This one with what a table that is there settles."""
+        if there is None:
+            return self
+        return replace(self, metric=self.metric or there.metric, numeric=there.numeric)
 
     @property
     def payload(self) -> tuple[str, ...]:
@@ -122,6 +136,10 @@ class TableLayout:
             _note(found, there & ~finite, f"column {name!r} has numbers that are not finite")
             if self.metric in (None, "cosine"):
                 _note(found, there & ~vectors.any(axis=1), f"column {name!r} is all zeros, which has no direction")
+        for name in self.numeric.intersection(self.schema.names):
+            for row, value in enumerate(batch.column(name).to_pylist()):
+                if (why := _changed(value)) is not None:
+                    found.setdefault(row, f"column {name!r} keeps numbers, and {why}")
         if text:
             for name in self.schema.names:
                 if (has := _null_characters(batch.column(name))) is not None:
@@ -133,6 +151,19 @@ def _note(found: dict[int, str], rows: pa.Array | npt.NDArray[np.bool_], why: st
     mask = rows if isinstance(rows, np.ndarray) else rows.to_numpy(zero_copy_only=False)
     for row in np.flatnonzero(mask).tolist():
         found.setdefault(row, why)
+
+
+def _changed(value: Any) -> str | None:
+    """What becomes of a text, or of the digits of a number that is written as one, where such are kept as numbers; None for nothing."""
+    text = value if isinstance(value, str) else str(value) if isinstance(value, int | decimal.Decimal) else ""
+    if _NUMBER.fullmatch(text) is None:
+        return None
+    number, digits = decimal.Decimal(text.strip()), float(text)
+    kept = str(int(digits)) if digits.is_integer() and abs(digits) < _WHOLE else repr(digits)
+    if number == number.to_integral_value() and -(2**63) <= number < 2**63 and text.strip().lstrip("+-").isdecimal():
+        kept = str(int(number))
+    same = kept == text if isinstance(value, str) else decimal.Decimal(kept) == value
+    return None if same else f"would have {kept} for {text}"
 
 
 def _null_characters(column: pa.Array) -> npt.NDArray[np.bool_] | None:

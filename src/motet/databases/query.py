@@ -113,11 +113,14 @@ class QueryRows(ABC):
 
     def identity(self) -> list[str]:
         """What tells them from others: how many there are, the first and the last."""
+        return [self.where, self._from, str(self.schema), str(self.order), str(self.count()), repr(self.ends())]
+
+    def ends(self) -> list[list[Any]]:
+        """The first row and the last, by the columns of the order, as the driver gives them."""
         by = ", ".join(map(self._quoted, self.order))
         down = ", ".join(f"{self._quoted(name)} DESC" for name in self.order)
         with self._told(), self._connected() as connection:
-            ends = [connection.execute(self._some(by, each, 1)).fetchall() for each in (by, down)]
-        return [self.where, self._from, str(self.schema), str(self.order), str(self.count()), repr(ends)]
+            return [connection.execute(self._some(by, each, 1)).fetchall() for each in (by, down)]
 
     def batches(
         self, columns: Sequence[str], skip: int, size: int

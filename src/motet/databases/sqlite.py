@@ -35,6 +35,9 @@ READ = {
 }  # fmt: skip
 """What declared types are in Arrow; those of others are taken to hold texts."""
 
+_NOT_NUMERIC = ("INT", "CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB")
+"""What stands in declared types of columns that are not `NUMERIC`."""
+
 
 class SqliteTable:
     """A table of SQLite; see `Table`."""
@@ -71,7 +74,8 @@ class SqliteTable:
             return None
         keys = [name for _, name, _, _, _, place in found if place]
         kinds = {name: READ.get(kind.upper().partition("(")[0], pa.string()) for _, name, kind, _, _, _ in found}
-        return TableLayout(sole_key(keys, self._where), {}, pa.schema(list(kinds.items())))
+        numeric = frozenset(name for _, name, kind, _, _, _ in found if _is_numeric(kind))
+        return TableLayout(sole_key(keys, self._where), {}, pa.schema(list(kinds.items())), numeric=numeric)
 
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
@@ -135,6 +139,15 @@ class SqliteTable:
             found, self._open = self._open, None
             if found is not None:
                 found.close()
+
+
+def _is_numeric(declared: str) -> bool:
+    """Whether a column makes numbers of texts that are some: https://www.sqlite.org/datatype3.html#determination_of_column_affinity
+
+    Those that are read as something else than text hold what has been declared, and are none of these.
+    """
+    kind = declared.upper()
+    return bool(kind) and kind.partition("(")[0] not in READ and not any(each in kind for each in _NOT_NUMERIC)
 
 
 def _sql(kind: pa.DataType) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
@@ -50,20 +51,28 @@ class SqlSource(Stream):
         """How many there were when that was first asked."""
         return self._rows.count()
 
+    @cached_property
+    def _ends(self) -> list[list[Any]]:
+        """The first and the last row, by the columns of the order, when that was first asked; of a query none, which may be dear."""
+        return [] if self._address.options.get("query") else self._rows.ends()
+
     def fingerprint(self) -> str:
         """A digest of the query, of how many rows there are, and of the first and the last; other changes are not seen."""
         return hashlib.sha256(repr(self._rows.identity()).encode()).hexdigest()
 
     def check_unchanged(self) -> None:
-        """See `Stream.check_unchanged`: by how many there are."""
-        now = self._rows.count()
+        """See `Stream.check_unchanged`: by how many there are, and which is the first and which the last one of a table."""
+        now, hint = self._rows.count(), "begin anew with --overwrite"
         if now != self.num_rows:
             what = f"had {self.num_rows:,} rows when the run began, and has {now:,}"
-            raise DataError(what, where=self.description, hint="begin anew with --overwrite")
+            raise DataError(what, where=self.description, hint=hint)
+        if self._ends and self._rows.ends() != self._ends:
+            what = f"has as many rows as when the run began, {now:,}, and begins or ends with another one"
+            raise DataError(what, where=self.description, hint=hint)
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
         """See `Stream.pieces`."""
-        _ = self.num_rows
+        _ = self.num_rows, self._ends
         size = rows_to_read(rows, sum(type_bytes(self.schema.field(name).type) for name in columns))
         for batch, wrong in self._rows.batches(columns, skip, size):
             reasons = pa.array([wrong.get(row) for row in range(len(batch))], pa.string()) if wrong else None

@@ -7,7 +7,7 @@ Rows that were written and not yet in a piece are written again, each in its own
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -158,8 +158,7 @@ class TableOutput(Output):
         address = self._destination.address
         layout = TableLayout.of(plain_schema(schema), self._destination.id, address.options.get("metric"), str(address))
         there = self._table.layout()
-        if there is not None and layout.metric is None:
-            layout = replace(layout, metric=there.metric)
+        layout = layout.joining(there)
         self._table.prepare(layout)
         self._refusal = TableRefusal(layout, self._table.keeps_text)
 

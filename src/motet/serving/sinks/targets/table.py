@@ -47,8 +47,7 @@ class TableTarget:
             schema = pa.schema([(name, _arrow(kind)) for name, kind in kinds.items()])
             layout = TableLayout.of(schema, ID, self._address(table).options.get("metric"), self._where)
             there = self._tables[table].layout()
-            if there is not None and layout.metric is None:
-                layout = replace(layout, metric=there.metric)
+            layout = layout.joining(there)
             self._tables[table].prepare(layout)
         except InputError as error:
             raise GraphError(error.what, where=f"{self._where}: {error.where}", hint=error.hint) from error
