@@ -51,6 +51,12 @@ def command() -> None:
 @click.option("--seconds", metavar="COLUMN", help="How long each answer took.")
 @click.option("--failed", metavar="COLUMN", help="True where there was no answer.")
 @click.option("--since", metavar="WHEN", help="Only rows since then: 7d, 12h, 2026-05-04; needs --time.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="Also what servers kept while arms, weights or the metric were declared otherwise.",
+)
 @source_options
 @html_option
 @access_options
@@ -60,6 +66,7 @@ def report(
     input_: tuple[str, ...],
     from_: str | None,
     server: str,
+    every: bool,
     html: str | None,
     access: ServerAccess,
     as_json: bool,
@@ -72,7 +79,7 @@ def report(
     """
     source, chosen = split_options(input_, options)
     if not input_ and from_ is None:
-        show_live(graph, chosen, server, access, html=html, as_json=as_json)
+        show_live(graph, {**chosen, "all": every}, server, access, html=html, as_json=as_json)
         return
     if server:
         from motet.errors import InputError
@@ -80,8 +87,12 @@ def report(
         raise InputError("--server is not asked where --input or --from is given", hint="leave one out")
     found = load_graph(graph)
     if from_ is not None:
-        done = kept_report(found, from_, chosen, input_)
+        done = kept_report(found, from_, {**chosen, "all": every}, input_)
     else:
+        if every:
+            from motet.errors import InputError
+
+            raise InputError("--all is for what servers keep; a file says all that it has", hint="leave it out")
         done = found.experiment(source, **chosen)
     print_report(done, html, as_json=as_json)
 

@@ -180,7 +180,7 @@ def kept_report(graph: Graph, to: str, options: Mapping[str, Any], input_: Seque
     try:
         mine = [each for each in database.decisions(experiment.graph) if each.node == experiment.node]
         moment = 0.0 if since is None else read_since(since, time.time())
-        return report_now(database, with_periods(experiment, mine), moment)
+        return report_now(database, with_periods(experiment, mine), moment, every=options["all"])
     finally:
         database.close()
 
@@ -201,7 +201,8 @@ def show_live(
     if html is not None:
         raise InputError("--html needs --input or --from", hint="the page of the server shows the experiment")
     _no_others(options, "a server")
-    asked = urlencode({key: options[key] for key in ("node", "since") if options.get(key) is not None})
+    said = {key: options[key] for key in ("node", "since") if options.get(key) is not None}
+    asked = urlencode({**said, "all": "true"} if options["all"] else said)
     path = f"/experiments/{quote(graph, safe='')}" + (f"?{asked}" if asked else "")
     found = ask(server or graph, path, access, timeout_s=REPORT_TIMEOUT_S)["experiments"]
     if as_json:

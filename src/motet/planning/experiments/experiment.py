@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import inf
 
 import numpy as np
@@ -79,6 +82,20 @@ class Experiment:
             graph, node or route.name, route.by, arms, route.metric.control or arms[0], route.metric, (first,),
             route.salt or "", route.missing,
         )  # fmt: skip
+
+    @cached_property
+    def epoch(self) -> str:
+        """Names what is compared as the graph declares it: arms, their shares, the control, the unit and the metric.
+
+        Where any of them is declared otherwise, what was seen before is of another experiment. What was decided since (`promote`,
+        `ramp`) is no other one: these are its periods.
+        """
+        first, metric = self.periods[0], self.metric
+        said = [
+            self.unit, self.salt, self.control, {arm: f"{first.share(arm):.9f}" for arm in self.arms},
+            metric.name, metric.kind, metric.better, metric.missing_is_zero,
+        ]  # fmt: skip
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def treatments(self) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from motet.serving.experiments.decisions import Decision
 from motet.serving.experiments.tables import EXPOSURES, OUTCOMES
 from motet.serving.sinks.targets.engine import connected, database_url, sa
 
-__all__ = ["ExperimentDatabase", "SeenRow"]
+__all__ = ["Epoch", "ExperimentDatabase", "SeenRow"]
 
 DECISIONS = "experiment_decisions"
 CHUNK_ROWS = 20_000
@@ -33,6 +34,22 @@ _TABLE = sa.Table(
 )
 SeenRow = tuple[str, str, float, float | None, float | None, bool, str | None]
 """Unit, arm, time, outcome, seconds, whether it failed, and the segments as JSON."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """The exposures of an experiment as it was declared for some time.
+
+    Attributes:
+        name: `Experiment.epoch`; empty where nobody said.
+        rows: how many.
+        first, last: when they were, in seconds since 1970.
+    """
+
+    name: str
+    rows: int
+    first: float
+    last: float
 
 
 class ExperimentDatabase:
@@ -113,8 +130,22 @@ class ExperimentDatabase:
         with self._engine.connect() as connection:
             return tuple(connection.execute(counted).one())
 
+    def epochs(self, graph: str, node: str) -> list[Epoch]:
+        """How an experiment was declared over time, the earliest first."""
+        if not self._has(EXPOSURES) or not self._knows_epochs():
+            return []
+        given = {"graph": graph, "node": node}
+        with self._engine.connect() as connection:
+            return [Epoch(*row) for row in connection.execute(sa.text(_EPOCHS), given)]
+
     def seen(
-        self, graph: str, node: str, metric: str, since: float = 0.0, most: int | None = None
+        self,
+        graph: str,
+        node: str,
+        metric: str,
+        since: float = 0.0,
+        most: int | None = None,
+        epoch: str | None = None,
     ) -> Iterator[Sequence[SeenRow]]:
         """The exposures of an experiment with their outcomes, some thousand at a time.
 
@@ -125,19 +156,37 @@ class ExperimentDatabase:
             metric: whose outcomes are meant.
             since: exposures from then on, in seconds since 1970.
             most: only the last so many of them; None for all.
+            epoch: only those of the experiment as it was declared then, or of which nobody said that; None for all.
         """
         if not self._has(EXPOSURES):
             return
         given: dict[str, Any] = {"graph": graph, "node": node, "metric": metric, "since": since}
+        within = epoch is not None and self._knows_epochs()
         outcomes = self._has(OUTCOMES)
         value, joined = ("o.value", _JOIN) if outcomes else ("NULL", "")
         text = _SEEN.format(value=value, join=joined)
+        if within:
+            text, given = f"{text} {_WITHIN}", {**given, "epoch": epoch}
         if most is not None:
             yield from self._rows(f"{text} ORDER BY e.time DESC LIMIT :most", {**given, "most": most})
             return
         yield from self._rows(text, given)
         if outcomes:
-            yield from self._rows(_LONE, given)
+            begun = self._begun(graph, node, epoch or "") if within else 0.0
+            lone = {"graph": graph, "node": node, "metric": metric, "since": max(since, begun)}
+            yield from self._rows(_LONE, lone)
+
+    def _begun(self, graph: str, node: str, epoch: str) -> float:
+        """When an epoch began that may not have been seen yet: outcomes of answers before are of others."""
+        found = self.epochs(graph, node)
+        others = [each for each in found if each.name not in ("", epoch)]
+        mine = [each.first for each in found if each.name in ("", epoch)]
+        return 0.0 if not others else min(mine) if mine else max(each.last for each in others)
+
+    def _knows_epochs(self) -> bool:
+        """Whether exposures say of which epoch they are; those of earlier versions do not."""
+        with self._engine.connect() as connection:
+            return any(each["name"] == "epoch" for each in sa.inspect(connection).get_columns(EXPOSURES))
 
     def _rows(self, text: str, given: dict[str, Any]) -> Iterator[Sequence[SeenRow]]:
         with self._engine.connect() as connection:
@@ -159,6 +208,11 @@ _JOIN = f"LEFT JOIN {OUTCOMES} o ON o.id = e.id || ':' || :metric"
 _SEEN = (
     f"SELECT e.unit, e.arm, e.time, {{value}}, e.seconds, e.failed, e.segments FROM {EXPOSURES} e {{join}} "
     "WHERE e.graph = :graph AND e.node = :node AND e.time >= :since"
+)
+_WITHIN = "AND (e.epoch = :epoch OR e.epoch = '' OR e.epoch IS NULL)"
+_EPOCHS = (
+    f"SELECT COALESCE(epoch, ''), COUNT(*), MIN(time), MAX(time) FROM {EXPOSURES} "
+    "WHERE graph = :graph AND node = :node GROUP BY COALESCE(epoch, '') ORDER BY 3"
 )
 _LONE = (
     f"SELECT o.unit, o.arm, o.exposed, o.value, NULL, false, NULL FROM {OUTCOMES} o WHERE o.graph = :graph "

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 import numpy as np
 
@@ -17,6 +18,8 @@ __all__ = ["LOOKS_BACK_S", "followed_up", "report_now"]
 
 LOOKS_BACK_S = 7 * 86_400.0
 """How far back guardrails look, at most."""
+MOST_EPOCHS = 5
+"""How many earlier declarations a report lists, the last ones."""
 MOST_EXPOSURES = 500_000
 """How many exposures they look at, at most, the last ones."""
 
@@ -55,9 +58,33 @@ def followed_up(
     return next_step(experiment, ramp) if len(np.unique(exposures.unit[mine])) >= ramp.units else None
 
 
-def report_now(database: ExperimentDatabase, experiment: Experiment, since: float = 0.0) -> ExperimentReport:
-    """What an experiment came to so far, of what a database has."""
-    return report_of(experiment, seen_exposures(database, experiment, since))
+def report_now(
+    database: ExperimentDatabase, experiment: Experiment, since: float = 0.0, *, every: bool = False
+) -> ExperimentReport:
+    """What an experiment came to so far, of what a database has.
+
+    Args:
+        database: where servers keep it.
+        experiment: as it is now.
+        since: exposures from then on, in seconds since 1970.
+        every: also those of the experiment as it was declared before, with other arms, weights or another metric.
+    """
+    notes = [] if every else list(_earlier(database, experiment, since))
+    return report_of(experiment, seen_exposures(database, experiment, since, every=every), notes=notes)
+
+
+def _earlier(database: ExperimentDatabase, experiment: Experiment, since: float) -> Iterator[str]:
+    """What is left out since it is of the experiment as it was declared before."""
+    found = database.epochs(experiment.graph, experiment.node)
+    others = [each for each in found if each.name not in ("", experiment.epoch) and each.last >= since]
+    for each in others[-MOST_EPOCHS:]:
+        first, last = (
+            datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M") for moment in (each.first, each.last)
+        )
+        yield (
+            f"{each.rows:,} exposures from {first} to {last} UTC are left out: the arms, their weights, the unit or the metric were "
+            "declared otherwise (--all takes them in)"
+        )
 
 
 def _began(decisions: Sequence[Decision]) -> float:

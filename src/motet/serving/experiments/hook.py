@@ -174,7 +174,8 @@ class ExperimentHook:
                     seconds = _seconds(calls, reply, columns.path, first, row)
                     segments = _segments(columns, reply, place)
                     name = exposure_id(answer, each)
-                    exposures.append(Exposure(name, now, self._graph, *each, seconds, False, segments))
+                    epoch = columns.experiment.epoch
+                    exposures.append(Exposure(name, now, self._graph, *each, seconds, False, segments, epoch))
         for failure in reply.failures:
             exposures += self._failed(request, failure.row, key, failure.node, calls, first)
         return exposures, ids
@@ -208,7 +209,7 @@ class ExperimentHook:
             met = self._arm_of_failed(each, request, row, where, {} if calls is None else calls.noted, first + row)
             if met is not None:
                 name = f"{key}:{row}:{met.node}"
-                yield Exposure(name, time.time(), self._graph, *met, None, True, None)
+                yield Exposure(name, time.time(), self._graph, *met, None, True, None, each.experiment.epoch)
 
     def _arm_of_failed(
         self, each: ArmColumns, request: Request, row: int, where: str, noted: Mapping[str, dict[int, Any]], place: int

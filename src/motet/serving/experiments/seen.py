@@ -17,7 +17,12 @@ __all__ = ["seen_exposures"]
 
 
 def seen_exposures(
-    database: ExperimentDatabase, experiment: Experiment, since: float = 0.0, most: int | None = None
+    database: ExperimentDatabase,
+    experiment: Experiment,
+    since: float = 0.0,
+    most: int | None = None,
+    *,
+    every: bool = False,
 ) -> Exposures:
     """The exposures of an experiment with their outcomes. Reads all of them: of a million rows that takes seconds.
 
@@ -26,12 +31,14 @@ def seen_exposures(
         experiment: which one.
         since: exposures from then on, in seconds since 1970.
         most: only the last so many of them; None for all.
+        every: also those of the experiment as it was declared before.
     """
     places = {arm: place for place, arm in enumerate(experiment.arms)}
     segments = experiment.metric.segments
+    epoch = None if every else experiment.epoch
     chunks = [
         _chunk(rows, places, segments)
-        for rows in database.seen(experiment.graph, experiment.node, experiment.metric.name, since, most)
+        for rows in database.seen(experiment.graph, experiment.node, experiment.metric.name, since, most, epoch)
     ] or [_chunk((), places, segments)]
     unit, arm, time, outcome, seconds, failed, *more = (np.concatenate(each) for each in zip(*chunks, strict=True))
     return Exposures(

@@ -14,7 +14,7 @@ __all__ = ["EXPOSURES", "EXPOSURE_KINDS", "OUTCOMES", "OUTCOME_KINDS", "Exposure
 EXPOSURES, OUTCOMES = "exposures", "outcomes"
 EXPOSURE_KINDS = {
     ID: "string", "time": "float64", "graph": "string", "node": "string", "arm": "string", "unit": "string",
-    "seconds": "float64", "failed": "bool", "segments": JSON,
+    "seconds": "float64", "failed": "bool", "segments": JSON, "epoch": "string",
 }  # fmt: skip
 OUTCOME_KINDS = {
     ID: "string", "exposure": "string", "time": "float64", "graph": "string", "node": "string", "arm": "string",
@@ -35,6 +35,7 @@ class Exposure(NamedTuple):
         seconds: that the arm took; None where it was not called, as for an answer that was kept.
         failed: whether the row was not answered.
         segments: values of the columns that the experiment tells units apart by; None for none.
+        epoch: the experiment as it was declared then (`Experiment.epoch`); empty where nobody said.
     """
 
     id: str
@@ -46,6 +47,7 @@ class Exposure(NamedTuple):
     seconds: float | None
     failed: bool
     segments: dict[str, object] | None
+    epoch: str = ""
 
 
 class Outcome(NamedTuple):

@@ -46,7 +46,7 @@ class ExperimentRoutes:
     def __init__(self, repository: ModelRepository, middleware: Middleware, parts: AppParts) -> None:
         self._repository, self._middleware, self._parts = repository, middleware, parts
         self._reading = asyncio.Lock()
-        self._reports: dict[tuple[str, str, str], tuple[float, Any]] = {}
+        self._reports: dict[tuple[str, str, str, bool], tuple[float, Any]] = {}
 
     def routes(self) -> list[Route]:
         """All of them."""
@@ -69,7 +69,8 @@ class ExperimentRoutes:
         """
         name = request.path_params["name"]
         admission = self._middleware.admission
-        if request.query_params.get("since") or (admission is not None and not admission.config.anonymous):
+        asks = request.query_params.get("since") or request.query_params.get("all")
+        if asks or (admission is not None and not admission.config.anonymous):
             with await enter(self._middleware, request, name, 0) as context:
                 response = await self._reports_of(request, name)
                 context.sent_bytes = len(response.body)
@@ -81,19 +82,21 @@ class ExperimentRoutes:
         since, node = request.query_params.get("since", ""), request.query_params.get("node", "")
         chosen = experiments.experiments(name)
         chosen = [_named(chosen, node)] if node else chosen
-        return json_response({"experiments": [await self._report(experiments, each, since) for each in chosen]})
+        every = _truth(request.query_params.get("all", ""))
+        return json_response({"experiments": [await self._report(experiments, each, since, every) for each in chosen]})
 
-    async def _report(self, experiments: Experiments, experiment: Experiment, since: str) -> Any:
+    async def _report(self, experiments: Experiments, experiment: Experiment, since: str, every: bool) -> Any:
         """A report, made by one thread at a time; one that was made a moment ago is given again."""
         from motet.serving.experiments.guardian import report_now
 
-        key = experiment.graph, experiment.node, since
+        key = experiment.graph, experiment.node, since, every
         async with self._reading:
             made, found = self._reports.get(key, (0.0, None))
             if time.monotonic() - made > FRESH_S or found is None:
                 moment = read_since(since, time.time()) if since else 0.0
                 try:
-                    report = await experiments.ask(report_now, experiments.database, experiment, moment)
+                    made_of = experiments.database, experiment, moment
+                    report = await experiments.ask(report_now, *made_of, every=every)
                     found = {"report": json.loads(report.to_json()), "text": str(report)}
                 except NotReadyError as error:  # given again, too: else who asks waits for all who asked before
                     found = error
@@ -119,6 +122,18 @@ class ExperimentRoutes:
             response = json_response(_told(decision))
             context.sent_bytes = len(response.body)
         return response
+
+
+def _truth(said: str) -> bool:
+    """What the parameter `all` says.
+
+    Raises:
+        InputError: when it is neither true nor false.
+    """
+    known = {"": False, "0": False, "false": False, "1": True, "true": True}
+    if said.lower() not in known:
+        raise InputError(f"'all' is true or false; got {said!r}")
+    return known[said.lower()]
 
 
 def _named(experiments: Sequence[Experiment], node: object) -> Experiment:

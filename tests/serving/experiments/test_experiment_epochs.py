@@ -1,0 +1,152 @@
+"""Reports are of the experiment as it is declared now; what was seen of an earlier declaration is left out, and listed."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from click.testing import CliRunner
+
+import motet as mt
+from motet.cli import cli
+from motet.planning.experiments.experiment import experiment_of
+from motet.serving import start
+from motet.serving.config.sinks import SinkConfig
+from motet.serving.experiments.database import ExperimentDatabase
+from motet.serving.experiments.guardian import report_now
+from motet.serving.experiments.tables import (
+    EXPOSURE_KINDS,
+    EXPOSURES,
+    OUTCOME_KINDS,
+    OUTCOMES,
+    Exposure,
+    Outcome,
+    item_of,
+)
+from motet.serving.sinks.targets.sql import SqlTarget
+from serving.experiments.experiment_arms import Asked, predict, shop, until_rows
+
+KEY = "a key for tests alone"
+
+
+def experiment(**said):
+    return experiment_of(shop(**said).checked)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"plain": 1, "bold": 3},
+        {"metric": "bought"},
+        {"metric": {"name": "clicked", "control": "bold"}},
+        {"metric": {"name": "clicked", "kind": "mean"}},
+        {"metric": {"name": "clicked", "better": "less"}},
+        {"metric": {"name": "clicked", "missing": "skip"}},
+    ],
+)
+def test_what_is_compared_makes_an_epoch(other):
+    assert experiment(**other).epoch != experiment().epoch
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        {"plain": 50, "bold": 50},
+        {"metric": {"name": "clicked", "effect": 0.2, "guardrails": {"errors": 0.1}, "control": "plain"}},
+    ],
+)
+def test_what_is_planned_or_watched_makes_none(same):
+    assert experiment(**same).epoch == experiment().epoch
+
+
+def test_what_is_decided_makes_none():
+    mine = experiment()
+    assert mine.since(1e9, {"plain": 0.0, "bold": 1.0}).epoch == mine.epoch
+
+
+def exposures(names, time, epoch):
+    return [
+        Exposure(f"{epoch}:{name}:ab", time, "shop", "ab", "bold", f"{name:016x}", 0.01, False, None, epoch)
+        for name in names
+    ]
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """A database, and what writes into it."""
+    to = f"sqlite:///{tmp_path}/kept.db"
+    target, database = SqlTarget(SinkConfig(to, "seen", table=EXPOSURES), tmp_path), ExperimentDatabase(to, tmp_path)
+    target.prepare(EXPOSURES, EXPOSURE_KINDS)
+    target.prepare(OUTCOMES, OUTCOME_KINDS)
+    yield database, lambda rows: target.write([item_of(rows).records], "batch")
+    database.close()
+    target.close()
+
+
+def test_exposures_of_an_earlier_declaration_are_left_out_and_listed(kept):
+    database, write = kept
+    now = experiment()
+    write(exposures(range(3), 1e9, "an earlier one"))
+    write(exposures(range(10, 15), 1.1e9, now.epoch))
+    write(exposures(range(20, 21), 1.1e9, ""))  # of which nobody said it
+    lone = [("x", 1.05e9), ("y", 1.15e9)]  # their exposures were lost, before and behind the change
+    write(
+        [
+            Outcome(f"{id}:clicked", id, time, "shop", "ab", "plain", f"{place + 100:016x}", time, "clicked", 1.0)
+            for place, (id, time) in enumerate(lone)
+        ]
+    )
+    report = report_now(database, now)
+    assert (report.rows, report.units) == (7, 7)
+    (note,) = (each for each in report.notes if "--all" in each)
+    assert note.startswith(
+        "3 exposures from 2001-09-09 01:46 to 2001-09-09 01:46 UTC are left out: the arms, their weights"
+    )
+    every = report_now(database, now, every=True)
+    assert every.rows == 11
+    assert not [note for note in every.notes if "--all" in note]
+    assert not [note for note in report_now(database, now, since=1.05e9).notes if "--all" in note]
+
+
+def test_outcomes_of_answers_before_any_exposure_of_now_are_left_out(kept):
+    database, write = kept
+    write(exposures(range(3), 1e9, "an earlier one"))
+    write([Outcome("x:clicked", "x", 9e8, "shop", "ab", "plain", f"{7:016x}", 9e8, "clicked", 1.0)])
+    report = report_now(database, experiment())
+    assert report.rows == 0
+
+
+def test_a_database_that_knows_no_epochs_is_read_whole(kept):
+    database, write = kept
+    write(exposures(range(3), 1e9, "an earlier one"))
+    with closing(sqlite3.connect(database._engine.url.database, isolation_level=None)) as other:
+        other.execute("ALTER TABLE exposures DROP COLUMN epoch")
+    assert database.epochs("shop", "ab") == []
+    assert report_now(database, experiment()).rows == 3
+
+
+def test_a_file_that_is_edited_begins_another_experiment(tmp_path):
+    to, users = f"sqlite:///{tmp_path}/kept.db", [f"u{number}" for number in range(8)]
+    said = {"to": to, "key": KEY}
+    with start(shop(), port=0, experiments=said) as server:
+        predict(server.url, users)
+    with start(shop(plain=1, bold=4), port=0, experiments=said) as server:
+        predict(server.url, users[:3])
+        until_rows(tmp_path / "kept.db", "exposures", 11)
+        (found,) = Asked(f"{server.url}/experiments/shop").body["experiments"]
+        assert found["report"]["rows"] == 3
+        (every,) = Asked(f"{server.url}/experiments/shop?all=true").body["experiments"]
+        assert every["report"]["rows"] == 11
+        wrong = Asked(f"{server.url}/experiments/shop?all=perhaps")
+        assert (wrong.status, wrong.body["error"]) == (400, "'all' is true or false; got 'perhaps'")
+        live = CliRunner().invoke(cli, ["experiment", "report", "shop", "--server", server.url, "--all"])
+        assert live.exit_code == 0, live.output
+    path = tmp_path / "shop.yaml"
+    shop(plain=1, bold=4).save(path)
+    for more, rows in (([], 3), (["--all"], 11)):
+        told = CliRunner().invoke(cli, ["experiment", "report", str(path), "--from", to, "--json", *more])
+        assert told.exit_code == 0, told.output
+        assert f'"rows": {rows}' in told.output
+    assert mt.load(path).name == "shop"
+    refused = CliRunner().invoke(cli, ["experiment", "report", str(path), "--input", "x.parquet", "--all"])
+    assert refused.exit_code == 2
+    assert "--all is for what servers keep; a file says all that it has" in refused.output
