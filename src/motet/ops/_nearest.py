@@ -1,10 +1,49 @@
-"""The nearest of all pairs: the smallest `k` of each row, the lowest place of equals first."""
+"""The nearest of all pairs, a block of these at a time: the smallest `k` of each vector, the lowest place of equals first."""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from motet.batch import Array, Indices
+from motet.batch import Array, Column, Indices
+from motet.ops._arrays import Rows
+from motet.ops._metrics import DISTANCES
+from motet.ops._pairs import dtype_of, stack_blocks
+from motet.ops._stacks import MOST_VALUES, Results, matrices, stacks
+
+
+class Neighbours(NamedTuple):
+    """The nearest of each vector, nearest first.
+
+    Attributes:
+        indices: their places among a row's vectors, int64, shape `[rows, n, k]`.
+        distances: how far they are, same shape.
+    """
+
+    indices: Column
+    distances: Column
+
+
+def nearest(columns: tuple[Rows, ...], k: int, metric: str, backend: str) -> Neighbours:
+    """The nearest of each vector of the first column's rows among those of the second, or among its others where there is one."""
+    given = matrices("nearest_neighbours", *columns)
+    alone = int(len(columns) == 1)
+    shapes = np.array(
+        [(len(x), max(0, min(k, len(y) - alone))) for x, y in zip(given[0], given[-1], strict=True)], np.int64
+    ).reshape(-1, 2)
+    dense = all(isinstance(column, np.ndarray) for column in given)
+    indices, distances = Results(shapes, np.dtype(np.int64), dense), Results(shapes, dtype_of(given), dense)
+    for stack in stacks(*given):
+        most = min(k, max(0, stack.arrays[-1].shape[1] - alone))
+        found = [
+            smallest(values, most, stack.lengths[-1], start if alone else None)
+            for start, values in stack_blocks(DISTANCES[metric], stack, {}, backend, MOST_VALUES)
+        ]
+        indices.put(stack.rows, np.concatenate([places for places, _ in found], axis=1))
+        distances.put(stack.rows, np.concatenate([values for _, values in found], axis=1))
+    empty = (given[0].shape[1], max(0, min(k, given[-1].shape[1] - alone))) if dense else (0, 0)  # type: ignore[union-attr]
+    return Neighbours(indices.column(empty), distances.column(empty))
 
 
 def smallest(values: Array, k: int, lengths: Indices, own: int | None) -> tuple[Array, Array]:

@@ -1,13 +1,69 @@
-"""Principal components of one matrix, by the eigenvectors of the smaller of its two matrices of products."""
+"""Principal components of matrices, by the eigenvectors of the smaller of its two matrices of products."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from motet.batch import Array
+from motet.batch import Array, Column, Ragged
+from motet.errors import InputError
+from motet.ops._arrays import Rows, floats
 from motet.ops._compiled import compiled_principal, is_worth_pca
+from motet.ops._pairs import dtype_of
+from motet.ops._stacks import matrices
+
+
+class PrincipalComponents(NamedTuple):
+    """The principal components of each row's vectors.
+
+    Attributes:
+        transformed: the vectors in them, shape `[rows, n, k]`.
+        components: the components, of length 1, that of most variance first, shape `[rows, k, d]`.
+        mean: the mean of the vectors, shape `[rows, d]`.
+        variances: the variance along each component, by `n - 1`, shape `[rows, k]`.
+    """
+
+    transformed: Column
+    components: Array
+    mean: Array
+    variances: Array
+
+
+def components_of(vectors: Rows, components: int) -> PrincipalComponents:
+    """As `motet.ops.linalg.pca`."""
+    (given,) = matrices("pca", vectors)
+    for row, matrix in enumerate(given):
+        if len(matrix) < max(2, components) or matrix.shape[1] < components:
+            raise InputError(
+                f"row {row} has {len(matrix)} vectors of {matrix.shape[1]} values, too few for {components} components",
+                where="pca",
+                hint="it takes at least 2 vectors, and as many vectors and values as components",
+            )
+        if not np.isfinite([matrix.min(), matrix.max()]).all():
+            raise InputError(f"row {row} has a vector that is not finite", where="pca")
+    dtype, width = dtype_of((given,)), given.shape[2] if isinstance(given, np.ndarray) else 0
+    if not len(given):
+        count = given.shape[1] if isinstance(given, np.ndarray) else 0
+        shapes = (count, components), (components, width), (width,), (components,)
+        return PrincipalComponents(*(np.zeros((0, *shape), dtype) for shape in shapes))
+    widths = {matrix.shape[1] for matrix in given}
+    if len(widths) > 1:
+        raise InputError(f"rows differ in the length of their vectors: {sorted(widths)[:3]}", where="pca")
+    mean, found, variances, transformed = principal(list(given), components)
+    column = np.stack(transformed) if isinstance(given, np.ndarray) else Ragged.from_rows(transformed, dtype, 2)
+    return PrincipalComponents(column, found, mean, variances)
+
+
+def in_components(vectors: Rows, mean: Rows, components: Rows) -> Column:
+    """As `motet.ops.linalg.pca_transform`."""
+    middles = floats(mean, "pca_transform")[:, None]
+    given, middle, directions = matrices("pca_transform", vectors, middles, components)
+    if isinstance(given, np.ndarray) and isinstance(directions, np.ndarray):
+        return np.asarray(np.matmul(given - middle, directions.swapaxes(1, 2)))
+    found = [(x - away) @ axes.T for x, away, axes in zip(given, middle, directions, strict=True)]
+    return Ragged.from_rows(found, dtype_of((given,)), 2)
 
 
 def principal(matrices: Sequence[Array], k: int) -> tuple[Array, Array, Array, list[Array]]:

@@ -14,14 +14,11 @@ distance to cancellation. `backend` says which it is to be, where that must be k
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
-
 import numpy as np
 
-from motet.batch import Array, Column, Indices, Ragged
-from motet.errors import InputError
+from motet.batch import Array, Column
 from motet.ops._arrays import Rows, floats, sum_last
-from motet.ops._kinds import float_of, is_any, last_axis, refuse
+from motet.ops._keyed import Keyed
 from motet.ops._linalg_types import (
     distances_type,
     kernel_settings,
@@ -32,12 +29,12 @@ from motet.ops._linalg_types import (
     transform_type,
 )  # fmt: skip
 from motet.ops._metrics import DISTANCES
-from motet.ops._nearest import smallest
-from motet.ops._pairs import all_pairs, checked_backend, checked_metric, dtype_of, stack_blocks
-from motet.ops._pca import principal
-from motet.ops._scaling import are_far, scaled
-from motet.ops._stacks import MOST_VALUES, Results, matrices, stacks
-from motet.types import ANY, ColumnType, returns
+from motet.ops._nearest import Neighbours, nearest
+from motet.ops._pairs import all_pairs, checked_backend, checked_metric
+from motet.ops._pca import PrincipalComponents, components_of, in_components
+from motet.ops._products import products
+from motet.ops._vectors import length, pair_type, quiet, sized, two, vector_type
+from motet.types import ANY, returns
 
 __all__ = [
     "Keyed",
@@ -58,67 +55,8 @@ __all__ = [
 ]
 
 
-class Neighbours(NamedTuple):
-    """The nearest of each vector, nearest first.
-
-    Attributes:
-        indices: their places among a row's vectors, int64, shape `[rows, n, k]`.
-        distances: how far they are, same shape.
-    """
-
-    indices: Column
-    distances: Column
-
-
-class PrincipalComponents(NamedTuple):
-    """The principal components of each row's vectors.
-
-    Attributes:
-        transformed: the vectors in them, shape `[rows, n, k]`.
-        components: the components, of length 1, that of most variance first, shape `[rows, k, d]`.
-        mean: the mean of the vectors, shape `[rows, d]`.
-        variances: the variance along each component, by `n - 1`, shape `[rows, k]`.
-    """
-
-    transformed: Column
-    components: Array
-    mean: Array
-    variances: Array
-
-
-_quiet = np.errstate(over="ignore", invalid="ignore")
-"""A row that is not finite, or too large, says so by its NaN or infinity."""
-
-
-def _pair(function: str, first: ColumnType, second: ColumnType) -> ColumnType:
-    last_axis(function, first)
-    last_axis(function, second)
-    if is_any(first, second):
-        return ANY
-    if first.shape != second.shape:
-        refuse(function, "two columns of one shape", first, second)
-    return ColumnType(float_of(first, second), first.shape[:-1])
-
-
-def _alone(function: str, vector: ColumnType, reduces: bool = False) -> ColumnType:
-    last_axis(function, vector)
-    return ANY if is_any(vector) else ColumnType(float_of(vector), vector.shape[:-1] if reduces else vector.shape)
-
-
-def _two(function: str, first: Rows, second: Rows) -> tuple[Array, Array]:
-    left, right = floats(first, function), floats(second, function)
-    if left.shape != right.shape:
-        raise InputError(
-            f"the columns differ in shape: {list(left.shape)} and {list(right.shape)}",
-            where=function,
-            hint="both need as many rows, and vectors as long",
-        )
-    dtype = np.result_type(left, right)
-    return left.astype(dtype, copy=False), right.astype(dtype, copy=False)
-
-
-@returns(lambda first, second: _pair("dot", first, second))
-@_quiet
+@returns(lambda first, second: pair_type("dot", first, second))
+@quiet
 def dot(first: Rows, second: Rows) -> Array:
     """The product of two vectors: `sum(a * b)`.
 
@@ -132,40 +70,23 @@ def dot(first: Rows, second: Rows) -> Array:
     >>> dot(np.array([[1.0, 2.0]]), np.array([[3.0, 4.0]])).tolist()
     [11.0]
     """
-    left, right = _two("dot", first, second)
+    left, right = two("dot", first, second)
     return sum_last(left * right)
 
 
-@returns(lambda vector: _alone("norm", vector, reduces=True))
-@_quiet
+@returns(lambda vector: vector_type("norm", vector, reduces=True))
+@quiet
 def norm(vector: Rows) -> Array:
     """The length of a vector: `sqrt(sum(a * a))`.
 
     >>> norm(np.array([[3.0, 4.0]])).tolist()
     [5.0]
     """
-    return _length(floats(vector, "norm"))
+    return length(floats(vector, "norm"))
 
 
-def _length(values: Array) -> Array:
-    squares = sum_last(values * values)
-    lengths = np.asarray(np.sqrt(squares))
-    if (far := are_far(squares)).any():
-        near_one, by = scaled(values[far])
-        lengths[far] = np.ldexp(np.sqrt(sum_last(near_one * near_one)), by)
-    return lengths
-
-
-def _sized(values: Array) -> Array:
-    """Vectors in the same direction, of a size at which products of two can be worked."""
-    if (far := are_far(sum_last(values * values))).any():
-        values = values.copy()
-        values[far], _ = scaled(values[far])
-    return values
-
-
-@returns(lambda first, second: _pair("cosine_similarity", first, second))
-@_quiet
+@returns(lambda first, second: pair_type("cosine_similarity", first, second))
+@quiet
 def cosine_similarity(first: Rows, second: Rows) -> Array:
     """The cosine of the angle between two vectors: `dot(a, b) / (norm(a) * norm(b))`, 0 where either is all zeros.
 
@@ -179,15 +100,15 @@ def cosine_similarity(first: Rows, second: Rows) -> Array:
     >>> cosine_similarity(np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[2.0, 0.0], [1.0, 1.0]])).tolist()
     [1.0, 0.0]
     """
-    left, right = _two("cosine_similarity", first, second)
-    left, right = _sized(left), _sized(right)
-    lengths = _length(left) * _length(right)
+    left, right = two("cosine_similarity", first, second)
+    left, right = sized(left), sized(right)
+    lengths = length(left) * length(right)
     cosine = sum_last(left * right) / np.where(lengths == 0, lengths.dtype.type(1), lengths)
     return np.asarray(np.clip(np.where(lengths == 0, lengths.dtype.type(0), cosine), -1, 1))
 
 
-@returns(lambda first, second: _pair("euclidean_distance", first, second))
-@_quiet
+@returns(lambda first, second: pair_type("euclidean_distance", first, second))
+@quiet
 def euclidean_distance(first: Rows, second: Rows) -> Array:
     """How far two vectors are apart: `norm(a - b)`.
 
@@ -201,25 +122,25 @@ def euclidean_distance(first: Rows, second: Rows) -> Array:
     >>> euclidean_distance(np.array([[1.0, 1.0]]), np.array([[4.0, 5.0]])).tolist()
     [5.0]
     """
-    left, right = _two("euclidean_distance", first, second)
-    return _length(left - right)
+    left, right = two("euclidean_distance", first, second)
+    return length(left - right)
 
 
-@returns(lambda vector: _alone("l2_normalise", vector))
-@_quiet
+@returns(lambda vector: vector_type("l2_normalise", vector))
+@quiet
 def l2_normalise(vector: Rows) -> Array:
     """Vectors of length 1 in the same direction: `a / norm(a)`; all zeros stay zeros.
 
     >>> l2_normalise(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
-    values = _sized(floats(vector, "l2_normalise"))
-    lengths = _length(values)
+    values = sized(floats(vector, "l2_normalise"))
+    lengths = length(values)
     return np.asarray(values / np.where(lengths == 0, lengths.dtype.type(1), lengths)[..., None])
 
 
-@returns(lambda vector: _alone("centre", vector))
-@_quiet
+@returns(lambda vector: vector_type("centre", vector))
+@quiet
 def centre(vector: Rows) -> Array:
     """Subtract from each vector the mean of its own values.
 
@@ -319,23 +240,7 @@ def nearest_neighbours(
     ([[2], [2], [0]], [[1.0], [4.0], [1.0]])
     """
     nearest_type(ANY, None if second is None else ANY, k, metric, backend)
-    given = matrices("nearest_neighbours", *_given(first, second))
-    alone = int(second is None)
-    shapes = np.array(
-        [(len(x), max(0, min(k, len(y) - alone))) for x, y in zip(given[0], given[-1], strict=True)], np.int64
-    ).reshape(-1, 2)
-    dense = all(isinstance(column, np.ndarray) for column in given)
-    indices, distances = Results(shapes, np.dtype(np.int64), dense), Results(shapes, dtype_of(given), dense)
-    for stack in stacks(*given):
-        most = min(k, max(0, stack.arrays[-1].shape[1] - alone))
-        found = [
-            smallest(values, most, stack.lengths[-1], start if alone else None)
-            for start, values in stack_blocks(DISTANCES[metric], stack, {}, backend, MOST_VALUES)
-        ]
-        indices.put(stack.rows, np.concatenate([places for places, _ in found], axis=1))
-        distances.put(stack.rows, np.concatenate([values for _, values in found], axis=1))
-    empty = (given[0].shape[1], max(0, min(k, given[-1].shape[1] - alone))) if dense else (0, 0)  # type: ignore[union-attr]
-    return Neighbours(indices.column(empty), distances.column(empty))
+    return nearest(_given(first, second), k, metric, backend)
 
 
 @returns(matmul_type)
@@ -352,17 +257,7 @@ def matmul(first: Rows, second: Rows) -> Column:
     >>> matmul([np.array([[1.0, 2.0]])], [np.array([[3.0], [4.0]])])[0].tolist()
     [[11.0]]
     """
-    left, right = matrices("matmul", first, second, same_width=False)
-    for row, (one, other) in enumerate(zip(left, right, strict=True)):
-        if one.shape[1] != other.shape[0]:
-            raise InputError(
-                f"the matrices of row {row} do not fit: {list(one.shape)} and {list(other.shape)}", where="matmul"
-            )
-    with np.errstate(all="ignore"):
-        if isinstance(left, np.ndarray) and isinstance(right, np.ndarray):
-            return np.asarray(np.matmul(left, right))
-        found = [np.matmul(one, other) for one, other in zip(left, right, strict=True)]
-    return Ragged.from_rows(found, dtype_of((left, right)), 2)
+    return products(first, second)
 
 
 @returns(pca_type)
@@ -385,27 +280,7 @@ def pca(vectors: Rows, *, components: int) -> PrincipalComponents:
     ([[0.6, 0.8]], [[-2.5], [2.5]])
     """
     pca_type(ANY, components)
-    (given,) = matrices("pca", vectors)
-    for row, matrix in enumerate(given):
-        if len(matrix) < max(2, components) or matrix.shape[1] < components:
-            raise InputError(
-                f"row {row} has {len(matrix)} vectors of {matrix.shape[1]} values, too few for {components} components",
-                where="pca",
-                hint="it takes at least 2 vectors, and as many vectors and values as components",
-            )
-        if not np.isfinite([matrix.min(), matrix.max()]).all():
-            raise InputError(f"row {row} has a vector that is not finite", where="pca")
-    dtype, width = dtype_of((given,)), given.shape[2] if isinstance(given, np.ndarray) else 0
-    if not len(given):
-        count = given.shape[1] if isinstance(given, np.ndarray) else 0
-        shapes = (count, components), (components, width), (width,), (components,)
-        return PrincipalComponents(*(np.zeros((0, *shape), dtype) for shape in shapes))
-    widths = {matrix.shape[1] for matrix in given}
-    if len(widths) > 1:
-        raise InputError(f"rows differ in the length of their vectors: {sorted(widths)[:3]}", where="pca")
-    mean, found, variances, transformed = principal(list(given), components)
-    column = np.stack(transformed) if isinstance(given, np.ndarray) else Ragged.from_rows(transformed, dtype, 2)
-    return PrincipalComponents(column, found, mean, variances)
+    return components_of(vectors, components)
 
 
 @returns(transform_type)
@@ -423,57 +298,4 @@ def pca_transform(vectors: Rows, mean: Rows, components: Rows) -> Column:
     >>> pca_transform([np.array([[3.0, 4.0]])], np.array([[1.5, 2.0]]), np.array([[[0.6, 0.8]]]))[0].round(3).tolist()
     [[2.5]]
     """
-    middles = floats(mean, "pca_transform")[:, None]
-    given, middle, directions = matrices("pca_transform", vectors, middles, components)
-    if isinstance(given, np.ndarray) and isinstance(directions, np.ndarray):
-        return np.asarray(np.matmul(given - middle, directions.swapaxes(1, 2)))
-    found = [(x - away) @ axes.T for x, away, axes in zip(given, middle, directions, strict=True)]
-    return Ragged.from_rows(found, dtype_of((given,)), 2)
-
-
-class Keyed:
-    """Rows by key: apart into one row a key, with all its values, and what comes of these back to the rows.
-
-    Args:
-        keys: what says which rows belong together, texts or whole numbers, shape `[rows]`.
-
-    Attributes:
-        keys: the keys, each once, sorted, shape `[keys]`.
-
-    >>> by_user = Keyed(np.array(["ann", "bob", "ann"]))
-    >>> groups = by_user.apart(np.array([[0.0], [9.0], [2.0]]))
-    >>> by_user.keys.tolist(), by_user.together(nearest_neighbours(groups, k=1).distances)
-    (['ann', 'bob'], [array([2.]), array([], dtype=float64), array([2.])])
-    """
-
-    keys: Array
-
-    def __init__(self, keys: Array) -> None:
-        self.keys, self._of, counts = np.unique(np.asarray(keys), return_inverse=True, return_counts=True)
-        self._order: Indices = np.argsort(self._of, kind="stable")
-        self._ends: Indices = np.cumsum(counts)
-
-    def apart(self, column: Column) -> Ragged:
-        """One row a key: the values of its rows, in their order; shape `[keys, n, ...]`, `n` as many as the key has rows.
-
-        Args:
-            column: one value or array a row, all of one shape, shape `[rows, ...]`.
-        """
-        if len(column) != len(self._order):
-            raise InputError(f"there are {len(column)} values for {len(self._order)} rows", where="Keyed.apart")
-        values = np.asarray(column)[self._order]
-        return Ragged.from_rows(np.split(values, self._ends[:-1]) if len(self._ends) else [], values.dtype, values.ndim)
-
-    def together(self, groups: Column) -> list[Array]:
-        """The inverse: of what each key has a value for each of its rows, one a row, in the order of the rows.
-
-        Args:
-            groups: shape `[keys, n, ...]`, `n` as many as the key has rows.
-        """
-        values = [value for group in groups for value in group]
-        if len(values) != len(self._order):
-            raise InputError(f"there are {len(values)} values for {len(self._order)} rows", where="Keyed.together")
-        found: list[Any] = [None] * len(values)
-        for row, value in zip(self._order.tolist(), values, strict=True):
-            found[row] = value
-        return found
+    return in_components(vectors, mean, components)
