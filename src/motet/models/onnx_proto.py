@@ -10,9 +10,12 @@ from __future__ import annotations
 import mmap
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
-__all__ = ["OnnxFile", "OnnxFormatError", "OnnxNode", "OnnxTensor", "ProtoReader", "Span", "read_onnx"]
+__all__ = [
+    "OnnxFile", "OnnxFormatError", "OnnxNode", "OnnxTensor", "ProtoReader", "Span", "onnx_bytes", "read_node", "read_onnx",
+]  # fmt: skip
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _MODEL_GRAPH, _MODEL_OPSET, _MODEL_METADATA = 7, 8, 14
@@ -160,6 +163,21 @@ def _signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+@contextmanager
+def onnx_bytes(path: str) -> Iterator[ProtoReader]:
+    """A file, mapped.
+
+    Raises:
+        OnnxFormatError: when it is empty.
+        OSError: when it cannot be read.
+    """
+    with open(path, "rb") as file:
+        if not file.seek(0, 2):
+            raise OnnxFormatError("it is empty")
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            yield ProtoReader(data)
+
+
 def read_onnx(path: str) -> OnnxFile:
     """Read a file's inputs, outputs and external files.
 
@@ -167,11 +185,8 @@ def read_onnx(path: str) -> OnnxFile:
         OnnxFormatError: when it is no ONNX model, or was cut off; says where.
         OSError: when it cannot be read.
     """
-    with open(path, "rb") as file:
-        if not file.seek(0, 2):
-            raise OnnxFormatError("it is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _read_model(ProtoReader(data), (0, len(data)))
+    with onnx_bytes(path) as reader:
+        return _read_model(reader, (0, len(reader.data)))
 
 
 def _read_model(reader: ProtoReader, span: Span) -> OnnxFile:
@@ -218,25 +233,32 @@ def _read_graph(reader: ProtoReader, span: Span, opset: int) -> OnnxFile:
     return OnnxFile(given, tuple(outputs), tuple(external), tuple(nodes), weights, integers, opset)
 
 
-def _read_node(
-    reader: ProtoReader, span: Span, weights: dict[str, int], integers: dict[str, tuple[int, ...]]
-) -> OnnxNode:
-    """A node; what a `Constant` holds is put among the weights."""
+def read_node(reader: ProtoReader, span: Span) -> tuple[str, list[str], list[str], list[Span]]:
+    """A node's operator, as `OnnxNode` has it, the names of what it takes and gives, and where its attributes are."""
     names: dict[int, list[str]] = {_NODE_INPUT: [], _NODE_OUTPUT: [], _NODE_OPERATOR: [""], _NODE_DOMAIN: [""]}
-    attributes: dict[str, tuple[int, ...]] = {}
-    tensor: Span | None = None
+    attributes: list[Span] = []
     for number, _, inner in reader.fields(span):
         if number in names:
             names[number].append(reader.text(inner))
         elif number == _NODE_ATTRIBUTE:
-            name, values, held = _read_attribute(reader, inner)
-            attributes[name] = values
-            tensor = held if name == "value" and held is not None else tensor
+            attributes.append(inner)
     operator, domain = names[_NODE_OPERATOR][-1], names[_NODE_DOMAIN][-1]
-    if operator == "Constant" and tensor is not None and names[_NODE_OUTPUT]:
-        _read_weight(reader, tensor, names[_NODE_OUTPUT][0], weights, integers)
     full = operator if domain in ("", "ai.onnx") else f"{domain}:{operator}"
-    return OnnxNode(full, tuple(names[_NODE_INPUT]), tuple(names[_NODE_OUTPUT]), attributes)
+    return full, names[_NODE_INPUT], names[_NODE_OUTPUT], attributes
+
+
+def _read_node(
+    reader: ProtoReader, span: Span, weights: dict[str, int], integers: dict[str, tuple[int, ...]]
+) -> OnnxNode:
+    """A node; what a `Constant` holds is put among the weights."""
+    operator, inputs, outputs, spans = read_node(reader, span)
+    attributes: dict[str, tuple[int, ...]] = {}
+    for each in spans:
+        name, values, tensor = _read_attribute(reader, each)
+        attributes[name] = values
+        if operator == "Constant" and name == "value" and tensor is not None and outputs:
+            _read_weight(reader, tensor, outputs[0], weights, integers)
+    return OnnxNode(operator, tuple(inputs), tuple(outputs), attributes)
 
 
 def _read_attribute(reader: ProtoReader, span: Span) -> tuple[str, tuple[int, ...], Span | None]:

@@ -6,16 +6,15 @@ with, become those of ONNX itself. Field numbers are those of onnx.proto3.
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
 from motet.batch import Array
-from motet.models.onnx_proto import OnnxFormatError, ProtoReader, Span
+from motet.models.onnx_proto import OnnxFormatError, ProtoReader, Span, onnx_bytes, read_node
 from motet.models.stacking.builder import ProgramBuilder
 from motet.models.stacking.program import Attribute, Program, Unstackable, input_value
 from motet.types import Signature
@@ -39,18 +38,14 @@ def onnx_program(location: str, signature: Signature, most_bytes: int) -> Progra
         OnnxFormatError: when it is no whole ONNX file.
         OSError: when it cannot be read.
     """
-    with open(location, "rb") as file:
-        size = file.seek(0, 2)
-        if size > most_bytes:
+    with onnx_bytes(location) as reader:
+        if len(reader.data) > most_bytes:
             raise Unstackable(f"is larger than {most_bytes >> 20} MiB")
-        if not size:
-            raise OnnxFormatError("it is empty")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            nodes, weights = _read(ProtoReader(data), (0, size))
-    reader = _Translated(weights, signature)
+        nodes, weights = _read(reader, (0, len(reader.data)))
+    translated = _Translated(weights, signature)
     for node in nodes:
-        reader.add(node)
-    return reader.program()
+        translated.add(node)
+    return translated.program()
 
 
 @dataclass
@@ -58,7 +53,7 @@ class _Node:
     operator: str
     inputs: list[str]
     outputs: list[str]
-    attributes: dict[str, Any] = field(default_factory=dict)
+    attributes: dict[str, Any]
 
 
 def _read(reader: ProtoReader, span: Span) -> tuple[list[_Node], dict[str, Array]]:
@@ -80,17 +75,8 @@ def _read(reader: ProtoReader, span: Span) -> tuple[list[_Node], dict[str, Array
 
 
 def _node(reader: ProtoReader, span: Span) -> _Node:
-    texts: dict[int, list[str]] = {1: [], 2: [], 4: [""], 7: [""]}
-    attributes: dict[str, Any] = {}
-    for number, _, inner in reader.fields(span):
-        if number in texts:
-            texts[number].append(reader.text(inner))
-        elif number == 5:
-            name, value = _attribute(reader, inner)
-            attributes[name] = value
-    domain = texts[7][-1]
-    prefix = "" if domain in ("", "ai.onnx") else f"{domain}:"
-    return _Node(prefix + texts[4][-1], texts[1], texts[2], attributes)
+    operator, inputs, outputs, attributes = read_node(reader, span)
+    return _Node(operator, inputs, outputs, dict(_attribute(reader, each) for each in attributes))
 
 
 def _attribute(reader: ProtoReader, span: Span) -> tuple[str, Any]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Protocol, TypeVar
 
 from motet.batch import Batch, Column, Ragged
 from motet.errors import Failure, MotetError
 from motet.runtime.executor import Call, Executor, Played, Trace, drive, joined
 from motet.serving.batching.request import Reply, Request
 
-__all__ = ["AnswerHook", "Both", "CallHook", "PlayHook", "alike", "explained"]
+__all__ = ["AnswerHook", "Both", "CallHook", "FollowedRequests", "PlayHook", "alike", "explained", "give_later"]
 
 _LOG = logging.getLogger("motet.serving")
+T = TypeVar("T")
 
 
 class PlayHook(Protocol):
@@ -70,6 +72,37 @@ class AnswerHook(Protocol):
     def answer(self, request: Request, reply: Reply) -> None:
         """Keep an answer, and give it to its request, now or later."""
         ...
+
+
+class FollowedRequests(Generic[T]):
+    """What an `AnswerHook` knows of each request until it is answered or refused. For the thread of the event loop."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[T, int]] = {}
+
+    def follow(self, requests: Sequence[Request], each: Sequence[T]) -> None:
+        """The requests of a batch, and what is known of each; one that is played again is known anew."""
+        first = 0
+        for request, known in zip(requests, each, strict=True):
+            self._known[id(request)] = known, first
+            first += request.rows
+
+    def known(self, request: Request) -> T | None:
+        """What is known of a request; it stays so."""
+        found = self._known.get(id(request))
+        return None if found is None else found[0]
+
+    def take(self, request: Request) -> tuple[T | None, int]:
+        """What is known of a request, and its first row in its batch; from now on nothing is."""
+        return self._known.pop(id(request), (None, 0))
+
+
+def give_later(wait: Awaitable[object] | None, give: Callable[[], object]) -> None:
+    """Give an answer: now, or when what is to be waited for is over, however it ends."""
+    if wait is None:
+        give()
+    else:
+        asyncio.ensure_future(wait).add_done_callback(lambda _: give())
 
 
 class CallHook:

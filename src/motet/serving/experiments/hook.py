@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from motet.batch import Column, Indices, objects
 from motet.errors import DeadlineError, ModelError, MotetError
 from motet.nodes.split import canonical_bytes, choose_arms, is_missing_key
 from motet.runtime.executor import Call, Played, Trace
-from motet.serving.batching.hooks import AnswerHook, Both
+from motet.serving.batching.hooks import AnswerHook, Both, FollowedRequests, give_later
 from motet.serving.batching.request import Reply, Request
 from motet.serving.experiments.answer_ids import AnswerId, IdSigner, Met
 from motet.serving.experiments.arms import ArmColumns
@@ -98,14 +97,12 @@ class ExperimentHook:
         self._hidden = frozenset(name for each in columns for name in each.outputs)
         self._paths = frozenset(each.path for each in columns)
         self._noted = frozenset(name for each in columns if each.inside for name in each.outputs)
-        self._known: dict[int, tuple[_Calls, int]] = {}
+        self._followed = FollowedRequests[_Calls]()
 
     def trace(self, requests: Sequence[Request]) -> Trace | None:
         """See `AnswerHook.trace`."""
-        calls, first = _Calls(self._paths, self._noted), 0
-        for request in requests:
-            self._known[id(request)] = calls, first
-            first += request.rows
+        calls = _Calls(self._paths, self._noted)
+        self._followed.follow(requests, [calls] * len(requests))
         return Both(calls, None if self._inner is None else self._inner.trace(requests))
 
     def completed(
@@ -115,7 +112,7 @@ class ExperimentHook:
         columns = played.outputs.columns if self._inner is None else self._inner.completed(requests, played, calls)
         if not self._noted:
             return columns
-        trace = next(self._known[id(each)][0] for each in requests if id(each) in self._known)
+        trace = next(known for each in requests if (known := self._followed.known(each)) is not None)
         for call in (each for row in calls for each in row):  # of rows that were played one by one
             trace.append(call)
         rows = played.outputs.ids.tolist()
@@ -124,7 +121,7 @@ class ExperimentHook:
 
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered; where its arm may be why, its rows count as failed."""
-        self._known.pop(id(request), None)
+        self._followed.take(request)
         try:
             if isinstance(error, (DeadlineError, ModelError)):
                 key = self._new_key()
@@ -147,10 +144,7 @@ class ExperimentHook:
             own.feedback_ids = ids
         except Exception:  # what cannot be kept is answered all the same
             log.exception("graph %s: the exposures of an answer are not kept", self._graph)
-        if wait is None:
-            self._give(request, own)
-        else:
-            asyncio.ensure_future(wait).add_done_callback(lambda _: self._give(request, own))
+        give_later(wait, lambda: self._give(request, own))
 
     def _give(self, request: Request, reply: Reply) -> None:
         if self._inner is None:
@@ -160,7 +154,7 @@ class ExperimentHook:
 
     def _exposures(self, request: Request, reply: Reply) -> tuple[list[Exposure], list[str]]:
         """The exposures of a request, and the id of each row that was answered; empty where it met no arm."""
-        calls, first = self._known.pop(id(request), (None, 0))
+        calls, first = self._followed.take(request)
         key, now = self._new_key(), time.time()
         kept = range(request.rows) if reply.kept is None else reply.kept.tolist()
         met = [list(self._met(each, reply)) for each in self._columns]

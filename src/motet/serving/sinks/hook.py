@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from motet.batch import Column
 from motet.errors import MotetError
 from motet.runtime.executor import Call, Played
+from motet.serving.batching.hooks import FollowedRequests, give_later
 from motet.serving.batching.request import Reply, Request
 from motet.serving.sinks.items import AnsweredRequest
 from motet.serving.sinks.sinks import Sinks
@@ -54,7 +55,7 @@ class SinkHook:
     def __init__(self, sinks: Sinks, graph: str) -> None:
         self._sinks, self._graph = sinks, graph
         self._loop = asyncio.get_running_loop()
-        self._known: dict[int, tuple[_Calls, str, int]] = {}
+        self._followed = FollowedRequests[tuple[_Calls, str]]()
 
     def trace(self, requests: Sequence[Request]) -> _Calls | None:
         """What is to be given every call of a batch that is about to be played; None where nobody looks on.
@@ -63,13 +64,10 @@ class SinkHook:
         """
         if not self._sinks.wants_calls(self._graph):
             return None
-        known = [self._known.get(id(request)) for request in requests]
+        known = [self._followed.known(request) for request in requests]
         keys = [self._sinks.new_key() if each is None else each[1] for each in known]
         calls = _Calls(self._sinks, self._graph, keys, [r.id for r in requests], [r.rows for r in requests])
-        first = 0
-        for request, key in zip(requests, keys, strict=True):
-            self._known[id(request)] = calls, key, first
-            first += request.rows
+        self._followed.follow(requests, [(calls, key) for key in keys])
         return calls
 
     def completed(
@@ -80,7 +78,7 @@ class SinkHook:
 
     def refused(self, request: Request, error: MotetError) -> None:
         """A request is not answered, and nothing of it is kept by `join`."""
-        self._known.pop(id(request), None)
+        self._followed.take(request)
 
     def answer(self, request: Request, reply: Reply) -> None:
         """Keep the answer to a request, and give it to the request: now, or when the sinks let it go."""
@@ -89,18 +87,15 @@ class SinkHook:
         except Exception:  # what cannot be kept is answered all the same
             log.exception("graph %s: an answer is not kept", self._graph)
             wait = None
-        if wait is None:
-            request.answered(reply)
-        else:
-            asyncio.ensure_future(wait).add_done_callback(lambda _: request.answered(reply))
+        give_later(wait, lambda: request.answered(reply))
 
     def _offer(self, request: Request, reply: Reply) -> Awaitable[object] | None:
-        known = self._known.pop(id(request), None)
+        known, first = self._followed.take(request)
         late: Sequence[Call]
         if known is None:
-            calls, late, key, first = None, (), self._sinks.new_key(), 0
+            calls, late, key = None, (), self._sinks.new_key()
         else:
-            trace, key, first = known
+            trace, key = known
             calls, late = trace.calls, trace.late
         if reply.calls:  # played row by row, by itself
             explained = _Calls(self._sinks, self._graph, [key], [request.id], [request.rows])
