@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from helpers import labelled
 from motet.errors import GraphError
 from motet.graph.graph import GraphSpec
 from motet.graph.yaml import dump_graph, parse, read_graph
+from motet.nodes.ensemble import Ensemble
 
 X, _ = labelled.rows()
 NODES: dict[str, Any] = {
@@ -111,3 +113,15 @@ def test_a_temperature_is_of_one_probability_a_class() -> None:
     node = mt.ensemble([one, one.named("two")], mt.input("x", "float32"), temperature={"two": 2})
     with pytest.raises(GraphError, match="a temperature is of probabilities, one for each class; these are float32"):
         mt.Graph("numbers", {"y": node})
+
+
+def test_what_leaves_an_ensemble_takes_its_temperature_along() -> None:
+    (node,) = _graph("ensemble", temperature={"linear": 2.0, "near": 0.5}).checked.graph.nodes.values()
+    assert isinstance(node, Ensemble)
+    left = node.beside({"linear"})
+    assert ([each.name for each in left.players], left.weights, left.temperature) == (
+        ["tree", "near"],
+        (2, 1),
+        {"near": 0.5},
+    )
+    assert replace(node, as_available=True).without({"near"}).temperature == {"linear": 2.0}

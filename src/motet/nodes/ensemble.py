@@ -100,9 +100,15 @@ class Ensemble(MembersNode):
         left = [place for place, member in enumerate(self.players) if member.uses not in uses]
         if not self.as_available or len(left) == len(self.players) or not any(self.weights[place] for place in left):
             return self
-        weights = tuple(self.weights[place] for place in left)
-        require = None if self.require is None else min(self.require, sum(weight > 0 for weight in weights))
-        return replace(self, players=tuple(self.players[place] for place in left), weights=weights, require=require)
+        others = self._of(left)
+        require = None if self.require is None else min(self.require, sum(weight > 0 for weight in others.weights))
+        return replace(others, require=require)
+
+    def _of(self, places: Sequence[int]) -> Ensemble:
+        """The ensemble of some members, with what is said of them alone."""
+        players = tuple(self.players[place] for place in places)
+        heat = {each.name: self.temperature[each.name] for each in players if each.name in self.temperature}
+        return replace(self, players=players, weights=tuple(self.weights[place] for place in places), temperature=heat)
 
     @property
     def combiner(self) -> Combiner:
@@ -126,9 +132,7 @@ class Ensemble(MembersNode):
 
     def beside(self, members: Collection[str]) -> Ensemble:
         """The ensemble of the members that are on the way of the answer."""
-        left = [place for place, member in enumerate(self.players) if member.name not in members]
-        players, weights = tuple(self.players[place] for place in left), tuple(self.weights[place] for place in left)
-        return replace(self, players=players, weights=weights)
+        return self._of([place for place, member in enumerate(self.players) if member.name not in members])
 
     def infer(self, types: Mapping[str, ColumnType], scope: Scope) -> NodeOutputs:
         """The combined outputs, `node.member`, and `node.MEMBER.output` for every member."""

@@ -81,7 +81,7 @@ def test_exposures_are_kept_with_what_the_arm_took(url, database, signer):
     answer = signer.read(row["feedback_id"])
     name = f"{answer.key}:0:ab"
     found = until(lambda: table(database, "SELECT * FROM exposures WHERE id = ?", name))
-    _, time, graph, node, arm, unit, seconds, failed, segments = found[0]
+    _, time, graph, node, arm, unit, seconds, failed, segments, _ = found[0]
     assert (graph, node, arm, unit, failed, segments) == ("shop", *answer.met[0], 0, None)
     assert abs(time - answer.time_ms / 1000) < 0.01
     assert 0 < seconds < 5
@@ -296,7 +296,7 @@ def test_an_answer_that_was_kept_is_an_exposure_of_its_arm(tmp_path, signer):
         assert first.met == second.met
         assert first.key != second.key
         found = until_rows(tmp_path / "kept.db", "exposures", 2)
-    assert sorted(seconds is None for *_, seconds, _, _ in found) == [False, True]
+    assert sorted(seconds is None for *_, seconds, _, _, _ in found) == [False, True]
 
 
 def test_every_protocol_gives_the_id(tmp_path, signer):
