@@ -3,6 +3,7 @@
 executor.py   plays a graph over batches
 host.py       loaded models: batches of the best size, copies, functions around them
 sizes.py      the best number of rows a call, found while running
+asides.py     members off the way of the answer, called later (shadows)
 functions.py  users' functions
 isolate.py    halving until the rows at fault stand alone
 session.py    the executor of a graph that is called: when it is made, lent and closed

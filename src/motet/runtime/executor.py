@@ -19,12 +19,13 @@ from motet.errors import Failure, GraphError, ModelFailedError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.node import Answer, AtOnce
 from motet.nodes.route import Route
+from motet.runtime.asides import offer_asides
 from motet.runtime.deadline import going_on
 from motet.runtime.flow import AsTasks, Flow, InThreads, NodeParts
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import Host, LazyKey, ModelRuntime
 from motet.runtime.isolate import CallHealth
-from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive, offer_asides
+from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive
 from motet.runtime.overdue import LateCalls
 from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined

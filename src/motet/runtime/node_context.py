@@ -20,13 +20,11 @@ from motet.graph.node import Answer, AtOnce, Fault, Member, Player, ReplicaShare
 from motet.models.handler import TokenUsage
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
-from motet.runtime.agreement import Champion
 from motet.runtime.deadline import Halted
 from motet.runtime.functions import FunctionRunner
 from motet.runtime.host import ModelRuntime
 from motet.runtime.isolate import CallHealth, isolate
 from motet.runtime.overdue import TimedCall, punctual
-from motet.runtime.shadows import copied
 from motet.runtime.stats import spending
 from motet.runtime.turns import NOTHING_NOTED, Call, Calls, NodeStep, Trace
 from motet.runtime.widen import widened
@@ -38,7 +36,7 @@ if TYPE_CHECKING:
     from motet.runtime.executor import Executor
     from motet.runtime.stacks import RouteStack
 
-__all__ = ["Call", "Calls", "DirectContext", "NodeStep", "Trace", "TurnContext", "drive", "offer_asides"]
+__all__ = ["Call", "Calls", "DirectContext", "NodeStep", "Trace", "TurnContext", "afterwards", "drive"]
 
 T = TypeVar("T")
 
@@ -351,51 +349,13 @@ def _play_alone(
     return drive(call(TurnContext(executor, step, trace, ids)))
 
 
-def offer_asides(
-    executor: Executor, step: NodeStep, given: Mapping[str, Column], trace: Trace | None, ids: Indices, answer: Answer
-) -> None:
-    """Have the members of a node that are off the way of its answer called later, or not at all where too much waits for them.
-
-    What they answer is for those who look on, and is compared with the node's answer.
-    """
-    for member in step.asides:
-        columns = (member.inputs or step.node.inputs).pick(given)
-        later = partial(_later, executor, step, member, columns, _afterwards(trace), ids, answer)
-        executor.shadows[step.path, member.name].offer(len(ids), later)
-
-
-def _later(
-    executor: Executor,
-    step: NodeStep,
-    member: Member,
-    columns: Any,
-    trace: Trace | None,
-    ids: Indices,
-    answer: Answer,
-) -> Callable[[], Answer]:
-    """A call of columns that nobody changes meanwhile."""
-    if isinstance(columns, Mapping):
-        own: Any = {name: copied(column) for name, column in columns.items()}
-    else:
-        own = [copied(column) for column in columns]
-    player = partial(TurnContext, executor.at_once, step, trace, ids)
-    champion, shadow = Champion(step.name, answer, len(ids)), executor.shadows[step.path, member.name]
-
-    def play() -> Answer:
-        found = drive(player().call(member.uses, own, len(ids), None, member.name))
-        shadow.compare(champion.agreement(found))
-        return found
-
-    return play
-
-
 def _listeners(trace: Trace, path: str, uses: str) -> Mapping[str, Callable[[], Say]]:
     """What begins the texts of a call that somebody listens to, by output; empty where nobody does."""
     found = getattr(trace, "listeners", None)
     return {} if found is None else found(path, uses)
 
 
-def _afterwards(trace: Trace | None) -> Trace | None:
+def afterwards(trace: Trace | None) -> Trace | None:
     """What takes calls that end when the batch has been answered."""
     return getattr(trace, "afterwards", None)
 
@@ -411,7 +371,7 @@ class _Within:
     @property
     def afterwards(self) -> Trace | None:
         """What takes calls that end when the batch has been answered."""
-        found = _afterwards(self._trace)
+        found = afterwards(self._trace)
         return None if found is None else _Within(found, self._ids)
 
     def listeners(self, path: str, uses: str) -> Mapping[str, Callable[[], Say]]:
