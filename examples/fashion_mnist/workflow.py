@@ -225,18 +225,29 @@ def changed(text: str) -> dict[str, Recipe]:
         if before is None:
             known = ", ".join(f"{each}.{field}" for each in RECIPES for field in asdict(RECIPES[each]))
             raise ValueError(f"change: {part!r} names nothing; known: {known}")
-        kind = type(before)
-        recipes[model] = replace(recipes[model], **{name: value == "True" if kind is bool else kind(value)})
+        recipes[model] = replace(recipes[model], **{name: _read(part, value, type(before))})
     return recipes
+
+
+def _read(part: str, value: str, kind: type) -> Any:
+    """A value of a recipe, of the type that it has."""
+    if kind is bool and value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    try:
+        return {}[value] if kind is bool else kind(value)
+    except (LookupError, ValueError):
+        raise ValueError(f"change: {part!r}: {value!r} is no {kind.__name__}") from None
 
 
 def wanted(names: str) -> list[str]:
     """The names of models, by commas or spaces.
 
     Raises:
-        ValueError: when one is none, or TensorFlow is not installed for Keras'.
+        ValueError: when none is named, one is none, or TensorFlow is not installed for Keras'.
     """
-    found = names.replace(",", " ").split()
+    found = list(dict.fromkeys(names.replace(",", " ").split()))
+    if not found:
+        raise ValueError(f"models: none is named; known: {', '.join(RECIPES)}")
     for name in found:
         if name not in RECIPES:
             raise ValueError(f"models: there is no {name!r}; known: {', '.join(RECIPES)}")

@@ -165,12 +165,18 @@ def read_column(
     reader = _Reader(kind, default)
     read = reader.column(column, written)
     if read is None:
-        hint = f"convert it: array.astype({kind.dtype!r}), or reshape it" if not kind.is_object else ""
-        raise TypeMismatchError(f"{what} is {kind}; got {column_type(column)}", hint=hint)
+        raise TypeMismatchError(f"{what} is {kind}; got {column_type(column)}", hint=_mended(column, kind))
     if missing is not None and kind.dtype != "any":
         values = read.values if isinstance(read, Ragged) else read
         reader._note(Converted(values, None, missing), values, reader._rows_of(read))
     return read, {row: f"{what} {why}" for row, why in sorted(reader.bad.items())}
+
+
+def _mended(column: Column, kind: ColumnType) -> str:
+    """How a column of another type may be mended."""
+    if isinstance(column, np.ndarray) and kind.shape and column.shape == kind.shape:
+        return "write array[None] for one row"
+    return f"convert it: array.astype({kind.dtype!r}), or reshape it" if not kind.is_object else ""
 
 
 @dataclass(slots=True)

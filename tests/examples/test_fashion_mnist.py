@@ -154,12 +154,18 @@ def test_recipes_are_changed_by_name() -> None:
         ValueError, match=r"change: 'cnn\.epochs=5' names nothing; known: mlp\.model, .*cnn\.num_epochs"
     ):
         workflow.changed("cnn.epochs=5")
+    for part, said in (("cnn.num_epochs=x", "'x' is no int"), ("mlp.flip=maybe", "'maybe' is no bool")):
+        with pytest.raises(ValueError, match=f"change: '{part}': {said}"):
+            workflow.changed(part)
+    assert workflow.changed("mlp.flip=true")["mlp"].flip
 
 
 def test_models_are_asked_for_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
     import workflow
 
-    assert workflow.wanted("mlp, cnn") == ["mlp", "cnn"]
+    assert workflow.wanted("mlp, cnn, mlp") == ["mlp", "cnn"]
+    with pytest.raises(ValueError, match="models: none is named; known: mlp, cnn, resnet, separable"):
+        workflow.wanted(" ")
     with pytest.raises(ValueError, match="models: there is no 'cmm'; known: mlp, cnn, resnet, separable"):
         workflow.wanted("cmm")
     monkeypatch.setattr(workflow, "find_spec", lambda name: None)

@@ -223,3 +223,10 @@ def test_what_was_given_stays_as_it_was():
     given = np.array([1.0, None], dtype=object)
     through("float32", default=3)({"x": given})
     assert given.tolist() == [1.0, None]
+
+
+def test_one_row_without_its_axis_is_told_how_to_be_given():
+    for shape, hint in (((2, 3), "write array[None] for one row"), ((4, 3), "convert it: array.astype('uint8')")):
+        with pytest.raises(TypeMismatchError, match=r"input 'x' is uint8\[2,3\]; got uint8\[3\]") as told:
+            through("uint8[2,3]")({"x": np.zeros(shape, np.uint8)})
+        assert told.value.hint.startswith(hint)

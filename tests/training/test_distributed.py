@@ -90,8 +90,9 @@ def test_a_module_is_itself_with_any_number_of_workers(rows: Any) -> None:
 def test_a_wrong_shape_is_an_error_of_the_code_and_not_tried_again(rows: Any, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(
         TrainingError, match=r"training_jobs\.py:\d+: worker 1 of 2 failed: RuntimeError: mat1 and mat2"
-    ):
+    ) as told:
         mt.train.distributed(training_jobs.train_parts, rows, "wrong shape", workers=2, threads=1)
+    assert told.value.hint == "mend the cause and train again; no checkpoint is left, checkpoints=FOLDER keeps them"
     assert "started again" not in caplog.text
 
 

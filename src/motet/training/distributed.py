@@ -80,6 +80,7 @@ def distributed(
     threads = threads or max(num_cores() // num_workers, 1)
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     chosen = backend or ("nccl" if 0 < num_workers <= gpus else "gloo")
+    keeps = checkpoints is not None
     with ExitStack() as stack:
         if checkpoints is None and num_workers > 1:
             checkpoints = stack.enter_context(
@@ -97,7 +98,7 @@ def distributed(
             assert kept is not None, "several workers always have a folder"
             mine = current_destination()
             metrics = (mine.path, mine.step) if mine is not None else None
-            plan = LaunchPlan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s, metrics)
+            plan = LaunchPlan(num_workers, threads, chosen, kept, max_restarts, collective_timeout_s, metrics, keeps)
             result = launch(plan, function, args)
         if kept is not None:
             kept.clear()

@@ -70,6 +70,7 @@ class LaunchPlan:
         max_restarts: how often all workers are started again after one died.
         collective_timeout_s: seconds that workers wait for each other.
         metrics: where metrics go, and the step that begins the training.
+        keeps: whether the checkpoints are kept when the training fails.
     """
 
     num_workers: int
@@ -79,6 +80,7 @@ class LaunchPlan:
     max_restarts: int
     collective_timeout_s: float
     metrics: tuple[Path, str] | None = None
+    keeps: bool = True
 
 
 @dataclass(frozen=True)
@@ -231,15 +233,19 @@ def _told(folder: Path, plan: LaunchPlan, message: str) -> TrainingError:
         return TrainingError(
             f"a worker died: {message}",
             where=f"{plan.num_workers} workers",
-            hint="it was killed or crashed, perhaps for want of memory; the last checkpoint is kept",
+            hint=f"it was killed or crashed, perhaps for want of memory; {_left(plan)}",
         )
     error = TrainingError(
         f"worker {found['rank']} of {plan.num_workers} failed: {found['error']}",
         where=found["place"],
-        hint=found["hint"] or "the last checkpoint is kept: mend the cause and train again",
+        hint=found["hint"] or f"mend the cause and train again; {_left(plan)}",
     )
     error.add_note(found["traceback"])
     return error
+
+
+def _left(plan: LaunchPlan) -> str:
+    return "the last checkpoint is kept" if plan.keeps else "no checkpoint is left, checkpoints=FOLDER keeps them"
 
 
 @contextmanager
