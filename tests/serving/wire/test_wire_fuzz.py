@@ -24,6 +24,7 @@ GOOD = [
     (request(tensor("x", [2, 2], "UINT8", [[1, 2], [3, 4]])), None),
     (request(tensor("x", [1, 2], "UINT8", [1, 2]), id="b"), None),
     (request(tensor("f", [1, 2], "FP32", [float("nan"), 2.5]), tensor("a", [1], "BYTES", ["é"])), None),
+    (request(tensor("x", [1, 2], "UINT8", [1, 2]), tensor("s", [1], "BYTES", ["a"]), id="b"), None),
     (b"\1\2", 0),
 ]
 
@@ -132,3 +133,40 @@ def test_elements_are_read_the_same_when_the_json_around_them_is_known(elements)
     assert others == [first, first]
     if not isinstance(first, str):
         assert first[0]["x"] == ("uint8", repr(np.array(elements, "u1").reshape(1, 2).tolist()))
+
+
+ODD_TEXTS = st.sampled_from(["a", "", "true", '"data":', "]", "}", '"data":[1]}', "\0", "é"])
+ODD = ODD_TEXTS | st.sampled_from([0, 1, 1.5, 300, None, True, False, [1], float("nan")])
+SEVERAL = st.tuples(
+    st.lists(ODD, min_size=2, max_size=2), st.lists(ODD, min_size=1, max_size=2), st.lists(ODD, min_size=1, max_size=1),
+    st.lists(ODD, min_size=1, max_size=1), st.permutations(range(4)), st.sampled_from(["", "c", "}"]), st.booleans(),
+)  # fmt: skip
+
+
+@given(SEVERAL)
+def test_elements_of_several_inputs_are_read_the_same_when_the_json_around_them_is_known(several):
+    x, f, s, b, order, id, dense_json = several
+    tensors = [
+        tensor("x", [1, 2], "UINT8", x), tensor("f", [1, len(f)], "FP32", f),
+        tensor("s", [1], "BYTES", s), tensor("b", [1], "BOOL", b),
+    ]  # fmt: skip
+    value = {**({"id": id} if id else {}), "inputs": [tensors[place] for place in order]}
+    body = json.dumps(value, separators=(",", ":") if dense_json else None, ensure_ascii=False).encode()
+    agree(body, None)
+
+
+def test_what_was_cut_out_of_json_is_not_taken_for_a_byte_of_it():
+    known = request(tensor("x", [1, 2], "UINT8", [1, 2]), tensor("s", [1], "BYTES", ["a"]))
+    agree(known, None)
+    for place in range(len(known)):
+        agree(known[:place] + b"\0" + known[place:], None)
+
+    agree(known, None)
+
+
+def test_the_json_around_the_elements_of_several_inputs_is_kept_once():
+    c = fresh()
+    for row in range(100):
+        asked = c.read(request(tensor("x", [1, 2], "UINT8", [row, 2]), tensor("s", [1], "BYTES", [f"key {row}"])))
+        assert (asked.columns["x"].tolist(), asked.columns["s"].tolist()) == ([[row, 2]], [f"key {row}"])
+    assert (len(c._frames), len(c._seen)) == (1, 1)

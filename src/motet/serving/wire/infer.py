@@ -1,8 +1,8 @@
 """Inference requests of one served model: from bodies to columns, and from columns to answers.
 
 A client that sends bytes sends the same JSON before them every time, apart from the id. What it means, its plan, is kept
-by its bytes, so that most requests are read by one look into a table and a view of their bytes. So is the frame of a
-tensor in JSON, all but its elements.
+by its bytes, so that most requests are read by one look into a table and a view of their bytes. So is the frame of
+tensors in JSON, all but their elements.
 """
 
 from __future__ import annotations
@@ -15,21 +15,23 @@ from typing import Any
 import numpy as np
 import orjson
 
-from motet.batch import Column
+from motet.batch import Column, objects
 from motet.errors import InputError, TooLargeError, known_names
 from motet.graph.input import Input
 from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of_base64, with_texts
 from motet.runtime.given import absent_inputs, fill_defaults
 from motet.serving.wire.answer import AnswerWriter, Form
 from motet.serving.wire.envelope import EnvelopeTensor, Wanted, read_envelope
-from motet.serving.wire.plan import ID, MAX_BYTES, Dense, EnvelopePlan, Frame, Other, keep, text_of
+from motet.serving.wire.plan import CUT, ID, MAX_BYTES, Dense, EnvelopePlan, Frame, Other, cut, keep, text_of
 from motet.serving.wire.template import MAX_MOULD_BYTES, RequestTemplate
-from motet.serving.wire.tensors import MAX_AXES, from_json, packed
+from motet.serving.wire.tensors import MAX_AXES, are_texts, from_json, packed
 from motet.types import ColumnType
 
 __all__ = ["InferCodec", "InferRequest"]
 
 _TEXTS = ("string", "bytes")
+_TRUTHS = ("BOOL", "BYTES")
+"""Datatypes among whose elements true and false may be, or the letters of them."""
 _T, _F = b"tf"
 """As numbers, which are looked for in bytes several times as fast as bytes are."""
 
@@ -158,59 +160,62 @@ class InferCodec:
     def _read_json(self, body: bytes) -> InferRequest:
         match = ID.match(body)
         begin = match.end() if match is not None else 0
-        start = body.find(b'"data":', begin) + 7
-        end = body.rfind(b"]", start, body.find(b"}", start)) + 1
-        around = body[begin:start] + body[end:] if start > 6 and len(body) - MAX_BYTES < end - start else b""
+        around, texts = cut(body, begin)
         frame = self._frames.get(around)
         if frame is None:
             if around in self._seen:
-                self._framed(around, start - begin)
+                self._framed(around)
             elif around:
                 keep(self._seen, around, None)
             return self._read_any_json(body)
-        tensor, dtype, rows, missing, own, parameters, answers = frame
+        tensors, rows, missing, own, parameters, answers = frame
         identity = own if match is None else text_of(match[1])
-        text = body[start:end]
-        if _T in text or _F in text:  # true or false, which are no numbers
+        if identity is None or len(texts) != len(tensors):
             return self._read_any_json(body)
-        try:
-            elements = orjson.loads(text)
-        except orjson.JSONDecodeError:  # the elements end elsewhere, or there is NaN among them
-            return self._read_any_json(body)
-        if identity is None:
-            return self._read_any_json(body)
-        name, datatype, shape = tensor[:3]
-        raw = packed(elements, datatype, shape, f"input {name!r}")
-        if raw is None:
-            return self._read_any_json(body)
-        columns: dict[str, Column] = {name: np.ndarray(shape, dtype, raw)}
+        given = []
+        for (tensor, _), text in zip(tensors, texts, strict=True):
+            if (_T in text or _F in text) and tensor.datatype not in _TRUTHS:  # true or false, which are no numbers
+                return self._read_any_json(body)
+            try:
+                given.append(orjson.loads(text))
+            except orjson.JSONDecodeError:  # the elements end elsewhere, or there is NaN among them
+                return self._read_any_json(body)
+        columns: dict[str, Column] = {}
+        for (tensor, dtype), elements in zip(tensors, given, strict=True):
+            name, datatype, shape = tensor[:3]
+            if dtype is None:
+                columns[name] = self._column(tensor._replace(data=elements), None)
+                continue
+            raw = packed(elements, datatype, shape, f"input {name!r}")
+            if raw is None:
+                return self._read_any_json(body)
+            columns[name] = np.ndarray(shape, dtype, raw)
         if missing:
             fill_defaults(columns, missing, self._inputs, rows)
         return InferRequest(columns, rows, identity, parameters, answers)
 
-    def _framed(self, around: bytes, start: int) -> None:
-        """Keep what the JSON around elements means, where it is the JSON around the elements of the only tensor.
+    def _framed(self, around: bytes) -> None:
+        """Keep what the JSON around elements means, where what was cut out of it is the elements of all its tensors, in their order.
 
         What the elements are makes no difference to it, so any will do to find that out.
 
         Args:
-            around: the JSON without the elements, and without its beginning where that is the id.
-            start: where the elements belong.
+            around: see `cut`; without its beginning where that is the id.
         """
         opening = b"{" if around[:1] == b'"' else b""
         if opening and b'"id"' in around:
             return
+        first, *others = around.split(CUT)
+        text = b"%b%b" % (opening, first) + b"".join(b'["%d"]%b' % each for each in enumerate(others))
         try:
-            envelope = read_envelope(b'%b%b["elements"]%b' % (opening, around[:start], around[start:]), self._outputs)
+            envelope = read_envelope(text, self._outputs)
             rows, missing = self._checked(envelope.tensors)
         except (InputError, TooLargeError):
             return
-        tensor = envelope.tensors[0]
-        dtype = self._dtypes[tensor.name]
-        if len(envelope.tensors) == 1 and tensor.data == ["elements"] and dtype is not None and self._is_plain(tensor):
+        if [each.data for each in envelope.tensors] == [[str(place)] for place in range(len(others))]:
+            tensors = [(each, self._dtypes[each.name] if self._is_plain(each) else None) for each in envelope.tensors]
             answers = self._answers_of(envelope.outputs)
-            frame = Frame(tensor, dtype, rows, missing, envelope.id, envelope.parameters, answers)
-            keep(self._frames, around, frame)
+            keep(self._frames, around, Frame(tensors, rows, missing, envelope.id, envelope.parameters, answers))
 
     def _read_any_json(self, body: bytes) -> InferRequest:
         envelope = read_envelope(body, self._outputs)
@@ -322,8 +327,10 @@ class InferCodec:
         kind, dtype = declared.type, self._dtypes[name]
         if is_base64(datatype, content_type, kind):
             return of_base64(read, shape, kind, where, declared.default)
-        plain = size is None and dtype is not None and self._is_plain(tensor)
-        elements = packed(data, datatype, shape, where) if plain else None
+        plain = size is None and self._is_plain(tensor)
+        if plain and kind.dtype == "string" and are_texts(data, shape):
+            return objects(data).reshape(shape)
+        elements = packed(data, datatype, shape, where) if plain and dtype is not None else None
         if elements is not None:
             return np.ndarray(shape, dtype, elements)
         column = read(kind, declared.default)

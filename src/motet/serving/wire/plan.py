@@ -12,12 +12,17 @@ from motet.errors import InputError
 from motet.serving.wire.answer import AnswerWriter
 from motet.serving.wire.envelope import EnvelopeTensor
 
-__all__ = ["ID", "MAX_BYTES", "Dense", "EnvelopePlan", "Frame", "Other", "keep", "text_of"]
+__all__ = ["CUT", "ID", "MAX_BYTES", "Dense", "EnvelopePlan", "Frame", "Other", "cut", "keep", "text_of"]
 
 KEPT = 64
 """Plans, and sets of wanted outputs, that are kept of each model."""
 MAX_BYTES = 4096
 """JSON longer than this is read anew each time."""
+CUT = b"\0"
+"""Stands for elements that were cut out of JSON, in which it cannot be."""
+_DATA = b'"data":'
+_MOST_TENSORS = 16
+"""Tensors of a request whose JSON is kept: the end of each is looked for in all that follows."""
 ID = re.compile(rb'\{"id": ?"([^"\\\x00-\x1f]{1,256})", ?(?=")')
 """Where the clients put an id; the rest of the JSON is the same for all of them."""
 
@@ -59,15 +64,43 @@ class EnvelopePlan(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """What the JSON around the elements of the only tensor means."""
+    """What the JSON around the elements of tensors means: each with its dtype, None where the elements must be looked at."""
 
-    tensor: EnvelopeTensor
-    dtype: np.dtype[Any]
+    tensors: list[tuple[EnvelopeTensor, np.dtype[Any] | None]]
     rows: int
     missing: list[str]
     id: str
     parameters: Mapping[str, Any]
     answers: AnswerWriter
+
+
+def cut(body: bytes, begin: int) -> tuple[bytes, list[bytes]]:
+    """The JSON around the elements of tensors, `CUT` where they were, and the elements of each.
+
+    Where they end is guessed, by the next brace: what is cut out need not be JSON, and then it is not what the rest says.
+
+    Args:
+        body: of a request.
+        begin: where it begins.
+
+    Returns:
+        Both are empty where there are no elements, or the JSON around them is too long to be kept, or too many tensors.
+    """
+    around: list[bytes] = []
+    texts: list[bytes] = []
+    left = len(body) - begin
+    while (start := body.find(_DATA, begin) + len(_DATA)) >= len(_DATA):
+        end = body.rfind(b"]", start, body.find(b"}", start)) + 1
+        if not end or len(texts) == _MOST_TENSORS:
+            return b"", []
+        around.append(body[begin:start])
+        texts.append(body[start:end])
+        left -= end - start
+        begin = end
+    if not texts or left >= MAX_BYTES:
+        return b"", []
+    around.append(body[begin:])
+    return CUT.join(around), texts
 
 
 def keep(kept: dict[Any, Any], key: object, value: object) -> None:

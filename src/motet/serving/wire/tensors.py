@@ -13,7 +13,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import orjson
@@ -26,7 +26,7 @@ from motet.oip.tensors import DATATYPES, checked_datatype, from_raw, num_element
 from motet.reading import NO_DEFAULT
 from motet.types import ColumnType
 
-__all__ = ["MAX_AXES", "from_json", "packed", "to_json"]
+__all__ = ["MAX_AXES", "are_texts", "from_json", "packed", "to_json"]
 
 MAX_AXES = 32
 """Axes that a tensor may have, the row among them."""
@@ -92,6 +92,11 @@ def packed(data: object, datatype: str, shape: Sequence[int], where: str) -> mem
         return None if pack is None else memoryview(pack(elements)).cast("B")
     except (TypeError, ValueError, OverflowError):
         return None
+
+
+def are_texts(data: object, shape: Sequence[int]) -> TypeGuard[list[str]]:
+    """Whether elements are a list of as many texts as the shape has."""
+    return type(data) is list and len(data) == math.prod(shape) and {*map(type, data)} == {str}
 
 
 def _flat(data: object, where: str) -> list[Any]:
