@@ -155,6 +155,7 @@ def spark_session() -> Iterator[Any]:
     settings = {
         "spark.executor.memory": "512m", "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2",
         "spark.driver.extraJavaOptions": JAVA, "spark.executor.extraJavaOptions": JAVA,
+        "spark.plugins": "org.apache.spark.sql.connect.SparkConnectPlugin", "spark.connect.grpc.binding.port": "0",
     }  # fmt: skip
     options = [part for name, value in settings.items() for part in ("--conf", f"{name}={value}")]
     engine: Any = find_engine("spark", ["--master", "local-cluster[2,1,1024]", *options])
@@ -167,6 +168,14 @@ def spark_session() -> Iterator[Any]:
     gateway.proc.wait()
     pyspark.SparkContext._gateway = pyspark.SparkContext._jvm = None
     shutil.rmtree(work, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def connect_url(spark_session: Any) -> Any:
+    """Where Spark Connect is served, on the cluster of that session."""
+    pytest.importorskip("grpc_status")
+    service = getattr(spark_session._jvm.org.apache.spark.sql.connect.service, "SparkConnectService$")
+    return f"sc://localhost:{getattr(service, 'MODULE$').localPort()}"
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -25,6 +26,7 @@ from motet.batch import Array
 from motet.engines.engine import find_engine
 from motet.engines.spark.java import begin_java, told_by_java
 from motet.errors import InputError, RunError, UnknownNameError
+from motet.testing.fakes import Affine, fake
 from motet.types import returns
 
 ROWS, PARTS = 40, 4
@@ -364,6 +366,31 @@ def test_both_parts_of_a_stream_are_written_batch_by_batch_and_computed_once(
     failed = pq.read_table(tmp_path / "failures").to_pylist()
     assert sorted(each["row"]["id"] for each in failed) == FAILED
     assert persisted(spark_session) == before
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        (
+            {"cpu": 2, "memory": "10MiB"},
+            "a task asks for 2 cores, and an executor has 1\n.*begin Spark with spark.executor.cores=2",
+        ),
+        ({"accelerator": 1}, "a task asks for 1 GPUs, and an executor has 0"),
+        ({"memory": "10MiB"}, ""),
+    ],
+)
+def test_what_executors_do_not_have_is_refused(resources: Any, said: str, spark_session: Any, tmp_path: Path) -> None:
+    """Spark would wait for others, which nobody begins."""
+    asks = fake(Affine, "twice", scale=2.0, settings={"resources": resources})
+    made, frame = graph(y=mt.model(asks, mt.input("x", "float32"))), spark_session.sql("SELECT CAST(3 AS FLOAT) x")
+    pq.write_table(pa.table({"x": np.array([3.0], np.float32)}), tmp_path / "in.parquet")
+    for play in (
+        lambda: made.on_spark(frame).answers.collect(),
+        lambda: made.run(tmp_path / "in.parquet", tmp_path / "out.parquet", engine="spark"),
+    ):
+        with pytest.raises(InputError, match=f"^engine spark: {said}") if said else nullcontext():
+            play()
+    assert (tmp_path / "out.parquet").exists() == (not said)
 
 
 def test_an_executor_that_is_killed_costs_no_row_and_doubles_none(spark_session: Any, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from helpers import onnxes, ways
 from motet.cli import cli
 from motet.engines import shipping
 from motet.engines.engine import find_engine
-from motet.engines.spark import engine as sparks
+from motet.engines.spark.resources import profile_of
 from motet.engines.splits.engine import SplitEngine
 from motet.errors import InputError, MotetError, UnknownNameError
 from motet.runtime.resources.need import Need
@@ -242,11 +242,12 @@ def test_what_models_ask_for_reaches_the_scheduler(name: str, request: pytest.Fi
             engine.connected([Need(1.0), Need(1.0, 0, 2.5)]),
         ):
             pass
-    else:  # its executors have one core each, and so no room for a task of two
-        profile = sparks._profile(engine._context(), Need(2.0, 1e9, 0.7))
+    else:
+        settings = {"spark.master": "spark://h:7077", "spark.executor.resource.gpu.amount": "1"}
+        profile = profile_of(settings.get, Need(2.0, 1e9, 0.7))
         asked = {resource: each.amount for resource, each in profile.taskResources.items()}
         assert (asked, profile.executorResources) == ({"cpus": 2.0, "gpu": 1.0}, {})
-        assert sparks._profile(engine._context(), Need(1.0)) is None
+        assert profile_of(settings.get, Need(1.0)) is None
 
 
 def test_engines_of_packages_are_found_by_entry_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 import sys
 from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, TypeVar
 
-from motet.engines.needs import PLAIN
 from motet.engines.spark.java import begin_java, told_by_java
+from motet.engines.spark.resources import hints_of, profile_of
 from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
@@ -29,7 +28,7 @@ LOOK_S = 0.1
 
 
 class SparkEngine(SplitEngine):
-    """Runs splits as a job of Spark: in the session that the program has, or in one that is begun.
+    """Runs splits as a job of Spark: in the session that the program has, or in one that is begun, or that of a server.
 
     Args:
         arguments: `--master URL` and `--conf KEY=VALUE` (may be repeated), where the program has no session; `--split-bytes`.
@@ -43,6 +42,7 @@ class SparkEngine(SplitEngine):
         options.add_argument("--master", type=_master)
         options.add_argument("--conf", action="append", default=[], type=_pair)
         self._options = options.parse_args(arguments)
+        self._remote: Any = None
         self.split_bytes, self.one_stage = self._options.split_bytes, self._options.one_stage
 
     @contextmanager
@@ -50,26 +50,59 @@ class SparkEngine(SplitEngine):
         """A session: that of the program, or one that is begun.
 
         Raises:
-            InputError: when options say what the program's own has decided.
+            InputError: when options say what the program's own has decided, there is no server where they say, or executors have
+                less than a task asks for.
         """
-        begun, options = self._spark.SparkContext._active_spark_context is None, self._options
+        with ExitStack() as stack:
+            self._remote = self._server(stack)
+            stack.callback(setattr, self, "_remote", None)
+            if self._remote is None:
+                begun = self._spark.SparkContext._active_spark_context is None
+                self._check_free(begun)
+                context = self._context()
+                if begun:
+                    stack.callback(context.stop)
+            setting = self._setting()
+            for need in needs:
+                profile_of(setting, need)
+            yield
+
+    def _server(self, stack: ExitStack) -> Any:
+        """The session of Spark Connect that is the program's, or that options or the environment name; None without one."""
+        from motet.engines.spark import connect  # needs Spark
+
+        if (own := connect.session_of_program()) is not None:
+            self._check_free(begun=False)
+            return own
+        begun = self._spark.SparkContext._active_spark_context is None
+        url = self._options.master or (os.environ.get("SPARK_REMOTE", "") if begun else "")
+        if not url.startswith(connect.SCHEME):
+            return None
+        self._check_free(begun)
+        return stack.enter_context(connect.session_at(url, self._options.conf))
+
+    def _check_free(self, begun: bool) -> None:
+        options = self._options
         if not begun and (options.master or options.conf):
             what = "--master and --conf are not used: the program has a session already"
             raise InputError(what, where="engine spark", hint="leave them out, or stop that session first")
-        context = self._context()
-        try:
-            yield
-        finally:
-            if begun:
-                context.stop()
 
     def hints(self, need: Need) -> Mapping[str, Any]:
         """See `SplitEngine.hints`: of a resource profile."""
-        return _hints(need)
+        return hints_of(need)
 
     def map(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
         """See `SplitEngine.map`."""
-        return self._mapped(self._context(), function, items)
+        if self._remote is None:
+            return self._mapped(self._context(), function, items)
+        from motet.engines.spark.connect import mapped
+
+        return mapped(self._remote, function, items, profile_of(self._setting(), needed(function)))
+
+    def _setting(self) -> Callable[[str, str], Any]:
+        found: Any = self._context().getConf() if self._remote is None else self._remote.conf
+        get: Callable[[str, str], Any] = found.get
+        return get
 
     def _context(self) -> Any:
         """The context that is there, or one that is begun, whose workers have this Python."""
@@ -124,52 +157,21 @@ class _Job:
         try:
             self._context.setJobGroup(group, "motet", interruptOnCancel=True)
             rows = self._context.parallelize(self._items, len(self._items))
-            profile = _profile(self._context, self._need)
+            profile = profile_of(self._context.getConf().get, self._need)
             with told_by_java("--resume goes on with what is finished"):
                 (rows if profile is None else rows.withResources(profile)).foreach(self._play)
         except Exception as error:  # noqa: BLE001 (told by whoever waits for it)
             self.error = error
 
 
-def _profile(context: Any, need: Need) -> Any:
-    """What Spark's scheduler is told that a task needs, and with dynamic allocation an executor; None for nothing.
-
-    Where executors are there already, memory is not theirs to give; a process that is master and worker at once has no scheduler.
-    """
-    hints = _hints(need)
-    task = {name: count for name, count in hints.items() if name != "memoryOverhead"}
-    dynamic = context.getConf().get("spark.dynamicAllocation.enabled", "false") == "true"
-    if re.match(r"local(\[|$)", context.master) or not (hints if dynamic else task):
-        return None
-    spark = imported("pyspark.resource", "spark")
-    cpus, gpus = task.get("cpus", 1), task.get("gpu", 0)
-    tasks, executors = spark.TaskResourceRequests().cpus(cpus), spark.ExecutorResourceRequests().cores(cpus)
-    if gpus:
-        tasks, executors = tasks.resource("gpu", gpus), executors.resource("gpu", math.ceil(gpus))
-    if "memoryOverhead" in hints:
-        executors = executors.memoryOverhead(hints["memoryOverhead"])
-    builder = spark.ResourceProfileBuilder().require(tasks)
-    return (builder.require(executors) if dynamic else builder).build
-
-
-def _hints(need: Need) -> dict[str, Any]:
-    """What a worker must have, by Spark's names; what nobody asks for is left out."""
-    found: dict[str, Any] = {}
-    if need.cpu > PLAIN.cpu:
-        found["cpus"] = math.ceil(need.cpu)
-    if need.accelerator:
-        found["gpu"] = need.accelerator if need.accelerator <= 0.5 else math.ceil(need.accelerator)
-    if need.memory_bytes:
-        found["memoryOverhead"] = f"{math.ceil(need.memory_bytes / 2**20)}m"
-    return found
-
-
-_MASTERS = r"local(\[(\d+|\*)(, *\d+)?\])?|local-cluster\[\d+, *\d+, *\d+\]|yarn|spark://.+|k8s://.+"
+_MASTERS = r"local(\[(\d+|\*)(, *\d+)?\])?|local-cluster\[\d+, *\d+, *\d+\]|yarn|spark://.+|k8s://.+|sc://.+"
 
 
 def _master(text: str) -> str:
     if not re.fullmatch(_MASTERS, text):
-        raise ArgumentTypeError(f"must be spark://HOST:PORT, k8s://URL, yarn, local or local[CORES]; got {text!r}")
+        raise ArgumentTypeError(
+            f"must be spark://HOST:PORT, k8s://URL, yarn, local, local[CORES] or sc://HOST:PORT; got {text!r}"
+        )
     return text
 
 

@@ -19,7 +19,9 @@ from pyspark.sql.types import LongType, StringType, StructField, StructType
 
 from motet.engines.job import Job
 from motet.engines.layout import FAILED
+from motet.engines.needs import need_of
 from motet.engines.spark.play import ENDED, FAILED_ROW, PlayPartition, answer_names
+from motet.engines.spark.resources import profile_of
 from motet.engines.spark.types import arrow_schema, spark_field
 from motet.engines.splits.staged import pickled
 from motet.engines.tables import check_chosen
@@ -113,6 +115,7 @@ def play_frame(
     _check_case(names, session)
     places = [source.get_field_index(name) for name in job.columns]
     given = frame.toDF(*(f"c{place}" for place in range(len(schema)))).select(*(f"c{place}" for place in places))
+    profile = profile_of(session.conf.get, need_of(checked))
     play = PlayPartition(pickled(job), uuid.uuid4().hex, tuple(sys.path))
     ids = [] if row_ids is None else [StructField(row_ids, LongType())]
     said = [*ids, StructField(ROW, StructType([schema[place] for place in places]))]
@@ -124,7 +127,7 @@ def play_frame(
         for name, field in zip(answer_names(job), fields, strict=True)
     ]
     kinds = StructType([*fields, StructField(FAILED_ROW, StructType(said)), StructField(ENDED, StringType())])
-    return PlayedFrames(given.mapInArrow(play, kinds), names, [field.name for field in said])
+    return PlayedFrames(given.mapInArrow(play, kinds, profile=profile), names, [field.name for field in said])
 
 
 def _check(frame: Any, keep: Any, drop: Any, row_ids: Any) -> None:
