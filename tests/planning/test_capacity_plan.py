@@ -1,6 +1,7 @@
 """Plans of machines: the arithmetic, recomputed by hand; and profiles, as they are measured, saved and read again."""
 
 import json
+import re
 import shlex
 import time
 from dataclasses import replace
@@ -292,6 +293,34 @@ def test_errors_of_goals_profiles_and_room(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(_profile(contention=0.5).to_json())
     with pytest.raises(InputError, match="contention must be at least 1; got 0.5"):
         graph.plan(profile=str(tmp_path / "p.json"))
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        ({"handover_seconds": -1.0}, "handover_seconds must be a number from 0; got -1"),
+        ({"rows": -5}, "rows must be a number from 0; got -5"),
+        ({"column_bytes": {"x": -8.0}}, "column_bytes.x must be a number from 0; got -8"),
+        (
+            {"models": (ModelProfile("big", load_seconds=-1.0),)},
+            "models.big.load_seconds must be a number from 0; got -1",
+        ),
+        (
+            {"models": (ModelProfile("big", declared={"memory": -1.0}),)},
+            "models.big.declared.memory must be a number from 0",
+        ),
+        ({"nodes": (NodeProfile("a", "map", 1.0, {8: -1.0}),)}, "nodes.a.by_rows.8 must be a number from 0; got -1"),
+        ({"nodes": (NodeProfile("a", "map", 1.0, {0: 1.0}),)}, "nodes.a.by_rows: a batch has at least 1 row; got 0"),
+        ({"nodes": (NodeProfile("a", "map", 1.0),) * 2}, "the node 'a' is there twice"),
+        ({"played": 5, "failed": 6}, "6 rows failed of 5 that were played"),
+        ({"nodes": (NodeProfile("a", "map", 0.0),)}, "no node takes any time"),
+    ],
+)
+def test_numbers_of_a_profile_are_what_they_can_be(tmp_path: Path, said: dict[str, Any], message: str) -> None:
+    path = tmp_path / "p.json"
+    path.write_text(_profile(**said).to_json())
+    with pytest.raises(InputError, match=re.escape(message)):
+        GraphProfile.load(str(path))
 
 
 @pytest.fixture(scope="module")

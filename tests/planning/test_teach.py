@@ -76,7 +76,8 @@ def test_the_command_evaluates_and_teaches(folder: Path, tmp_path: Path) -> None
     np.testing.assert_allclose(np.stack(pq.read_table(out)["soft"].to_pylist()), _scores()[:100], atol=1e-6)
     again = CliRunner().invoke(cli, [*said, "--teach", str(out)])
     assert again.exit_code == 2
-    assert "is there" in again.output
+    assert f"error: --teach: {out} is there already\n  hint: --overwrite replaces it" in again.output
+    assert "accuracy" not in again.output  # it is said before rows are played
     lonely = CliRunner().invoke(cli, [*said, "--engine", "ray"])
     assert lonely.exit_code == 2
     assert "--engine means nothing without --teach: members are asked one by one, on this machine" in lonely.output

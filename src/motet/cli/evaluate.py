@@ -112,6 +112,7 @@ def command(
     source, chosen = split_options(input_, options)
     if teach is not None:  # what cannot be taught is said before anything is played
         taught["column"], taught["engine"] = _checked_teacher(found, chosen["of"], taught["engine"], engine_options)
+        _check_absent(teach, overwrite=taught["overwrite"])
     done = found.evaluate(source, label=label, metric=metric, **chosen)
     print_report(done, html, as_json=as_json)
     if teach is not None:
@@ -133,6 +134,19 @@ def _checked_teacher(
     from motet.planning.teach import SOFT, teacher_outputs
 
     return teacher_outputs(graph.checked, of)[SOFT], find_engine(engine or "local", engine_options)
+
+
+def _check_absent(output: str, *, overwrite: bool) -> None:
+    """See that nothing would be written over.
+
+    Raises:
+        OutputExistsError: when the output is there, and nobody said that it may be replaced.
+    """
+    from motet.engines.local.options import BulkOptions
+    from motet.errors import OutputExistsError
+
+    if not overwrite and BulkOptions().destination(output).exists():
+        raise OutputExistsError(f"{output} is there already", where="--teach", hint="--overwrite replaces it")
 
 
 def _teach(graph: Graph, source: Any, output: str, chosen: dict[str, Any], options: dict[str, Any]) -> None:

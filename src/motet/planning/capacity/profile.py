@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
@@ -175,19 +177,35 @@ class GraphProfile:
         Raises:
             InputError: when one is not.
         """
+        where = f"profile {path!r}"
         positive = {"cores": self.cores, "batch_rows": self.batch_rows, "contention": self.contention}
         for name, value in positive.items():
             if value < 1:
-                raise InputError(f"{name} must be at least 1; got {value}", where=f"profile {path!r}")
-        others = {
-            **{
-                name: getattr(self, name)
-                for name in ("read_seconds", "write_seconds", "convert_seconds", "handover_seconds")
-            },
-            **{f"nodes.{node.name}": node.seconds for node in self.nodes},
-        }
-        for name, value in others.items():
+                raise InputError(f"{name} must be at least 1; got {value}", where=where)
+        for name, value in _numbers(asdict(self)):
             if not 0 <= value < float("inf"):
-                raise InputError(f"{name} must be a number from 0; got {value}", where=f"profile {path!r}")
+                raise InputError(f"{name} must be a number from 0; got {value}", where=where)
+        for node in self.nodes:
+            if any(rows < 1 for rows in node.by_rows):
+                raise InputError(
+                    f"a batch has at least 1 row; got {min(node.by_rows)}", where=f"{where}: nodes.{node.name}.by_rows"
+                )
+        names = [each.name for each in self.nodes]
+        if twice := sorted({each for each in names if names.count(each) > 1}):
+            raise InputError(f"the node {twice[0]!r} is there twice", where=where)
+        if self.failed > self.played:
+            raise InputError(f"{self.failed:,} rows failed of {self.played:,} that were played", where=where)
         if self.play_seconds <= 0:
-            raise InputError("no node takes any time", where=f"profile {path!r}", hint="measure anew")
+            raise InputError("no node takes any time", where=where, hint="measure anew")
+
+
+def _numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """All numbers of a profile, with their places; parts of lists by their names."""
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _numbers(each, f"{name}.{key}" if name else str(key))
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            yield from _numbers(each, f"{name}.{each['name']}")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield name, value
