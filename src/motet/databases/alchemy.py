@@ -116,9 +116,7 @@ class AlchemyTable:
         """See `Table`."""
         layout.check_no_vectors("SQLAlchemy", self._where)
         layout.check_held(lambda kind: self._kind(kind) is not None, self.database, self._where)
-        there = self.layout()
-        if there is not None:
-            check_matches(there, layout, self._where, _same, more=True)
+        check_matches(self.layout(), layout, self._where, _same, more=True)
 
     def prepare(self, layout: TableLayout) -> None:
         """See `Table`."""

@@ -129,9 +129,7 @@ class DuckTable:
     def check(self, layout: TableLayout) -> None:
         """See `Table`."""
         layout.check_held(lambda kind: _sql(kind) is not None, self.database, self._where)
-        there = self.layout()
-        if there is not None:
-            check_matches(there, layout, self._where, lambda a, b: _sql(a) == _sql(b), more=True)
+        check_matches(self.layout(), layout, self._where, lambda a, b: _sql(a) == _sql(b), more=True)
 
     def prepare(self, layout: TableLayout) -> None:
         """See `Table`."""

@@ -97,9 +97,7 @@ class LanceTable:
             if name in _OWN or not _TAKEN.isdisjoint(name):
                 hint = f"rename it, or leave it out: --drop {name} where it is the source's"
                 raise InputError(f"LanceDB cannot have a column called {name!r}", where=self._where, hint=hint)
-        there = self.layout()
-        if there is not None:
-            check_matches(there, layout, self._where)
+        check_matches(self.layout(), layout, self._where)
 
     def prepare(self, layout: TableLayout) -> None:
         """See `Table`."""

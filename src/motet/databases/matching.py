@@ -13,7 +13,7 @@ __all__ = ["check_matches", "sole_key"]
 
 
 def check_matches(
-    there: TableLayout,
+    there: TableLayout | None,
     rows: TableLayout,
     where: str,
     same: Callable[[pa.DataType, pa.DataType], bool] = lambda a, b: a == b,
@@ -23,7 +23,7 @@ def check_matches(
     """See that rows may be written into a table.
 
     Args:
-        there: the table's.
+        there: the table's; None where there is no table yet, which may be whatever they are.
         rows: theirs.
         where: the table, for messages.
         more: whether the table may have columns that the rows have not.
@@ -32,6 +32,8 @@ def check_matches(
     Raises:
         InputError: when its ids, columns, the length of a vector or the metric are others.
     """
+    if there is None:
+        return
     hint = "write to another table, or make the columns what they were"
     if rows.id != there.id:
         raise InputError(f"its ids are in {there.id!r}, those of the rows in {rows.id!r}", where=where, hint=hint)

@@ -142,9 +142,7 @@ class QdrantTable:
             if not _PATH.isdisjoint(name):
                 hint = f"rename it, or leave it out: --drop {name} where it is the source's"
                 raise InputError(f"Qdrant would take the column {name!r} for a path", where=self._where, hint=hint)
-        there = self.layout()
-        if there is not None:
-            check_matches(there, layout, self._where)
+        check_matches(self.layout(), layout, self._where)
 
     def prepare(self, layout: TableLayout) -> None:
         """See `Table`."""
