@@ -33,7 +33,7 @@ from motet.planning.experiments.exposures import Exposures
 from motet.planning.experiments.report import report_of
 from motet.serving import start
 from motet.serving.experiments.database import ExperimentDatabase
-from motet.serving.experiments.seen import seen_exposures
+from motet.serving.experiments.kept_exposures import kept_exposures
 
 __all__ = ["main"]
 
@@ -136,7 +136,7 @@ def _kind(name: str, runs: int, units: int, rates: tuple[float, float], seed: in
     seconds = time.perf_counter() - started
     experiment = experiment_of(graph.checked)
     with closing(ExperimentDatabase(to, Path())) as database:
-        exposures = seen_exposures(database, experiment)
+        exposures = kept_exposures(database, experiment)
     assert len(exposures) == runs * units
     assert not np.isnan(exposures.outcome).any()
     found = [_decided(experiment, each) for each in _runs(exposures, runs)]

@@ -12,7 +12,7 @@ from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.report import ExperimentReport, report_of
 from motet.serving.experiments.database import ExperimentDatabase
 from motet.serving.experiments.decisions import Decision, next_step, rolled_back
-from motet.serving.experiments.seen import seen_exposures
+from motet.serving.experiments.kept_exposures import kept_exposures
 
 __all__ = ["LOOKS_BACK_S", "followed_up", "report_now"]
 
@@ -46,7 +46,7 @@ def followed_up(
     ramp = last if last is not None and last.goes_on and set(last.weights) == set(experiment.arms) else None
     if not tried or not (guarded or ramp):
         return None
-    exposures = seen_exposures(database, experiment, max(_began(decisions), now - LOOKS_BACK_S), MOST_EXPOSURES)
+    exposures = kept_exposures(database, experiment, max(_began(decisions), now - LOOKS_BACK_S), MOST_EXPOSURES)
     if guarded:
         report = report_of(experiment, exposures)
         for arm in tried:
@@ -70,7 +70,7 @@ def report_now(
         every: also those of the experiment as it was declared before, with other arms, weights or another metric.
     """
     notes = [] if every else list(_earlier(database, experiment, since))
-    return report_of(experiment, seen_exposures(database, experiment, since, every=every), notes=notes)
+    return report_of(experiment, kept_exposures(database, experiment, since, every=every), notes=notes)
 
 
 def _earlier(database: ExperimentDatabase, experiment: Experiment, since: float) -> Iterator[str]:

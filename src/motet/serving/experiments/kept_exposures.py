@@ -13,10 +13,10 @@ from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.exposures import Exposures
 from motet.serving.experiments.database import ExperimentDatabase, SeenRow
 
-__all__ = ["seen_exposures"]
+__all__ = ["kept_exposures"]
 
 
-def seen_exposures(
+def kept_exposures(
     database: ExperimentDatabase,
     experiment: Experiment,
     since: float = 0.0,
