@@ -14,7 +14,9 @@ import pytest
 from apache_beam.ml.inference.base import KeyedModelHandler, ModelMetadata, RunInference
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.testing.test_stream import TestStream as Stream  # pytest would take it for a test
+from apache_beam.transforms.periodicsequence import PeriodicImpulse
 from apache_beam.transforms.window import FixedWindows, GlobalWindow, TimestampedValue
+from apache_beam.utils.timestamp import Timestamp
 from apache_beam.utils.windowed_value import WindowedValue
 from onnx import TensorProto, helper
 
@@ -268,6 +270,27 @@ def test_versions_that_went_are_let_go(kind: str, monkeypatch: pytest.MonkeyPatc
     for uri, wanted in zip(uris, (2.0, 3.0, 4.0, 2.0), strict=True):
         assert answered(uri) == wanted
         assert workers() - others <= 1 + (kind == "tables"), uri  # and one that plays tables of this schema
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("runner", ["prism", "flink"])
+def test_a_stream_on_a_runner_of_its_own_goes_on_with_other_models(
+    runner: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Of windows of four seconds each is answered by the model that the side input names in it."""
+    options = request.getfixturevalue(runner)
+    uris = [scaled(tmp_path / f"by{by}.onnx", by) for by in (2, 3, 4)]
+    made, told = graph(uris[0], tmp_path), [{"times": uris[1]}, {"times": uris[2]}, uris[0]]
+    start, windows = Timestamp(1000), FixedWindows(4)
+    SEEN.clear()
+    with beam.Pipeline(options=PipelineOptions([*options, "--streaming"])) as pipeline:
+        ticks = pipeline | "ticks" >> PeriodicImpulse(start, start + 12, 1) | "in" >> beam.WindowInto(windows)
+        news = pipeline | "news" >> PeriodicImpulse(start, start + 12, 4) | "when" >> beam.WindowInto(windows)
+        models = news | "named" >> beam.Map(lambda time: told[int(float(time) - 1000) // 4])
+        rows = ticks | beam.Map(lambda time: {"x": [float(time) - 999]})
+        played = rows | made.as_ptransform(models=models, keep=["x"])
+        _ = played.answers | beam.Map(lambda row: (float(row["x"][0]), float(row["y"][0]))) | "put" >> beam.Map(put_by)
+    assert sorted(SEEN) == [(x + 1.0, (x + 1.0) * (3, 4, 2)[x // 4]) for x in range(12)]
 
 
 def test_models_that_cannot_be_taken_are_refused_by_name(tmp_path: Path) -> None:
