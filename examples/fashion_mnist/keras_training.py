@@ -19,7 +19,7 @@ import numpy.typing as npt
 import motet as mt
 from recipes import DEVIATION, MEAN, NUM_CLASSES, Recipe, mirrored
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ["KERAS_BACKEND"] = "tensorflow"  # whatever else Keras computes with here
 
 CHANNELS: Final = ((64, 1), (64, 1), (128, 2), (128, 1))
 """Of each block the channels, and the stride."""
