@@ -17,6 +17,10 @@ from motet.models.stacking.program import Operator, Program, Unstackable, input_
 
 __all__ = ["OPERATORS", "Groups", "Value", "check_program"]
 
+ALONE, LEAST_ROWS = 1 << 18, 32
+"""Up to so many multiplications OpenBLAS does a product in the thread that asks for it, so products are made of parts of this size,
+though not of fewer rows. Beyond it threads of its own take part, which on cores that others use, too, wait for each other: the
+200 small networks of benchmarks/stacked.py took two to four times as long."""
 FEW_ROWS: Final = 2
 """With fewer rows a model, the weights are copied for each row, which is quicker than one call a model."""
 FEW_BYTES: Final = 1 << 23
@@ -75,9 +79,11 @@ def _product(x: Array, weights: Array, groups: Groups) -> Array:
         found: Array = np.matmul(x[:, None, :], weights[groups.each])[:, 0]
         return found
     answer = np.empty((groups.rows, weights.shape[2]), np.result_type(x, weights))
-    matmul = np.matmul
+    matmul, step = np.matmul, max(LEAST_ROWS, ALONE // max(1, weights[0].size))
     for model, first, end in groups.spans:
-        matmul(x[first:end], weights[model], out=answer[first:end])
+        for low in range(first, end, step):
+            high = min(low + step, end)
+            matmul(x[low:high], weights[model], out=answer[low:high])
     return answer
 
 
