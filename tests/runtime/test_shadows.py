@@ -18,7 +18,7 @@ from helpers.oip_server import OipServer, Served, far
 from helpers.until import until
 from motet.batch import Batch
 from motet.client import Client
-from motet.runtime import node_context
+from motet.runtime import asides
 from motet.runtime.executor import drive
 from motet.runtime.shadows import AT_ONCE, MOST_CALLS
 from motet.testing.fakes import Affine, Failing, fake
@@ -124,7 +124,7 @@ def test_rows_that_cannot_be_copied_for_it_are_dropped(monkeypatch):
 
     graph = shadowed(near("next"))
     with monkeypatch.context() as patched:
-        patched.setattr(node_context, "copied", no_memory)
+        patched.setattr(asides, "copied", no_memory)
         assert graph({"x": X})["y"].tolist() == (2 * X).tolist()
     assert numbers(of(graph)) == {"played": 0, "failed": 0, "dropped": 3}
     graph({"x": X})
