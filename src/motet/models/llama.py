@@ -31,6 +31,7 @@ from motet.models.openai.calls import RowCalls
 from motet.models.openai.embeddings import EmbeddingModel
 from motet.models.openai.events import AnswerParts
 from motet.models.openai.options import OPTIONS, EndpointOptions
+from motet.models.openai.ranges import wrong_parameter
 from motet.models.openai.texts import TextModel
 from motet.system.patience import check_waited_for
 from motet.system.pieces import Say
@@ -75,8 +76,6 @@ class LlamaHandler(Handler):
             if file.read(len(_MAGIC)) != _MAGIC:
                 raise load_error(source, "this is no GGUF file", "convert it by llama.cpp's convert_hf_to_gguf.py")
         options = EndpointOptions.read(source)
-        if wrong := _passed_over(options.parameters):
-            raise load_error(source, wrong)
         return declared_over(options.signature, source)
 
     def streams(self, source: ModelSource) -> bool:
@@ -127,7 +126,7 @@ class LlamaCalls(RowCalls):
             answer = self._checked(self._asked(self._server.handle_embeddings, dict(question)))
         else:
             parts = AnswerParts(say, self._where, chat=self._mode == "chat")
-            if wrong := _passed_over(question):
+            if wrong := wrong_parameter(question):
                 raise InputError(wrong, where=self._where)
             answer = self._written({"temperature": 0.0, **question, "cache_prompt": False}, parts)
         used = self._price.usage(answer.get("usage"))
@@ -180,19 +179,6 @@ class LlamaCalls(RowCalls):
     def close(self) -> None:
         """Give the memory back."""
         self._server = None
-
-
-def _passed_over(parameters: Mapping[str, Any]) -> str:
-    """What is wrong with parameters where llama.cpp would say nothing, and answer as if they were others; empty for nothing."""
-    for name in ("max_tokens", "max_completion_tokens"):
-        most = parameters.get(name)
-        if isinstance(most, (int, float)) and (most < 1 or most % 1):
-            return f"{name} must be a whole number of at least 1; got {most!r}"
-    if not isinstance(stop := parameters.get("stop"), (str, list, tuple, type(None))):
-        return f"stop must be a text or a list of texts; got {stop!r}"
-    if not isinstance(bias := parameters.get("logit_bias"), (Mapping, list, tuple, type(None))):
-        return f"logit_bias must be a mapping from tokens to numbers; got {bias!r}"
-    return ""
 
 
 def _server(source: ModelSource, options: EndpointOptions, rows: int) -> Any:

@@ -1,6 +1,7 @@
 """Answers of experiments carry ids, and feedback that names them is kept: once, late, doubled, forged, in floods."""
 
 import asyncio
+import json
 import re
 import time
 import urllib.request
@@ -394,3 +395,20 @@ def test_nothing_but_outputs_is_in_answers_sinks_and_metadata(tmp_path):
     columns = [each[1] for each in table(tmp_path / "answers.db", "PRAGMA table_info(predictions)")]
     assert not [each for each in columns if "experiment" in each]
     assert len(row) == len(columns)
+
+
+def test_streams_of_chats_carry_the_id_of_their_answer(tmp_path):
+    text = mt.input("text", "string")
+    arms = {name: mt.Model(f"python:models.streaming_models:{name}", name) for name in ("shouting", "titled")}
+    arm = mt.route(arms, text, split={"shouting": 1, "titled": 1}, by=text, metric="liked", name="ab")
+    config = {"to": f"sqlite:///{tmp_path}/kept.db", "key": KEY}
+    body = json.dumps({"model": "talk", "messages": [{"role": "user", "content": "a b"}], "stream": True}).encode()
+    with start(mt.Graph("talk", outputs={"text": arm}), port=0, experiments=config) as server:
+        request = urllib.request.Request(f"{server.url}/v1/chat/completions", body)
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            told = [line[6:] for line in answer.read().decode().splitlines() if line]
+        *others, last = map(json.loads, told[:-1])
+        assert last["choices"][0]["finish_reason"] == "stop"
+        assert not any("feedback_id" in each for each in others)
+        found = feedback(server.url, {"id": last["feedback_id"], "outcome": True}, graph="talk")
+        assert found.body == {"accepted": 1, "refused": []}

@@ -6,6 +6,7 @@ import threading
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
 
 import motet as mt
 from models import streaming_models
@@ -89,3 +90,12 @@ def test_a_client_that_leaves_ends_the_writing(writing, live):
         assert got.get(timeout=60)[1] is None
         client.stop_stream(cancel_requests=True)
     live.until(lambda: "left alone" in streaming_models.CLOSED)
+
+
+def test_a_call_with_one_answer_refuses_to_stream(writing):
+    given = triton.InferInput("text", [1], "BYTES")
+    given.set_data_from_numpy(np.array(["a b"], object))
+    with triton.InferenceServerClient(f"127.0.0.1:{writing.port}") as client:
+        with pytest.raises(InferenceServerException, match="ask by ModelStreamInfer, or leave the parameter out"):
+            client.infer("shouting", [given], parameters={"stream": True})
+        assert client.infer("shouting", [given], parameters={"stream": False}).as_numpy("text").tolist() == [b"A B"]

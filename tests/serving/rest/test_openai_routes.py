@@ -287,3 +287,21 @@ def test_a_server_of_no_texts_does_not_describe_them(live):
     )
     assert not [path for path in described["paths"] if "completions" in path or "embeddings" in path]
     assert "ChatQuestion" not in described["components"]["schemas"]
+
+
+@pytest.mark.parametrize(
+    ("said", "what"),
+    [
+        ({"temperature": -3}, "temperature must be a number of at least 0; got -3"),
+        ({"top_p": 7}, "top_p must be a number from 0 to 1; got 7"),
+        ({"max_tokens": 0}, "max_tokens must be a whole number of at least 1; got 0"),
+        ({"n": 2}, "'n' is not offered here"),
+        ({"stop": [7]}, r"stop must be a text or a list of texts; got \[7\]"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_parameters_out_of_their_ranges_are_refused_whoever_answers(client, said, what, stream):
+    with pytest.raises(openai.BadRequestError, match=what):
+        client.chat.completions.create(model="shout", messages=[user("a")], stream=stream, **said)
+    with pytest.raises(openai.BadRequestError, match=what):
+        client.completions.create(model="shout", prompt="a", stream=stream, **said)

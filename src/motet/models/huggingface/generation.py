@@ -30,6 +30,7 @@ _REFUSED = {
     "output_scores": "a row's answer is a text",
     "output_logits": "a row's answer is a text",
 }
+_COUNTS = ("max_new_tokens", "max_length", "num_beams")
 _SAMPLED = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
 _SEES_PADDING = {"encoder_repetition_penalty": 1.0, "encoder_no_repeat_ngram_size": 0}
 _SEES_PADDING_BEFORE = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "min_length": 0}
@@ -37,6 +38,11 @@ _SEES_PADDING_BEFORE = {"repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "m
 whose answer goes on with the text."""
 _NEW_TOKENS = 20
 """How many tokens are written where nobody says it, as transformers has it."""
+_WINDOW, _KEPT = 64, 16
+"""How many tokens of a text are put into words with each that comes, and how many of those before are kept: what is put into words
+again with each token must not be all of a long text."""
+_HALF = "\ufffd"
+"""What stands for a part of a character."""
 
 
 def generation_of(model: Any, source: ModelSource) -> Any:
@@ -52,6 +58,8 @@ def generation_of(model: Any, source: ModelSource) -> Any:
     for name, value in said.items():
         if name in _REFUSED and value not in (None, False, 1):
             raise load_error(source, f"generate: {{{name}: {value}}}: {_REFUSED[name]}", "leave it out")
+        if name in _COUNTS and value is not None and not _is_count(value):
+            raise load_error(source, f"generate: {name} must be a whole number of at least 1; got {value!r}")
         if name == "do_sample" and value:
             what = "generate: {do_sample: true}: the answer of a row would be another one each time"
             raise load_error(source, what, "leave it out; num_beams searches for better answers")
@@ -63,6 +71,10 @@ def generation_of(model: Any, source: ModelSource) -> Any:
     if found.max_new_tokens is None and "max_length" not in said:
         found.max_new_tokens = _NEW_TOKENS if found.max_length in (None, 20) else None
     return found
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 class GenerationModel:
@@ -162,18 +174,34 @@ class GrowingText:
             self._tokens = []
             return
         self._tokens += tokens.reshape(-1).tolist()
-        text = self._settled(self._text(self._tokens))
+        whole = self._text(self._tokens)
+        text = self._settled(whole)
         if len(text) > len(self._said) and text.startswith(self._said):
             self._said, piece = text, text[len(self._said) :]
             self._say(piece)
+        if len(self._tokens) >= _WINDOW:
+            self._let_go(whole)
+
+    def _let_go(self, whole: str) -> None:
+        """Forget the tokens that what comes does not depend on: where the last of them alone give the end of the text."""
+        tokens = (self._tokens or [])[-_KEPT:]
+        end = self._text(tokens)
+        unsaid = len(whole) - len(self._said)
+        if whole.startswith(self._said) and whole.endswith(end) and len(end) > unsaid and not _is_half(end):
+            self._tokens, self._said = tokens, end[: len(end) - unsaid]
 
     def _settled(self, text: str) -> str:
         """As much of a text as stays, whatever comes: no half of a character, and nothing that the next word may change."""
-        whole = text.rstrip("\ufffd")
+        whole = text.rstrip(_HALF)
         return whole.rpartition(" ")[0] if self._cleans else whole
 
     def end(self) -> None:
         """The last token has come; what is left is in the answer."""
+
+
+def _is_half(text: str) -> bool:
+    """Whether a text begins or ends within a character."""
+    return text.startswith(_HALF) or text.endswith(_HALF)
 
 
 def _ends(generation: Any) -> frozenset[int]:

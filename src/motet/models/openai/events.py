@@ -16,6 +16,8 @@ from motet.system.pieces import Say
 __all__ = ["AnswerEvents", "AnswerParts"]
 
 _DONE = b"[DONE]"
+_NO_TEXT = ("tool_calls", "function_call")
+"""Why answers end that are no texts."""
 
 
 class AnswerParts:
@@ -30,7 +32,7 @@ class AnswerParts:
     def __init__(self, say: Say | None, where: str, *, chat: bool) -> None:
         self._say, self._where, self._chat = say, where, chat
         self._texts: list[str] = []
-        self._half = ""
+        self._half, self._has_text = "", False
         self._refusal: list[str] = []
         self._logprobs: list[Any] = []
         self._finish: Any = None
@@ -56,7 +58,7 @@ class AnswerParts:
 
     def whole(self) -> dict[str, Any]:
         """The object that answers where no stream is asked for."""
-        text = "".join([*self._texts, self._half])
+        text = "".join([*self._texts, self._half]) if self._has_text else self._nothing()
         choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
         if self._chat:
             choice["message"] = {"role": "assistant", "content": text, "refusal": "".join(self._refusal) or None}
@@ -64,6 +66,10 @@ class AnswerParts:
         else:
             choice |= {"text": text, "logprobs": {"token_logprobs": self._logprobs}}
         return {"choices": [choice], "usage": self._usage}
+
+    def _nothing(self) -> str | None:
+        """The text where none was said: a chat may end at once, and calls of tools have none; a completion always says one."""
+        return "" if self._chat and self._finish not in _NO_TEXT else None
 
     def _choice(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta") if self._chat else choice
@@ -75,6 +81,7 @@ class AnswerParts:
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusal.append(refusal)
         piece = delta.get("content" if self._chat else "text")
+        self._has_text = self._has_text or (isinstance(piece, str) and (bool(piece) or not self._chat))
         if isinstance(piece, str) and piece:
             self._add(piece)
 

@@ -12,6 +12,7 @@ from motet.models.common import load_error
 from motet.models.handler import ModelSource
 from motet.models.openai.answer_schema import schema_outputs
 from motet.models.openai.prompts import Messages, Prompt, read_messages
+from motet.models.openai.ranges import wrong_parameter
 from motet.models.openai.usage import Price
 from motet.types import ANY, ColumnType, Signature
 
@@ -103,6 +104,8 @@ class EndpointOptions:
         usage, score, truncated = (_truth(options, name) for name in ("usage", "score", "truncated"))
         schema, dimensions = options.get("schema"), _dimensions(source) if mode == "embeddings" else 0
         parameters, columns = _parted({**{name: options[name] for name in _PARAMETERS if name in options}, **body})
+        if wrong := wrong_parameter(parameters):
+            raise GraphError(wrong)
         inputs = messages.names if mode == "chat" else prompt.names
         if not inputs:
             raise GraphError("no column is in the prompt", hint="write the name of a column in braces: {text}")

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from motet.batch import Array
-from motet.errors import AnswerError, cut
+from motet.errors import AnswerError, InputError, cut
 from motet.models.handler import ModelSource, TokenUsage
 from motet.models.openai.answer_schema import AnswerSchema
 from motet.models.openai.calls import LanguageCalls
 from motet.models.openai.options import EndpointOptions
+from motet.models.openai.ranges import wrong_parameter
 from motet.numbers import is_missing
 from motet.system.pieces import saying
 from motet.types import Signature
@@ -85,6 +86,8 @@ class TextModel:
 
     def _question(self, row: Mapping[str, Any]) -> dict[str, Any]:
         said = parameters_of(self._options.columns, row)
+        if wrong := wrong_parameter(said):
+            raise InputError(wrong, where=self._where)
         if self._options.mode == "chat":
             return {**self._fixed, **said, "messages": self._options.messages.make(row)}
         return {**self._fixed, **said, "prompt": self._options.prompt.text(row)}

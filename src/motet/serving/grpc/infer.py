@@ -140,6 +140,9 @@ class Inference:
         entered.carry(request)
         version = message.model_version or served.versions[-1]
         teller = None
+        if tell is None and message.parameters and _asks_for_pieces(message):
+            hint = "ask by ModelStreamInfer, or leave the parameter out"
+            raise InputError(f"ModelInfer has one answer, and the parameter {_STREAM!r} is true", hint=hint)
         if tell is not None and _asks_for_pieces(message) and _streams(served):
             teller = PieceTeller(tell, message, version, self.repository.limits.write_timeout_s)
             request.pieces = teller.pieces

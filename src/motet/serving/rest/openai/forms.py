@@ -16,6 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from motet.errors import InputError
+from motet.models.openai.ranges import wrong_parameter
+from motet.serving.batching.parameters import FailedRowsError
 from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import RepositoryEntry
 from motet.serving.rest.openai.shapes import MESSAGES, Shape, embedding_shape, text_shape
@@ -85,9 +87,17 @@ class LanguageForm(ABC):
         return self.head(self.chunk, self.prefix, served)
 
     def texts(self, reply: Reply, served: RepositoryEntry) -> list[str]:
-        """The texts of the rows."""
-        column = reply.columns[self.shape(served).output]
-        return ["" if (text := column[row]) is None else str(text) for row in range(reply.first, reply.end)]
+        """The texts of the rows.
+
+        Raises:
+            FailedRowsError: when a row has none.
+        """
+        output = self.shape(served).output
+        texts = [reply.columns[output][row] for row in range(reply.first, reply.end)]
+        for place, text in enumerate(texts):
+            if text is None:
+                raise FailedRowsError(f"row {place}: the graph gave no {output!r}")
+        return [str(text) for text in texts]
 
     @staticmethod
     def usage(reply: Reply) -> dict[str, int] | None:
@@ -110,6 +120,8 @@ class LanguageForm(ABC):
             InputError: when something is asked for that is not offered, or the graph is none of texts.
         """
         self.is_streamed(body)
+        if self.prefix and (wrong := wrong_parameter(body)):
+            raise InputError(wrong)
         taken, inputs = self.shape(served).input, served.inputs
         for name in _UNHEARD:
             if _is_unheard(name, body.get(name)) and (name != _FORM or name not in inputs):

@@ -79,7 +79,8 @@ class ChunkStream(AnswerStream):
         for row, text in enumerate(self._form.texts(reply, self._served)):
             if row not in self._said or self._said[row] < len(text):
                 parts.append(self._of_piece(row, self._output, text[self._said.get(row, 0) :]))
-            parts.append(self._chunk([self._form.last(row)]))
+            found = reply.feedback_ids[row] if reply.feedback_ids else ""
+            parts.append(self._chunk([self._form.last(row)], **({"feedback_id": found} if found else {})))
         if self._usage:
             parts.append(self._chunk([], usage=self._form.usage(reply)))
         return b"".join([*parts, b"data: [DONE]\n\n"])
