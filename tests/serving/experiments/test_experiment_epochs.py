@@ -23,7 +23,7 @@ from motet.serving.experiments.tables import (
     item_of,
 )
 from motet.serving.sinks.targets.sql import SqlTarget
-from serving.experiments.experiment_arms import Asked, predict, shop, until_rows
+from serving.experiments.experiment_arms import Asked, predict, shop, table, until_rows
 
 KEY = "a key for tests alone"
 
@@ -113,6 +113,51 @@ def test_outcomes_of_answers_before_any_exposure_of_now_are_left_out(kept):
     write([Outcome("x:clicked", "x", 9e8, "shop", "ab", "plain", f"{7:016x}", 9e8, "clicked", 1.0)])
     report = report_now(database, experiment())
     assert report.rows == 0
+
+
+def test_exposures_without_a_declaration_are_of_the_first_that_was_seen(kept):
+    database, write = kept
+    first, second, third = experiment(), experiment(plain=1, bold=3), experiment(plain=1, bold=5)
+    write(exposures(range(4), 1e9, ""))  # of an earlier version
+    assert report_now(database, second).rows == 4
+    write(exposures(range(10, 13), 1.1e9, first.epoch))
+    write(exposures(range(20, 22), 1.2e9, second.epoch))
+    assert report_now(database, first).rows == 7
+    for now, rows in ((second, 2), (third, 0)):
+        report = report_now(database, now)
+        assert report.rows == rows
+        assert report.notes[0].startswith(
+            "exposures from 2001-09-09 01:46 to 2001-09-09 01:46 UTC are left out of which"
+        )
+    assert report_now(database, second, every=True).rows == 9
+    noted = [note for note in report_now(database, second, since=1.15e9).notes if "--all" in note]
+    assert noted == []
+
+
+def test_a_report_counts_declarations_since_its_beginning(kept):
+    database, write = kept
+    write(exposures(range(3), 1e9, "an earlier one") + exposures(range(3, 5), 1.1e9, "an earlier one"))
+    notes = report_now(database, experiment(), since=1.05e9).notes
+    assert [note.split(" exposures")[0] for note in notes if "--all" in note] == ["2"]
+
+
+def test_what_is_decided_while_a_server_runs_begins_no_other(tmp_path):
+    users, said = [f"u{number}" for number in range(6)], {"to": f"sqlite:///{tmp_path}/kept.db", "key": KEY}
+    begins = [
+        {},
+        {"action": "ramp", "arm": "bold", "steps": [5, 50], "every_s": 3600},
+        {"action": "promote", "arm": "bold"},
+    ]
+    with start(shop(), port=0, admin="open", experiments=said) as server:
+        for body in begins:
+            if body:
+                assert Asked(f"{server.url}/experiments/shop", body).status == 200
+            predict(server.url, users)
+    with start(shop(), port=0, admin="open", experiments=said) as server:  # which begins with what was decided
+        predict(server.url, users)
+    until_rows(tmp_path / "kept.db", "exposures", 24)
+    found = table(tmp_path / "kept.db", "SELECT DISTINCT epoch FROM exposures")
+    assert found == [(experiment().epoch,)]
 
 
 def test_a_database_that_knows_no_epochs_is_read_whole(kept):

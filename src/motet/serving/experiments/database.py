@@ -13,7 +13,7 @@ from motet.serving.experiments.decisions import Decision
 from motet.serving.experiments.tables import EXPOSURES, OUTCOMES
 from motet.serving.sinks.targets.engine import connected, database_url, sa
 
-__all__ = ["Epoch", "ExperimentDatabase", "SeenRow"]
+__all__ = ["Epoch", "ExperimentDatabase", "SeenRow", "begun"]
 
 DECISIONS = "experiment_decisions"
 CHUNK_ROWS = 20_000
@@ -50,6 +50,20 @@ class Epoch:
     rows: int
     first: float
     last: float
+
+
+def begun(epochs: Sequence[Epoch], name: str) -> float:
+    """From when on what does not say its epoch is of one, in seconds since 1970; 0 where no other was seen before it.
+
+    Args:
+        epochs: all that were seen.
+        name: of the one, which may not have been seen yet.
+    """
+    others = [each for each in epochs if each.name not in ("", name)]
+    first = next((each.first for each in epochs if each.name == name), None)
+    if first is None:
+        return max((each.last for each in others), default=0.0)
+    return first if any(each.first < first for each in others) else 0.0
 
 
 class ExperimentDatabase:
@@ -130,11 +144,11 @@ class ExperimentDatabase:
         with self._engine.connect() as connection:
             return tuple(connection.execute(counted).one())
 
-    def epochs(self, graph: str, node: str) -> list[Epoch]:
-        """How an experiment was declared over time, the earliest first."""
+    def epochs(self, graph: str, node: str, since: float = 0.0) -> list[Epoch]:
+        """How an experiment was declared over time, the earliest first; of exposures from `since` on."""
         if not self._has(EXPOSURES) or not self._knows_epochs():
             return []
-        given = {"graph": graph, "node": node}
+        given = {"graph": graph, "node": node, "since": since}
         with self._engine.connect() as connection:
             return [Epoch(*row) for row in connection.execute(sa.text(_EPOCHS), given)]
 
@@ -146,6 +160,7 @@ class ExperimentDatabase:
         since: float = 0.0,
         most: int | None = None,
         epoch: str | None = None,
+        begun: float = 0.0,
     ) -> Iterator[Sequence[SeenRow]]:
         """The exposures of an experiment with their outcomes, some thousand at a time.
 
@@ -157,6 +172,7 @@ class ExperimentDatabase:
             since: exposures from then on, in seconds since 1970.
             most: only the last so many of them; None for all.
             epoch: only those of the experiment as it was declared then, or of which nobody said that; None for all.
+            begun: where an epoch is given: those of which nobody said it, from then on.
         """
         if not self._has(EXPOSURES):
             return
@@ -166,22 +182,14 @@ class ExperimentDatabase:
         value, joined = ("o.value", _JOIN) if outcomes else ("NULL", "")
         text = _SEEN.format(value=value, join=joined)
         if within:
-            text, given = f"{text} {_WITHIN}", {**given, "epoch": epoch}
+            text, given = f"{text} {_WITHIN}", {**given, "epoch": epoch, "begun": begun}
         if most is not None:
             yield from self._rows(f"{text} ORDER BY e.time DESC LIMIT :most", {**given, "most": most})
             return
         yield from self._rows(text, given)
         if outcomes:
-            begun = self._begun(graph, node, epoch or "") if within else 0.0
-            lone = {"graph": graph, "node": node, "metric": metric, "since": max(since, begun)}
-            yield from self._rows(_LONE, lone)
-
-    def _begun(self, graph: str, node: str, epoch: str) -> float:
-        """When an epoch began that may not have been seen yet: outcomes of answers before are of others."""
-        found = self.epochs(graph, node)
-        others = [each for each in found if each.name not in ("", epoch)]
-        mine = [each.first for each in found if each.name in ("", epoch)]
-        return 0.0 if not others else min(mine) if mine else max(each.last for each in others)
+            earliest = max(since, begun) if within else since
+            yield from self._rows(_LONE, {"graph": graph, "node": node, "metric": metric, "since": earliest})
 
     def _knows_epochs(self) -> bool:
         """Whether exposures say of which epoch they are; those of earlier versions do not."""
@@ -209,10 +217,10 @@ _SEEN = (
     f"SELECT e.unit, e.arm, e.time, {{value}}, e.seconds, e.failed, e.segments FROM {EXPOSURES} e {{join}} "
     "WHERE e.graph = :graph AND e.node = :node AND e.time >= :since"
 )
-_WITHIN = "AND (e.epoch = :epoch OR e.epoch = '' OR e.epoch IS NULL)"
+_WITHIN = "AND (e.epoch = :epoch OR (COALESCE(e.epoch, '') = '' AND e.time >= :begun))"
 _EPOCHS = (
     f"SELECT COALESCE(epoch, ''), COUNT(*), MIN(time), MAX(time) FROM {EXPOSURES} "
-    "WHERE graph = :graph AND node = :node GROUP BY COALESCE(epoch, '') ORDER BY 3"
+    "WHERE graph = :graph AND node = :node AND time >= :since GROUP BY COALESCE(epoch, '') ORDER BY 3"
 )
 _LONE = (
     f"SELECT o.unit, o.arm, o.exposed, o.value, NULL, false, NULL FROM {OUTCOMES} o WHERE o.graph = :graph "

@@ -10,7 +10,7 @@ import numpy as np
 
 from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.report import ExperimentReport, report_of
-from motet.serving.experiments.database import ExperimentDatabase
+from motet.serving.experiments.database import Epoch, ExperimentDatabase, begun
 from motet.serving.experiments.decisions import Decision, next_step, rolled_back
 from motet.serving.experiments.kept_exposures import kept_exposures
 
@@ -69,22 +69,28 @@ def report_now(
         since: exposures from then on, in seconds since 1970.
         every: also those of the experiment as it was declared before, with other arms, weights or another metric.
     """
-    notes = [] if every else list(_earlier(database, experiment, since))
-    return report_of(experiment, kept_exposures(database, experiment, since, every=every), notes=notes)
+    epochs = [] if every else database.epochs(experiment.graph, experiment.node, since)
+    exposures = kept_exposures(database, experiment, since, every=every, epochs=epochs)
+    return report_of(experiment, exposures, notes=list(_earlier(epochs, experiment)))
 
 
-def _earlier(database: ExperimentDatabase, experiment: Experiment, since: float) -> Iterator[str]:
+def _earlier(epochs: Sequence[Epoch], experiment: Experiment) -> Iterator[str]:
     """What is left out since it is of the experiment as it was declared before."""
-    found = database.epochs(experiment.graph, experiment.node)
-    others = [each for each in found if each.name not in ("", experiment.epoch) and each.last >= since]
-    for each in others[-MOST_EPOCHS:]:
-        first, last = (
-            datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M") for moment in (each.first, each.last)
-        )
+    now = begun(epochs, experiment.epoch)
+    if unsaid := next((each for each in epochs if not each.name and each.first < now), None):
         yield (
-            f"{each.rows:,} exposures from {first} to {last} UTC are left out: the arms, their weights, the unit or the metric were "
-            "declared otherwise (--all takes them in)"
+            f"exposures from {_minute(unsaid.first)} to {_minute(min(unsaid.last, now))} UTC are left out of which an earlier version of "
+            "Motet kept no declaration (--all takes them in)"
         )
+    for each in [each for each in epochs if each.name not in ("", experiment.epoch)][-MOST_EPOCHS:]:
+        yield (
+            f"{each.rows:,} exposures from {_minute(each.first)} to {_minute(each.last)} UTC are left out: the arms, their weights, the "
+            "unit or the metric were declared otherwise (--all takes them in)"
+        )
+
+
+def _minute(moment: float) -> str:
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def _began(decisions: Sequence[Decision]) -> float:

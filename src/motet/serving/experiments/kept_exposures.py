@@ -11,7 +11,7 @@ import numpy as np
 from motet.batch import Array
 from motet.planning.experiments.experiment import Experiment
 from motet.planning.experiments.exposures import Exposures
-from motet.serving.experiments.database import ExperimentDatabase, SeenRow
+from motet.serving.experiments.database import Epoch, ExperimentDatabase, SeenRow, begun
 
 __all__ = ["kept_exposures"]
 
@@ -23,6 +23,7 @@ def kept_exposures(
     most: int | None = None,
     *,
     every: bool = False,
+    epochs: Sequence[Epoch] = (),
 ) -> Exposures:
     """The exposures of an experiment with their outcomes. Reads all of them: of a million rows that takes seconds.
 
@@ -32,14 +33,15 @@ def kept_exposures(
         since: exposures from then on, in seconds since 1970.
         most: only the last so many of them; None for all.
         every: also those of the experiment as it was declared before.
+        epochs: how it was declared since then, where that was looked up; tells which are meant of those that say nothing of it.
     """
     places = {arm: place for place, arm in enumerate(experiment.arms)}
     segments = experiment.metric.segments
     epoch = None if every else experiment.epoch
-    chunks = [
-        _chunk(rows, places, segments)
-        for rows in database.seen(experiment.graph, experiment.node, experiment.metric.name, since, most, epoch)
-    ] or [_chunk((), places, segments)]
+    asked = experiment.graph, experiment.node, experiment.metric.name, since, most, epoch
+    chunks = [_chunk(rows, places, segments) for rows in database.seen(*asked, begun(epochs, experiment.epoch))] or [
+        _chunk((), places, segments)
+    ]
     unit, arm, time, outcome, seconds, failed, *more = (np.concatenate(each) for each in zip(*chunks, strict=True))
     return Exposures(
         experiment.arms, unit, arm, time, outcome, seconds, failed, dict(zip(segments, more, strict=True))
