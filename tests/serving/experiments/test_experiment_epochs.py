@@ -24,6 +24,7 @@ from motet.serving.experiments.tables import (
 )
 from motet.serving.sinks.targets.sql import SqlTarget
 from serving.experiments.experiment_arms import Asked, predict, shop, table, until_rows
+from store.store_files import write_model
 
 KEY = "a key for tests alone"
 
@@ -195,3 +196,61 @@ def test_a_file_that_is_edited_begins_another_experiment(tmp_path):
     refused = CliRunner().invoke(cli, ["experiment", "report", str(path), "--input", "x.parquet", "--all"])
     assert refused.exit_code == 2
     assert "--all is for what servers keep; a file says all that it has" in refused.output
+
+
+STORED = """
+motet: 1
+name: shop
+inputs: {user: string, x: float32}
+models:
+  plain: {uri: "store:ranker@champion"}
+  bold: {uri: "store:ranker@challenger"}
+graphs:
+  careful:
+    inputs: {x: float32}
+    nodes: {ask: {model: bold, inputs: [x]}}
+    outputs: {y: ask.y}
+nodes:
+  ab: {route: {plain: plain, bold: careful}, inputs: [x], split: {plain: 1, bold: 1}, by: user, metric: clicked}
+outputs: {score: ab.y}
+"""
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """The file of a graph whose arms are two versions of a store, and the store."""
+    store = mt.Store(str(tmp_path / "store"))
+    for factor, alias in ((1, "champion"), (101, "challenger")):
+        store.publish("ranker", write_model(tmp_path / f"{alias}.onnx", factor), aliases=[alias])
+    path = tmp_path / "shop.yaml"
+    path.write_text(STORED)
+    return path, store
+
+
+def test_arms_of_a_store_begin_another_experiment_when_an_alias_is_moved(stored, tmp_path):
+    path, store = stored
+    before = experiment_of(mt.load(path).checked)
+    assert before.versions == {"plain": ["ranker@1"], "bold": ["ranker@2"]}
+    assert experiment_of(mt.load(path).checked).epoch == before.epoch
+    users, said = [f"u{number}" for number in range(8)], {"to": f"sqlite:///{tmp_path}/kept.db", "key": KEY}
+    with start(path, port=0, admin="open", experiments=said) as server:
+
+        def scores():
+            return {row["score"] for row in predict(server.url, users)}
+
+        assert scores() == {1.0, 101.0}
+        assert Asked(f"{server.url}/experiments/shop", {"action": "promote", "arm": "bold"}).status == 200
+        assert scores() == {101.0}
+        store.promote("ranker", "challenger")
+        assert Asked(f"{server.url}/v2/repository/models/shop/load", {}).status == 200
+        assert scores() == {101.0}
+        assert Asked(f"{server.url}/experiments/shop", {"action": "stop"}).status == 200
+        assert scores() == {101.0}
+        until_rows(tmp_path / "kept.db", "exposures", 32)
+        (found,) = Asked(f"{server.url}/experiments/shop").body["experiments"]
+        assert found["report"]["rows"] == 16
+        assert [note for note in found["report"]["notes"] if note.startswith("16 exposures from")]
+        store.rollback("ranker")
+        assert Asked(f"{server.url}/v2/repository/models/shop/load", {}).status == 200
+        assert scores() == {1.0}
+    assert experiment_of(mt.load(path).checked).epoch == before.epoch

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import inf
 
@@ -16,6 +16,8 @@ from motet.errors import InputError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.experiment import ExperimentMetric
 from motet.graph.graph import GraphSpec
+from motet.graph.model import Model
+from motet.models.locate import PINNED
 from motet.nodes.route import Route
 from motet.planning.metrics import Floats
 
@@ -53,6 +55,7 @@ class Experiment:
         periods: the split as it was over time, the earliest first; at least one.
         salt: names the split.
         missing: the arm of rows without a unit; they count for nothing. None where such rows fail.
+        versions: what the arms' models in a store were pinned to, `NAME@NUMBER`, by arm; of arms that have such.
     """
 
     graph: str
@@ -64,15 +67,19 @@ class Experiment:
     periods: tuple[SplitPeriod, ...]
     salt: str = ""
     missing: str | None = None
+    versions: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, graph: str, route: Route, node: str = "") -> Experiment:
+    def of(
+        cls, graph: str, route: Route, node: str = "", versions: Mapping[str, Sequence[str]] | None = None
+    ) -> Experiment:
         """The experiment that a route declares.
 
         Args:
             graph: the name of the graph.
             route: a route by split with a metric.
             node: its name, where that is not the route's own.
+            versions: of the arms' models in a store.
         """
         assert route.metric is not None
         assert route.by is not None
@@ -80,21 +87,22 @@ class Experiment:
         first = SplitPeriod(-inf, dict(route.split))
         return cls(
             graph, node or route.name, route.by, arms, route.metric.control or arms[0], route.metric, (first,),
-            route.salt or "", route.missing,
+            route.salt or "", route.missing, versions or {},
         )  # fmt: skip
 
     @cached_property
     def epoch(self) -> str:
         """Names what is compared as the graph declares it: arms, their shares, the control, the unit and the metric.
 
-        Where any of them is declared otherwise, what was seen before is of another experiment. What was decided since (`promote`,
-        `ramp`) is no other one: these are its periods.
+        Where any of them is declared otherwise, or a store has another version of an arm, what was seen before is of another
+        experiment. What was decided since (`promote`, `ramp`) is no other one: these are its periods.
         """
         first, metric = self.periods[0], self.metric
         said = [
             self.unit, self.salt, self.control, {arm: f"{first.share(arm):.9f}" for arm in self.arms},
             metric.name, metric.kind, metric.better, metric.missing_is_zero,
         ]  # fmt: skip
+        said += [self.versions] if self.versions else []
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -128,18 +136,39 @@ class Experiment:
 def experiments_of(graph: CheckedGraph | GraphSpec, inside: str = "") -> list[Experiment]:
     """The experiments of a graph, those of graphs inside it as `outer.inner`."""
     whole = graph.graph if isinstance(graph, CheckedGraph) else graph
-    return list(_found(whole, whole.name, inside))
+    return list(_found(whole, whole.name, inside, whole.models))
 
 
-def _found(graph: GraphSpec, name: str, inside: str) -> Sequence[Experiment]:
+def _found(graph: GraphSpec, name: str, inside: str, models: Mapping[str, Model]) -> Sequence[Experiment]:
     prefix = f"{inside}." if inside else ""
     own = [
-        Experiment.of(name, node, f"{prefix}{each}")
+        Experiment.of(name, node, f"{prefix}{each}", _arm_versions(node, graph, models))
         for each, node in graph.nodes.items()
         if isinstance(node, Route) and node.metric is not None
     ]
-    within = [each for inner, part in graph.graphs.items() for each in _found(part, name, f"{prefix}{inner}")]
+    within = [
+        each
+        for inner, part in graph.graphs.items()
+        for each in _found(part, name, f"{prefix}{inner}", {**models, **part.models})
+    ]
     return [*own, *within]
+
+
+def _arm_versions(route: Route, graph: GraphSpec, models: Mapping[str, Model]) -> dict[str, Sequence[str]]:
+    """What the models of each arm are pinned to; arms without a model of a store are left out."""
+    found = {each.name: sorted(set(_pinned(each.uses, graph, models))) for each in route.players}
+    return {arm: versions for arm, versions in found.items() if versions}
+
+
+def _pinned(uses: str, graph: GraphSpec, models: Mapping[str, Model]) -> Iterator[str]:
+    """The versions, `NAME@NUMBER`, of a model, or of the models that a graph inside asks."""
+    inner = graph.graphs.get(uses)
+    if inner is not None:
+        for node in inner.nodes.values():
+            for member in node.members:
+                yield from _pinned(member.uses, inner, {**models, **inner.models})
+    elif (model := models.get(uses)) is not None and model.uri.startswith(PINNED):
+        yield model.uri.rpartition("#")[2]
 
 
 def experiment_of(graph: CheckedGraph | GraphSpec, node: str | None = None) -> Experiment:

@@ -85,7 +85,7 @@ def _earlier(epochs: Sequence[Epoch], experiment: Experiment) -> Iterator[str]:
     for each in [each for each in epochs if each.name not in ("", experiment.epoch)][-MOST_EPOCHS:]:
         yield (
             f"{each.rows:,} exposures from {_minute(each.first)} to {_minute(each.last)} UTC are left out: the arms, their weights, the "
-            "unit or the metric were declared otherwise (--all takes them in)"
+            "unit or the metric were declared otherwise, or a store had other versions of the arms (--all takes them in)"
         )
 
 
