@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -29,6 +30,17 @@ def flink(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
 
     with flink_server(tmp_path_factory.mktemp("flink")) as options:
         yield options
+
+
+@pytest.fixture
+def flink_cluster(tmp_path: Path) -> Iterator[tuple[list[str], int]]:
+    """Beam's options for pipelines on Flink's own processes, and that of its task manager, until the test ends."""
+    pytest.importorskip("apache_beam")
+    from helpers.beam_runners import flink_cluster
+
+    (tmp_path / "flink").mkdir()
+    with flink_cluster(tmp_path / "flink") as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="session")

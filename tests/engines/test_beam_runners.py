@@ -189,6 +189,17 @@ def test_a_lost_worker_ends_the_run_with_an_error_and_resume_goes_on(killable: l
     check_resumed(tmp_path, line, killable)
 
 
+def test_a_task_manager_of_flink_that_is_killed_costs_nothing(
+    flink_cluster: tuple[list[str], int], worker_pool: list[str], tmp_path: Path
+) -> None:
+    options, tasks = flink_cluster
+    line = killed(tmp_path, str(tasks))
+    done = CliRunner().invoke(cli, [*line, "--engine", "beam", "--", "--split-bytes", "1", *options, *worker_pool])
+    assert done.exit_code == 0, done.output
+    assert not (tmp_path / "pid").exists(), "nobody was killed"
+    assert pq.read_table(tmp_path / "parts").to_pydict() == {"n": list(range(240)), "same": list(range(240))}
+
+
 @pytest.mark.parametrize("on", ["in this process", "prism", "flink"])
 def test_a_program_that_is_killed_is_resumed(
     on: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

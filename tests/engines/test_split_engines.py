@@ -116,7 +116,7 @@ def test_what_is_shipped_is_bounded_and_only_to_other_machines(tmp_path: Path, m
         assert (large.exit_code, "can be shipped" in large.output) == (2, True)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)  # every worker of a cluster imports every framework
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:keras.*")
 @pytest.mark.parametrize("engine", ["ray", "spark", "beam"], indirect=True)
 def test_the_engine_is_right_in_all_cases(engine: Any, all_cases: ways.Tried, tmp_path: Path) -> None:
