@@ -107,9 +107,9 @@ def flink_cluster(folder: Path) -> Iterator[tuple[list[str], int]]:
         entry = "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint"
         jobs = folder / "jobs.log"
         rest = stack.enter_context(
-            _serving([*small, telling, entry, "--configDir", str(folder)], jobs, r"Rest endpoint listening at (\S+)")
+            _serving([*small, telling, entry, "--configDir", str(folder)], jobs, r"Rest endpoint listening at (\S+)\s")
         )
-        port = _told(jobs, r"pekko\.tcp://flink@localhost:(\d+)")
+        port = _told(jobs, r"pekko\.tcp://flink@localhost:(\d+)\D")
         runner = ["org.apache.flink.runtime.taskexecutor.TaskManagerRunner", "--configDir", str(folder)]
         tasks = stack.enter_context(_kept([*small, *runner, "-D", f"jobmanager.rpc.port={port}"], folder / "tasks.log"))
         driver = ["org.apache.beam.runners.flink.FlinkJobServerDriver", f"--flink-master={rest}"]
