@@ -33,7 +33,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell begins what 
 
 
 CLUSTERED = {
-    "test_conformance.py", "test_ray.py", "test_ray_serve.py", "test_ray_steps.py", "test_spark.py", "test_split_engines.py",
+    "test_conformance.py", "test_ray.py", "test_ray_serve.py", "test_ray_steps.py", "test_spark.py",
+    "test_spark_connect.py", "test_split_engines.py",
     "test_the_blocks_of_a_page_run[docs/ray.md]", "test_the_blocks_of_a_page_run[docs/spark.md]",
 }  # fmt: skip
 """Modules, and tests of others, that need a cluster of Ray or Spark."""

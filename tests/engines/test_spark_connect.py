@@ -117,11 +117,12 @@ def test_a_programs_own_session_is_used(session: Any, rows: Path, tmp_path: Path
 def test_what_a_server_does_not_give_is_refused(alone: str, rows: Path, tmp_path: Path) -> None:
     for options, said in (
         (["--master", "sc://localhost:1"], "engine spark: no server of Spark Connect answers at sc://localhost:1: "),
-        (["--master", "sc://localhost:x"], "no server of Spark Connect answers at sc://localhost:x: "),
+        (["--master", "sc://localhost:x;token=hidden"], "no server of Spark Connect answers at sc://localhost:x: "),
         (["--master", alone, "--conf", "spark.executor.memory=1g"], "spark.executor.memory"),
     ):
-        with pytest.raises(InputError, match=said):
+        with pytest.raises(InputError, match=said) as caught:
             halves().run(rows, tmp_path / "out.parquet", engine="spark", engine_options=options)
+        assert "hidden" not in str(caught.value)
     assert "SPARK_CONNECT_MODE_ENABLED" not in os.environ
 
 

@@ -455,6 +455,8 @@ _NOTHING = [
     ("hit", "what is printed at the top", "print({{1||2}})\ndef s(x): return x"),
     ("hit", "what is registered at the top", "FOUND = []\nFOUND.append({{1||2}})\ndef s(x): return x"),
     ("hit", "what is computed at the top and dropped", "sorted([{{1||2}}])\ndef s(x): return x"),
+    ("hit", "what is done at the end of the process", "import atexit, shutil\nD = {{'a'||'b'}}\natexit.register(shutil.rmtree, D, True)\n@atexit.register\ndef end(): return {{1||2}}\ndef s(x): return x"),
+    ("hit", "a folder of this process", "import shutil, tempfile\nD = tempfile.mkdtemp()\nshutil.rmtree(D)\ndef s(x): return x{{||  # a note}}"),
     ("hit", "what is logged at the top", "import logging\nlogging.getLogger('q').info({{1||2}})\ndef s(x): return x"),
     ("again", "what a library computes at the top, and is dropped", "import math\nmath.sqrt({{1||2}})\ndef s(x): return x"),
     ("hit", "what runs as a program", "def s(x): return x\nif __name__ == '__main__':\n    print({{1||2}})"),

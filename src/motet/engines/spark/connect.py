@@ -116,12 +116,13 @@ def _check_there(url: str) -> None:
     Raises:
         InputError: when nothing does, or it is none.
     """
+    shown = url.partition(";")[0].rstrip("/")  # without what follows, such as a token
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(shown)
         address = parts.hostname or "", parts.port or PORT
         socket.create_connection(address, LOOK_S).close()
     except (OSError, ValueError) as error:
-        what = f"no server of Spark Connect answers at {url.partition('/;')[0]}: {said(error)}"
+        what = f"no server of Spark Connect answers at {shown}: {said(error)}"
         raise InputError(what, where="engine spark", hint=f"{SCHEME}HOST:PORT, {PORT} if left out") from error
 
 

@@ -25,6 +25,10 @@ _TELLS = re.compile(
     r"^(print|debug|info|warn|warning|error|critical|exception|log|write|writelines|flush|echo|sleep|mkdir|makedirs)$"
 )
 """How those are called that are called for their effect alone, and set nothing."""
+_FILES = ("builtins", "shutil")
+"""Modules whose functions are called for an effect elsewhere than in libraries: texts, files."""
+_AT_END = "atexit"
+"""The module whose functions have an effect when all results are there; often of a file with a name of this process."""
 _GUARD = "__name__ == '__main__'"
 _BLOCKS = ("body", "orelse", "finalbody")
 _SETTERS = (("setattr",), ("delattr",))
@@ -38,10 +42,11 @@ def settings_in(module: ModuleType, *, guarded: bool) -> list[CodeType]:
         module: the module.
         guarded: whether those under `if __name__ == "__main__"` are asked for, or the others.
     """
+    known: dict[FunctionType, bool] = {}
     return [
         each.code
         for each in _statements(module_file(module.__name__))
-        if each.guarded is guarded and any(_sets(vars(module), chain, each) for chain in each.chains)
+        if each.guarded is guarded and any(_sets(vars(module), chain, each, known) for chain in each.chains)
     ]
 
 
@@ -67,18 +72,27 @@ class _Statement:
     effect: bool = False
 
 
-def _sets(space: dict[str, Any], chain: tuple[str, ...], statement: _Statement) -> bool:
-    """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some."""
+def _sets(
+    space: dict[str, Any], chain: tuple[str, ...], statement: _Statement, known: dict[FunctionType, bool]
+) -> bool:
+    """Whether what is called, or assigned to, is a setting of a library, or a function of the project that has some.
+
+    `known` keeps what was found of the functions that a module calls at its top.
+    """
     thing = _found(space, chain)
     if thing is None:
         return chain in _SETTERS
     if is_project(_home(thing)):
-        return not statement.decorates and any(_does(each, set()) for each in _functions(thing))
+        functions = () if statement.decorates else _functions(thing)
+        known |= {each: _does(each, set()) for each in functions if each not in known}
+        return any(known[each] for each in functions)
+    if _home(thing) == _AT_END:
+        return False
     if statement.decorates:
         return chain[-1].startswith("register")
     if statement.assigns:
         return isinstance(thing, ModuleType)
-    if statement.effect and chain == statement.chains[-1] and isinstance(thing, _CALLED) and _home(thing) != "builtins":
+    if statement.effect and chain == statement.chains[-1] and isinstance(thing, _CALLED) and _home(thing) not in _FILES:
         return not _TELLS.search(chain[-1])
     return bool(_SETTING.search(chain[-1]))
 
