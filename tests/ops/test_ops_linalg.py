@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from motet.batch import Ragged
 from motet.errors import InputError
 from motet.ops import linalg
 from motet.types import ColumnType, declared_outputs
@@ -60,6 +61,32 @@ def test_the_precision_is_the_larger_one() -> None:
     assert linalg.dot(single, single).dtype == np.float32
     assert linalg.dot(single, double).dtype == np.float64
     assert linalg.norm(np.ones((2, 3), np.int8)).dtype == np.float32
+
+
+def test_whole_numbers_keep_their_digits() -> None:
+    far, wide = 2**40, np.array([[2**40, 0]])
+    assert linalg.euclidean_distance(wide, wide + 3).tolist() == pytest.approx([3 * 2**0.5])
+    assert linalg.centre(np.array([[far, far + 2]], np.uint64)).tolist() == [[-1, 1]]
+    rows = [np.array([[far], [far + 3]]), np.array([[1], [2], [3]])]
+    assert [row.tolist() for row in linalg.pairwise_distances(rows[:1])] == [[[0, 3], [3, 0]]]
+    assert linalg.pairwise_distances(Ragged.from_rows(rows))[0].tolist() == [[0, 3], [3, 0]]
+    assert linalg.pairwise_distances(np.array(rows[:1]), metric="manhattan")[0].tolist() == [[0, 3], [3, 0]]
+    assert linalg.nearest_neighbours(rows, k=1).distances[0].tolist() == [[3], [3]]
+    for dtype, wanted in (("int16", "float32"), ("int32", "float64"), ("uint32", "float64"), ("bool", "float32")):
+        vectors = np.ones((2, 3), dtype)
+        assert linalg.norm(vectors).dtype == wanted
+        assert linalg.pairwise_distances(vectors[None])[0].dtype == wanted
+        declared = declared_outputs(linalg.norm, (ColumnType(dtype, (3,)),), {}) or {}
+        assert declared == ColumnType(wanted, ())
+
+
+@pytest.mark.parametrize("function", [linalg.norm, linalg.pairwise_distances, linalg.nearest_neighbours])
+@pytest.mark.parametrize("value", [2**53 + 1, -(2**63)])
+def test_whole_numbers_that_no_float_holds_are_refused(function: Any, value: int) -> None:
+    with pytest.raises(
+        InputError, match=rf"beyond 2\*\*53 lose their last digits, and there is one of size {abs(value)}"
+    ):
+        function(np.full((1, 2, 2), value))
 
 
 def test_columns_must_agree() -> None:

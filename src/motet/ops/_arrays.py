@@ -7,11 +7,13 @@ last axis without a cast, so `floats` gives exactly that, and the sums below fix
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from motet.batch import Array, Indices, Ragged
 from motet.errors import InputError
+from motet.ops._kinds import WIDE
 
 Rows = Array | Ragged | Sequence[Array]
 """A column as a map function gets it: one array, or rows that differ in shape."""
@@ -94,6 +96,40 @@ def floats(column: Rows, function: str) -> Array:
             hint="the first axis is the row: write [[0.1, 0.9]] for one row of two values",
         )
     return np.ascontiguousarray(array, dtype=np.float64 if array.dtype.char == "d" else np.float32)
+
+
+_MOST_WHOLE = 1 << 53
+"""Whole numbers up to this one are float64, too."""
+
+
+def exact_type(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The floats that hold numbers of a dtype: float64 for float64 and whole numbers of 32 bits or more, else float32."""
+    return np.dtype(np.float64 if dtype.name in WIDE else np.float32)
+
+
+def check_whole(values: Array, function: str) -> None:
+    """See that float64 holds whole numbers.
+
+    Raises:
+        InputError: when there is one that it does not hold, whose last digits would be lost.
+    """
+    if values.dtype.name not in ("int64", "uint64") or not values.size:
+        return
+    most = max(int(values.max()), -int(values.min()))
+    if most > _MOST_WHOLE:
+        what = f"whole numbers beyond 2**53 lose their last digits, and there is one of size {most}"
+        raise InputError(what, where=function, hint="take away what they have in common, or cast them to float64")
+
+
+def exact_floats(column: Rows, function: str) -> Array:
+    """As `floats`, in float64 also where the column has whole numbers of 32 bits or more.
+
+    Raises:
+        InputError: also when one is none that float64 holds.
+    """
+    array = dense(column, function)
+    check_whole(array, function)
+    return floats(array.astype(exact_type(array.dtype), copy=False), function)
 
 
 def sum_last(values: Array) -> Array:

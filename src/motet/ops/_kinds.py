@@ -26,6 +26,15 @@ def float_of(*kinds: ColumnType) -> str:
     return "float64" if any(kind.dtype == "float64" for kind in kinds) else "float32"
 
 
+WIDE = frozenset({"float64", "int32", "int64", "uint32", "uint64"})
+"""Numbers of which float32 does not hold all digits."""
+
+
+def exact_float_of(*kinds: ColumnType) -> str:
+    """The dtype that floats are computed in without a digit lost: float64 where one is `WIDE`, else float32."""
+    return "float64" if any(kind.dtype in WIDE for kind in kinds) else "float32"
+
+
 def last_axis(function: str, kind: ColumnType, least: int = 1) -> int:
     """The length of the last axis of numbers, which must be fixed and at least `least`; for any, `least`."""
     if kind.dtype == "any":

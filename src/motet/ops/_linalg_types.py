@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from motet.ops._kinds import NUMBERS, float_of, is_any, refuse
+from motet.ops._kinds import NUMBERS, exact_float_of, is_any, refuse
 from motet.ops._metrics import DISTANCES, KERNELS, Metric
 from motet.ops._pairs import checked_backend, checked_metric, refuse_settings
 from motet.types import ANY, ColumnType
@@ -23,7 +23,7 @@ def _pairs_type(function: str, first: ColumnType, second: ColumnType | None) -> 
     widths = {width for _, width in axes} - {None}
     if len(widths) > 1:
         refuse(function, "vectors of one length", *given)
-    return ANY if is_any(*given) else ColumnType(float_of(*given), (axes[0][0], axes[-1][0]))
+    return ANY if is_any(*given) else ColumnType(exact_float_of(*given), (axes[0][0], axes[-1][0]))
 
 
 def distances_type(
@@ -82,7 +82,7 @@ def matmul_type(first: ColumnType, second: ColumnType) -> ColumnType:
     (rows, inner), (also_inner, columns) = known
     if None not in (inner, also_inner) and inner != also_inner:
         refuse("matmul", "matrices [n, d] and [d, m]", first, second)
-    return ColumnType(float_of(first, second), (rows, columns))
+    return ColumnType(exact_float_of(first, second), (rows, columns))
 
 
 def pca_type(vectors: ColumnType, components: int = 0) -> dict[str, ColumnType]:
@@ -94,7 +94,7 @@ def pca_type(vectors: ColumnType, components: int = 0) -> dict[str, ColumnType]:
     if components > min(each for each in (count, width, components) if each is not None):
         raise ValueError(f"pca with components={components} needs as many vectors and values, got {vectors}")
     shapes = {"transformed": (count, components), "components": (components, width), "mean": (width,)}
-    dtype = float_of(vectors)
+    dtype = exact_float_of(vectors)
     return {name: ColumnType(dtype, shape) for name, shape in shapes.items()} | {
         "variances": ColumnType(dtype, (components,))
     }
@@ -108,4 +108,4 @@ def transform_type(vectors: ColumnType, mean: ColumnType, components: ColumnType
     widths = {width, also_width, *mean.shape} - {None}
     if len(mean.shape) != 1 or len(widths) > 1:
         refuse("pca_transform", "vectors [n, d], a mean [d] and components [k, d]", vectors, mean, components)
-    return ColumnType(float_of(vectors, mean, components), (vectors.shape[0], count))
+    return ColumnType(exact_float_of(vectors, mean, components), (vectors.shape[0], count))

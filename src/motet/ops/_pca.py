@@ -9,7 +9,7 @@ import numpy as np
 
 from motet.batch import Array, Column, Ragged
 from motet.errors import InputError
-from motet.ops._arrays import Rows, floats
+from motet.ops._arrays import Rows, exact_floats
 from motet.ops._compiled import compiled_principal, is_worth_pca
 from motet.ops._pairs import dtype_of
 from motet.ops._stacks import matrices
@@ -58,7 +58,7 @@ def components_of(vectors: Rows, components: int) -> PrincipalComponents:
 
 def in_components(vectors: Rows, mean: Rows, components: Rows) -> Column:
     """As `motet.ops.linalg.pca_transform`."""
-    middles = floats(mean, "pca_transform")[:, None]
+    middles = exact_floats(mean, "pca_transform")[:, None]
     given, middle, directions = matrices("pca_transform", vectors, middles, components)
     if isinstance(given, np.ndarray) and isinstance(directions, np.ndarray):
         return np.asarray(np.matmul(given - middle, directions.swapaxes(1, 2)))

@@ -15,7 +15,7 @@ import numpy as np
 
 from motet.batch import Array, Indices, Ragged
 from motet.errors import InputError
-from motet.ops._arrays import Rows
+from motet.ops._arrays import Rows, check_whole, exact_type
 
 MOST_VALUES = 1 << 22
 """How many numbers a stack and what comes of it may hold, where one row does not hold more."""
@@ -40,7 +40,7 @@ class StackedRows(NamedTuple):
 
 
 def matrices(function: str, *columns: Rows, same_width: bool = True) -> tuple[Matrices, ...]:
-    """Columns of matrices as floats of one precision: float64 where one of them is, else float32.
+    """Columns of matrices as floats of one precision: float64 where one of them is, or has whole numbers of 32 bits or more, else float32.
 
     Raises:
         InputError: when a row is no matrix, has vectors without values, or columns differ in the length of these or in rows.
@@ -50,8 +50,8 @@ def matrices(function: str, *columns: Rows, same_width: bool = True) -> tuple[Ma
         raise InputError(f"the columns differ in their number of rows: {counts}", where=function)
     for column in columns:
         _check_numbers(function, column)
-    double = any(_dtype(column) == np.float64 for column in columns)
-    found = [_matrices(function, column, np.dtype(np.float64 if double else np.float32)) for column in columns]
+    dtype = np.result_type(np.float32, *(exact_type(_dtype(column)) for column in columns))
+    found = [_matrices(function, column, dtype) for column in columns]
     for row, each in enumerate(zip(*found, strict=True) if same_width else ()):
         widths = {matrix.shape[1] for matrix in each if len(matrix)}
         if len(widths) > 1 or 0 in widths:
@@ -72,6 +72,7 @@ def _check_numbers(function: str, column: Rows) -> None:
         kind = values.dtype if isinstance(values, (np.ndarray, Ragged)) else np.asarray(values).dtype
         if kind.kind not in "biuf":
             raise InputError(f"vectors are real numbers; row {row} is of {kind}", where=function)
+        check_whole(values.values if isinstance(values, Ragged) else np.asarray(values), function)
 
 
 def _dtype(column: Rows) -> Any:

@@ -6,8 +6,8 @@ import numpy as np
 
 from motet.batch import Array
 from motet.errors import InputError
-from motet.ops._arrays import Rows, floats, sum_last
-from motet.ops._kinds import float_of, is_any, last_axis, refuse
+from motet.ops._arrays import Rows, exact_floats, sum_last
+from motet.ops._kinds import exact_float_of, is_any, last_axis, refuse
 from motet.ops._scaling import are_far, scaled
 from motet.types import ANY, ColumnType
 
@@ -22,16 +22,16 @@ def pair_type(function: str, first: ColumnType, second: ColumnType) -> ColumnTyp
         return ANY
     if first.shape != second.shape:
         refuse(function, "two columns of one shape", first, second)
-    return ColumnType(float_of(first, second), first.shape[:-1])
+    return ColumnType(exact_float_of(first, second), first.shape[:-1])
 
 
 def vector_type(function: str, vector: ColumnType, reduces: bool = False) -> ColumnType:
     last_axis(function, vector)
-    return ANY if is_any(vector) else ColumnType(float_of(vector), vector.shape[:-1] if reduces else vector.shape)
+    return ANY if is_any(vector) else ColumnType(exact_float_of(vector), vector.shape[:-1] if reduces else vector.shape)
 
 
 def two(function: str, first: Rows, second: Rows) -> tuple[Array, Array]:
-    left, right = floats(first, function), floats(second, function)
+    left, right = exact_floats(first, function), exact_floats(second, function)
     if left.shape != right.shape:
         raise InputError(
             f"the columns differ in shape: {list(left.shape)} and {list(right.shape)}",

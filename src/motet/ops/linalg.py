@@ -4,7 +4,8 @@
     of a matrix    vectors `[n, d]` a row, as many as a row has: `pairwise_distances`, `pairwise_kernels`, `nearest_neighbours`,
                    `pca`, `matmul`; of rows by key, see `Keyed`
 
-Results are float64 where an input is, else float32. Sums are taken in the order that a row's shape alone gives, so its bits do
+Results are float64 where an input is, or has whole numbers of 32 bits or more, else float32; whole numbers beyond 2**53 are
+refused. Sums are taken in the order that a row's shape alone gives, so its bits do
 not depend on its neighbours, as those of a matrix product may. One matrix is a column of one row: `pairwise_distances([x])[0]`.
 
 Pairs are worked with numpy, or by programs that JAX compiles where it is installed and the matrices are large enough for these
@@ -17,7 +18,7 @@ from __future__ import annotations
 import numpy as np
 
 from motet.batch import Array, Column
-from motet.ops._arrays import Rows, floats, sum_last
+from motet.ops._arrays import Rows, exact_floats, sum_last
 from motet.ops._keyed import Keyed
 from motet.ops._linalg_types import (
     distances_type,
@@ -82,7 +83,7 @@ def norm(vector: Rows) -> Array:
     >>> norm(np.array([[3.0, 4.0]])).tolist()
     [5.0]
     """
-    return length(floats(vector, "norm"))
+    return length(exact_floats(vector, "norm"))
 
 
 @returns(lambda first, second: pair_type("cosine_similarity", first, second))
@@ -134,7 +135,7 @@ def l2_normalise(vector: Rows) -> Array:
     >>> l2_normalise(np.array([[3.0, 4.0], [0.0, 0.0]])).tolist()
     [[0.6, 0.8], [0.0, 0.0]]
     """
-    values = sized(floats(vector, "l2_normalise"))
+    values = sized(exact_floats(vector, "l2_normalise"))
     lengths = length(values)
     return np.asarray(values / np.where(lengths == 0, lengths.dtype.type(1), lengths)[..., None])
 
@@ -147,7 +148,7 @@ def centre(vector: Rows) -> Array:
     >>> centre(np.array([[1.0, 2.0, 6.0]])).tolist()
     [[-2.0, -1.0, 3.0]]
     """
-    values = floats(vector, "centre")
+    values = exact_floats(vector, "centre")
     means = sum_last(values) / values.dtype.type(values.shape[-1])
     return np.asarray(values - means[..., None])
 
