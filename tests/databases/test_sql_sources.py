@@ -195,3 +195,17 @@ def test_a_decimal_that_is_none_fails_its_row_alone(tmp_path: Path) -> None:
     report = graph.run(f"sqlalchemy+sqlite:///{tmp_path}/a.db#t", f"{tmp_path}/out.parquet")
     assert (report.answered, report.failed) == (2, 1)
     assert "column 'price' holds 'cheap', which is no decimal128(5, 2)" in report.first_failures[0]
+
+
+@pytest.mark.parametrize(("declared", "value"), [("x", 2**60 + 1), ("x REAL", "1_000")])
+def test_a_value_that_is_no_float_to_the_digit_fails_its_row_alone(
+    tmp_path: Path, declared: str, value: int | str
+) -> None:
+    rows = [(1, value), (2, 1.5), (3, 2**60), (4, "NaN" if "REAL" in declared else 7)]
+    address = f"{made(tmp_path, f'n INTEGER PRIMARY KEY, {declared}', rows)}#t"
+    assert open_source(address).schema.field("x").type == pa.float64()
+    report = graph().run(address, str(tmp_path / "o.parquet"))
+    assert (report.answered, report.failed) == (3, 1)
+    told = pq.read_table(report.failed_output)["message"].to_pylist()
+    assert told == [f"column 'x' holds {value!r}, which is no double"]
+    assert pq.read_table(tmp_path / "o.parquet")["x"].to_pylist()[:2] == [1.5, 2.0**60]

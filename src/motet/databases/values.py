@@ -80,7 +80,7 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_boolean(kind):
         return _truth
     if pa.types.is_floating(kind):
-        return float
+        return _real
     if pa.types.is_date(kind):
         return _day
     if pa.types.is_timestamp(kind):
@@ -92,6 +92,15 @@ def _reader(kind: pa.DataType) -> Callable[[Any], Any]:
     if pa.types.is_decimal(kind):
         return lambda value: value if isinstance(value, decimal.Decimal) else decimal.Decimal(str(value))
     return lambda value: value
+
+
+def _real(value: Any) -> float:
+    found = float(value)
+    if isinstance(value, int) and int(found) != value:  # whose last digits a float has not
+        raise ValueError(value)
+    if isinstance(value, str) and "_" in value:  # which Python leaves out
+        raise ValueError(value)
+    return found
 
 
 def _text(value: Any) -> str:

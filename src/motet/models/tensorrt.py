@@ -153,8 +153,12 @@ class TensorRTModel:
         """Answer the rows `first` to `last`, the last of them `more` times more."""
         torch, (inputs, outputs) = self._torch, engine.types
         held = []  # until the call has ended
-        for name in inputs:
+        for name, kind in inputs.items():
             rows = columns[name][first:last]
+            if rows.dtype != kind.dtype:  # whose bytes the engine would take for its own
+                raise InputError(
+                    f"input {name!r} is {rows.dtype}, and the engine takes {kind.dtype}", where=self._where
+                )
             array = np.concatenate([rows, np.repeat(rows[-1:], more, axis=0)])
             tensor = torch.from_numpy(array).to(self._device)
             if not context.set_input_shape(name, tuple(tensor.shape)):
