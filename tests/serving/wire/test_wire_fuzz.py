@@ -170,3 +170,19 @@ def test_the_json_around_the_elements_of_several_inputs_is_kept_once():
         asked = c.read(request(tensor("x", [1, 2], "UINT8", [row, 2]), tensor("s", [1], "BYTES", [f"key {row}"])))
         assert (asked.columns["x"].tolist(), asked.columns["s"].tolist()) == ([[row, 2]], [f"key {row}"])
     assert (len(c._frames), len(c._seen)) == (1, 1)
+
+
+def test_json_that_lacks_its_beginning_is_refused_also_where_what_follows_an_id_is_known():
+    known = request(tensor("x", [1, 2], "UINT8", [1, 2]))[1:]
+    for _ in range(3):
+        assert KNOWING.read(b'{"id": "a", ' + known).id == "a"
+    agree(known, None)
+    assert "is not JSON" in outcome(KNOWING, known, None)
+
+
+def test_the_last_id_counts_however_its_key_is_written():
+    for size, raw in ((None, b""), (2, b"\1\2")):
+        inputs = request(tensor("x", [1, 2], "UINT8", None if raw else [1, 2], size=size))[1:]
+        for own in (b'"id": "b", ', rb'"i\u0064": "b", ', rb'"\u0069d": null, '):
+            head = b'{"id": "a", ' + own + inputs
+            agree(head + raw, len(head) if raw else None)

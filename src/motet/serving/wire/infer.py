@@ -22,7 +22,19 @@ from motet.oip.tensors import datatype_of, from_raw, is_base64, num_elements, of
 from motet.runtime.given import absent_inputs, fill_defaults
 from motet.serving.wire.answer import AnswerWriter, Form
 from motet.serving.wire.envelope import EnvelopeTensor, Wanted, read_envelope
-from motet.serving.wire.plan import CUT, ID, MAX_BYTES, Dense, EnvelopePlan, Frame, Other, cut, keep, text_of
+from motet.serving.wire.plan import (
+    CUT,
+    ID,
+    MAX_BYTES,
+    Dense,
+    EnvelopePlan,
+    Frame,
+    Other,
+    cut,
+    keep,
+    may_name_id,
+    text_of,
+)  # fmt: skip
 from motet.serving.wire.template import MAX_MOULD_BYTES, RequestTemplate
 from motet.serving.wire.tensors import MAX_AXES, are_texts, from_json, packed
 from motet.types import ColumnType
@@ -159,6 +171,8 @@ class InferCodec:
 
     def _read_json(self, body: bytes) -> InferRequest:
         match = ID.match(body)
+        if match is None and body[:1] == b'"':  # no object: what is kept begins so where an id was before it
+            return self._read_any_json(body)
         begin = match.end() if match is not None else 0
         around, texts = cut(body, begin)
         frame = self._frames.get(around)
@@ -203,7 +217,7 @@ class InferCodec:
             around: see `cut`; without its beginning where that is the id.
         """
         opening = b"{" if around[:1] == b'"' else b""
-        if opening and b'"id"' in around:
+        if opening and may_name_id(around):
             return
         first, *others = around.split(CUT)
         text = b"%b%b" % (opening, first) + b"".join(b'["%d"]%b' % each for each in enumerate(others))
@@ -280,7 +294,7 @@ class InferCodec:
         )
         key = head if match is None else head[match.end() :]
         only_bytes = all(tensor.size is not None for tensor in envelope.tensors)
-        if only_bytes and len(key) <= MAX_BYTES and (match is None or b'"id"' not in key):
+        if only_bytes and len(key) <= MAX_BYTES and (match is None or not may_name_id(key)):
             keep(self._plans, key, plan)
         return plan
 

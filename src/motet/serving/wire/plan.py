@@ -12,7 +12,7 @@ from motet.errors import InputError
 from motet.serving.wire.answer import AnswerWriter
 from motet.serving.wire.envelope import EnvelopeTensor
 
-__all__ = ["CUT", "ID", "MAX_BYTES", "Dense", "EnvelopePlan", "Frame", "Other", "cut", "keep", "text_of"]
+__all__ = ["CUT", "ID", "MAX_BYTES", "Dense", "EnvelopePlan", "Frame", "Other", "cut", "keep", "may_name_id", "text_of"]
 
 KEPT = 64
 """Plans, and sets of wanted outputs, that are kept of each model."""
@@ -108,6 +108,11 @@ def keep(kept: dict[Any, Any], key: object, value: object) -> None:
     if len(kept) >= KEPT:
         kept.pop(list(kept)[0], None)  # noqa: RUF015 - a copy, because others may change it meanwhile
     kept[key] = value
+
+
+def may_name_id(rest: bytes) -> bool:
+    """Whether the JSON behind an id may have another, which counts instead; with a backslash its key may be written otherwise."""
+    return b'"id"' in rest or b"\\" in rest
 
 
 def text_of(raw: bytes) -> str | None:
