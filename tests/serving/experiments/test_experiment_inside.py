@@ -1,18 +1,25 @@
 """Experiments of graphs inside a graph: rows that come to their route are exposures of it, and no others."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import motet as mt
 from helpers.until import until
+from motet.batch import Batch
 from motet.cli import cli
+from motet.errors import CancelledError
 from motet.nodes.split import canonical_bytes
 from motet.planning.experiments.experiment import experiment_of
+from motet.runtime.executor import Played
 from motet.serving import start
 from motet.serving.experiments.answer_ids import IdSigner
 from motet.serving.experiments.arms import columns_of, played
+from motet.serving.experiments.hook import ExperimentHook
 from serving.experiments.experiment_arms import Asked, feedback, predict, table, until_rows
 
 KEY = "a key for tests alone"
@@ -86,6 +93,18 @@ def test_the_column_of_the_unit_is_found_outside(graph):
     assert changed.graph.graphs["outer"].graphs["careful"] is inner.graph
     assert experiment_of(inner).weights == {"plain": 0, "bold": 1}
     assert experiment_of(graph.checked).weights == {"plain": 1, "bold": 1}
+
+
+def test_a_batch_that_nobody_waits_for_any_more_is_no_mistake(graph):
+    kept: list[Any] = []
+    keep: Any = kept.extend
+    hook = ExperimentHook("shop", columns_of(graph.checked, {}), SIGNER, lambda: "key", keep)
+    request: Any = SimpleNamespace(rows=1, columns={})
+    hook.trace([request])
+    hook.refused(request, CancelledError("the caller is gone"))
+    done = Played(Batch({"score": np.ones(1)}), [])
+    assert hook.completed([request], done, ()) is done.outputs.columns
+    assert not kept
 
 
 def test_rows_that_come_to_a_graph_inside_meet_its_arms(server):
