@@ -479,7 +479,10 @@ def test_both_clients_have_the_same_methods_and_say_the_same_of_them() -> None:
         public = {name: method for name, method in vars(kind).items() if callable(method) and not name.startswith("_")}
         return {name: (str(inspect.signature(method)), inspect.getdoc(method)) for name, method in public.items()}
 
-    assert face(Client) == face(AsyncClient)
+    here, there = face(Client), face(AsyncClient)
+    told, awaited = here.pop("stream")[0], there.pop("stream")[0]
+    assert told.replace("'StreamedText'", "'AsyncStreamedText'") == awaited
+    assert here == there
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

@@ -6,7 +6,7 @@ exits.py      how commands end, and with which code
 completion.py what shells offer for their arguments
 signals.py    what ends them from outside, and the first process of a container
 check.py      draw.py      run.py      explain.py      keys.py      store.py ...     one command each, its click command named `command`
-status.py     repository.py                           commands that talk to a running server, by talk.py
+call.py       status.py     repository.py             commands that talk to a running server, by talk.py
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["cli", "main"]
 
 _COMMANDS = (
     "check", "draw", "run", "explain", "evaluate", "tune", "experiment", "drift", "plan", "schema", "serve", "keys", "store", "export",
-    "workflow", "cache", "status", "load", "unload", "scale",
+    "workflow", "cache", "call", "status", "load", "unload", "scale",
 )  # fmt: skip
 
 

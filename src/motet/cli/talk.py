@@ -8,14 +8,15 @@ import http.client
 import json
 import ssl
 import urllib.error
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import click
 
 from motet.cli.servers import ServerAccess, address_of
 
-__all__ = ["ServerAccess", "access_options", "ask", "repository", "server_argument"]
+__all__ = ["ServerAccess", "access_options", "ask", "opened", "repository", "server_argument"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 TIMEOUT_S = 10.0
@@ -50,7 +51,16 @@ def access_options(command: F) -> F:
 def ask(
     server: str, path: str, access: ServerAccess, *, body: Mapping[str, Any] | None = None, timeout_s: float = 0.0
 ) -> Any:
-    """What a server answers, as JSON.
+    """What a server answers, as JSON; see `opened`."""
+    with opened(server, path, access, body=body, timeout_s=timeout_s) as answer:
+        return json.loads(answer.read(MAX_BYTES))
+
+
+@contextmanager
+def opened(
+    server: str, path: str, access: ServerAccess, *, body: Mapping[str, Any] | None = None, timeout_s: float = 0.0
+) -> Iterator[Any]:
+    """What a server answers, to be read here.
 
     Args:
         server: which one, as users name it.
@@ -60,12 +70,12 @@ def ask(
         timeout_s: for the answer; 0 is ten seconds.
 
     Raises:
-        InputError: when the URL is none, certificates cannot be read, or the server refuses what is asked.
+        InputError: when the URL is none, certificates cannot be read, the server refuses what is asked, or what is read is no JSON.
         RequestError: when it cannot be reached, or does not answer.
     """
     from urllib.request import Request
 
-    from motet.errors import InputError, RequestError
+    from motet.errors import InputError, MotetError, RequestError
     from motet.system.secrets import header_value
 
     address = address_of(server, access)
@@ -78,7 +88,9 @@ def ask(
         if key is not None:
             request.add_unredirected_header("Authorization", f"Bearer {key}")  # it is for this server alone
         with address.opener(context).open(request, timeout=timeout_s or TIMEOUT_S) as answer:
-            return json.loads(answer.read(MAX_BYTES))
+            yield answer
+    except MotetError:
+        raise
     except urllib.error.HTTPError as error:
         said = _said(error) or str(error.reason)
         kind = InputError if 400 <= error.code < 500 else RequestError

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from ssl import SSLContext
@@ -11,6 +12,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from motet.client.flows import Flow, Flows, method_of
+from motet.client.streams import AsyncStreamedText, Reading, StreamAsked, cut_short
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, context_of, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
@@ -109,6 +111,54 @@ class AsyncClient:
         """See `Flows.predict`."""
         return await self._play(self._flows.predict(*arguments, **options))
 
+    def stream(
+        self,
+        name: str,
+        row: Mapping[str, Any],
+        *,
+        output: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> AsyncStreamedText:
+        """Ask a graph of a Motet server for the text of one row, for `async for`; see `Client.stream`.
+
+        Use it with `async with` where the loop may be left before the end.
+        """
+        reading = Reading()
+        asked = {"output": output, "parameters": parameters, "timeout_s": timeout_s}
+        return AsyncStreamedText(self._pieces_of(reading, name, row, asked), reading)
+
+    async def _pieces_of(
+        self, reading: Reading, name: str, row: Mapping[str, Any], asked: Mapping[str, Any]
+    ) -> AsyncGenerator[str]:
+        stream = await self._play(self._flows.stream(name, row, **asked))
+        pools, opened, late = self._pools.take(), list[Any](), False
+        try:
+            async with self._turn:
+                with pools.free() as pool:
+                    await self._play(stream.opening, partial(self._opened, pool, opened))
+                    async for piece in _read(opened[-1], stream):
+                        yield piece
+                    reading.answer = stream.events.answer
+        except httpx().HTTPError as error:
+            got = lost(error)
+            late = got.kind == "timeout"
+            raise cut_short(got, stream) from error
+        finally:
+            for response in opened:
+                await response.aclose()
+            if self._pools.give_back(pools, condemned=late):
+                await pools.close()
+
+    async def _opened(self, pool: Any, opened: list[Any], call: RemoteCall) -> RemoteAnswer | LostCall:
+        try:
+            async with asyncio.timeout(call.timeout_s):
+                return await self._sent(pool, call, opened)
+        except TimeoutError:
+            return LostCall("timeout", "the answer took too long")
+        except httpx().HTTPError as error:
+            return lost(error)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._pools.current.close()
@@ -121,7 +171,9 @@ class AsyncClient:
     ) -> None:
         await self.close()
 
-    async def _play(self, flow: Flow[T]) -> T:
+    async def _play(
+        self, flow: Flow[T], send: Callable[[RemoteCall], Awaitable[RemoteAnswer | LostCall]] | None = None
+    ) -> T:
         got: RemoteAnswer | LostCall | None = None
         while True:
             try:
@@ -133,7 +185,7 @@ class AsyncClient:
                 await asyncio.sleep(step.seconds)
                 got = None
             else:
-                got = await self._send(step)
+                got = await (send or self._send)(step)
 
     async def _send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
         pools, got, begun = self._pools.take(), None, False
@@ -155,8 +207,12 @@ class AsyncClient:
                 await pools.close()
         return got
 
-    async def _sent(self, pool: Any, call: RemoteCall) -> RemoteAnswer | LostCall:
+    async def _sent(self, pool: Any, call: RemoteCall, opened: list[Any] | None = None) -> RemoteAnswer | LostCall:
+        """What became of a call; an answer that is well is put into `opened`, where that is given, and not read."""
         response = await pool.send(request_of(pool, call), stream=True)
+        if opened is not None and 200 <= response.status_code < 300:
+            opened.append(response)
+            return RemoteAnswer(response.status_code, response.headers, b"")
         try:
             body = bytearray()
             async for part in response.aiter_bytes():
@@ -166,6 +222,22 @@ class AsyncClient:
         finally:
             await response.aclose()
         return RemoteAnswer(response.status_code, response.headers, body)
+
+
+async def _read(response: Any, stream: StreamAsked) -> AsyncGenerator[str]:
+    """The pieces of a text, until it ends or is late."""
+    parts = response.aiter_bytes()
+    while stream.events.answer is None:
+        try:
+            async with asyncio.timeout(stream.end - time.monotonic()):
+                part = await anext(parts, None)
+        except TimeoutError:
+            raise cut_short(LostCall("timeout", ""), stream) from None
+        if part is None:
+            break
+        for piece in stream.events.take(part):
+            yield piece
+    stream.events.end()
 
 
 class _Pools:

@@ -16,7 +16,9 @@ from urllib.parse import SplitResult, quote, urlsplit
 
 from motet.batch import Column, Indices, Ragged
 from motet.client.convert import as_columns, compressed, encoded, groups, joined, sending
+from motet.client.events import PieceEvents
 from motet.client.refusals import error_of
+from motet.client.streams import StreamAsked, text_of
 from motet.errors import InputError, NotFoundError, RequestError
 from motet.oip.asking import Asking, LostCall, RemoteAnswer, RemoteCall, Wait, ask
 from motet.oip.info import ModelInfo
@@ -187,6 +189,37 @@ class Flows:
             MotetError: as `infer`.
         """
         return self._predict(name, row, None, timeout_s, "?explain=1")
+
+    def stream(
+        self,
+        name: str,
+        row: Mapping[str, Any],
+        *,
+        output: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Flow[StreamAsked]:
+        """What is to be asked for the text of one row, piece by piece; see `Client.stream`."""
+        budget_s, where = self._budget(timeout_s), f"graph {name!r}"
+        end = self._clock() + budget_s
+        if not isinstance(row, Mapping):
+            raise InputError(f"a row must be a mapping of inputs by name; got {type(row).__name__}", where=where)
+        with sending(where):
+            body = encoded(
+                {"rows": [row], "stream": True, **({"parameters": dict(parameters)} if parameters else {})}, where
+            )
+        if output is None:
+            output = text_of((yield from self._info(name, "", budget_s)), where)
+
+        def make(left_s: float) -> RemoteCall:
+            headers = {"Content-Type": "application/json", "Accept": "text/event-stream"}
+            headers["X-Request-Timeout-Ms"] = str(max(1, round(left_s * 1e3)))
+            return self._call("POST", f"/predict/{_quoted(name)}", left_s, body, headers)
+
+        left_s = max(end - self._clock(), 0.001)
+        return StreamAsked(
+            self._ask(make, where, left_s, budget_s), PieceEvents(output, where, budget_s), end, where, budget_s
+        )
 
     def _predict(
         self, name: str, rows: Any, parameters: Mapping[str, Any] | None, timeout_s: float | None, query: str = ""

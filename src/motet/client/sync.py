@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from motet.client.flows import Flow, Flows, method_of
+from motet.client.streams import Reading, StreamedText, cut_short
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, context_of, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
@@ -101,6 +102,60 @@ class Client:
         """See `Flows.predict`."""
         return self._play(self._flows.predict(*arguments, **options))
 
+    def stream(
+        self,
+        name: str,
+        row: Mapping[str, Any],
+        *,
+        output: str | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> StreamedText:
+        """Ask a graph of a Motet server for the text of one row, and read it while it is written.
+
+        It is asked for by the first piece, which raises what is wrong. It is asked for again as other methods do until it begins.
+
+        Args:
+            name: the graph.
+            row: a mapping of inputs by name.
+            output: which text; `text`, or the only one, when not given.
+            parameters: for the server.
+            timeout_s: for all of it, instead of the client's.
+
+        Returns:
+            The pieces, which are the text when they are put together; `answer` has all outputs once the last one has come.
+            Closing it, or letting go of it, ends the writing.
+
+        Raises:
+            MotetError: by the first piece, as `infer`; RequestError by a later one where the answer is cut off.
+        """
+        reading = Reading()
+        asked = {"output": output, "parameters": parameters, "timeout_s": timeout_s}
+        return StreamedText(self._pieces(reading, name, row, asked), reading)
+
+    def _pieces(self, reading: Reading, name: str, row: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
+        stream = self._play(self._flows.stream(name, row, **asked))
+        clients, opened, late = self._clients.take(), list[Any](), False
+        try:
+            self._play(stream.opening, partial(self._sent, http=clients, opened=opened))
+            for part in opened[-1].iter_bytes():
+                if time.monotonic() > stream.end:
+                    raise cut_short(LostCall("timeout", ""), stream)
+                yield from stream.events.take(part)
+                if stream.events.answer is not None:
+                    break
+            stream.events.end()
+            reading.answer = stream.events.answer
+        except httpx().HTTPError as error:
+            got = lost(error)
+            late = got.kind == "timeout"
+            raise cut_short(got, stream) from error
+        finally:
+            for response in opened:
+                response.close()
+            if self._clients.give_back(clients, condemned=late):
+                clients.close()
+
     def close(self) -> None:
         """Close the connections."""
         self._clients.current.close()
@@ -113,7 +168,7 @@ class Client:
     ) -> None:
         self.close()
 
-    def _play(self, flow: Flow[T]) -> T:
+    def _play(self, flow: Flow[T], send: Callable[[RemoteCall], RemoteAnswer | LostCall] | None = None) -> T:
         got: RemoteAnswer | LostCall | None = None
         while True:
             try:
@@ -125,12 +180,16 @@ class Client:
                 time.sleep(step.seconds)
                 got = None
             else:
-                got = self._clients.send(partial(self._sent, step))
+                got = self._clients.send(partial(self._sent, step)) if send is None else send(step)
 
-    def _sent(self, call: RemoteCall, http: Any) -> RemoteAnswer | LostCall:
+    def _sent(self, call: RemoteCall, http: Any, opened: list[Any] | None = None) -> RemoteAnswer | LostCall:
+        """What became of a call; an answer that is well is put into `opened`, where that is given, and not read."""
         end = time.monotonic() + call.timeout_s
         try:
             response = http.send(request_of(http, call), stream=True)
+            if opened is not None and 200 <= response.status_code < 300:
+                opened.append(response)
+                return RemoteAnswer(response.status_code, response.headers, b"")
             try:
                 body = bytearray()
                 for part in response.iter_bytes():
