@@ -1,6 +1,7 @@
 """What is written by models is told as it grows, and asked for with parameters that mean something."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import motet as mt
-from helpers.openai_server import OpenAIServer
-from motet.errors import ModelLoadError
+from helpers.openai_server import CUT, Events, OpenAIServer
+from motet.errors import ModelLoadError, RowErrors
 from motet.models.huggingface.generation import GrowingText
 from motet.models.openai.events import AnswerEvents, AnswerParts
 from motet.models.openai.ranges import wrong_parameter
@@ -146,3 +147,45 @@ def test_spaces_before_punctuation_wait_for_it_in_long_texts_too():
         growing.put(Tokens(token))
     assert text(list(range(len(words)))).startswith("".join(said))
     assert len("".join(said)) > 60 * 10
+
+
+def chunk(text: str | None, finish: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": {} if text is None else {"content": text}, "finish_reason": finish}]}
+
+
+def read(server: OpenAIServer, text: str, **options: Any) -> list[str]:
+    """The pieces of what the endpoint writes."""
+    model = mt.Model(server.uri(), "far", options=options)
+    with mt.Graph("g", outputs={"text": mt.model(model, mt.input("text", "string"))}) as graph:
+        return list(graph.stream({"text": text}))
+
+
+def test_an_endpoint_that_keeps_the_connection_open_after_its_end_is_not_waited_for(server):
+    never = threading.Event()
+    done = "data: [DONE]\n\n"
+    server.then("open", Events([chunk("a "), chunk("b"), chunk(None, "stop"), done, never]))
+    assert "".join(read(server, "open", timeout_s=20)) == "a b"  # else it would be late
+    assert "".join(read(server, "hi")) == "you said hi"
+
+
+@pytest.mark.parametrize(
+    ("step", "what"),
+    [
+        (CUT, "the answer was cut off before its end"),
+        (Events([chunk("a "), "data: {\n\n"]), "an event of the answer is no JSON"),
+        (Events([chunk("a "), "data: 7\n\n"]), "an event of the answer is no object of JSON"),
+        (Events([chunk("a "), {"error": {"message": "out of memory"}}]), "its server answered an error: out of memory"),
+        (Events([chunk("a "), threading.Event()]), r"no answer within 0\.4 s"),
+    ],
+    ids=["cut", "malformed", "number", "error", "stalled"],
+)
+def test_a_stream_that_breaks_fails_its_row(server, step, what):
+    server.then("breaks", step)
+    with pytest.raises(RowErrors, match=what):
+        read(server, "breaks", timeout_s=0.4)
+
+
+def test_comments_and_very_long_lines_are_taken(server):
+    word = "漢字 " * 200_000
+    server.then("long", Events([": ping\r\n\r\n", chunk(word), "\n\n: ping\n", chunk("end", "stop")]))
+    assert "".join(read(server, "long")) == word + "end"

@@ -19,6 +19,8 @@ __all__ = ["HttpLine", "http_line"]
 CONNECT_S = 2.0
 """The longest that a connection may take."""
 MAX_CONNECTIONS = 32
+WHOLE_S = 0.5
+"""How long a server may keep an answer open that is whole; then its connection is given up."""
 
 
 class HttpLine:
@@ -38,7 +40,7 @@ class HttpLine:
 
     def _sent(self, call: RemoteCall, pool: Any) -> RemoteAnswer | LostCall:
         end = time.monotonic() + call.timeout_s
-        got = 0
+        got, whole = 0, False
         timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
         errors = self._errors
         try:
@@ -62,8 +64,9 @@ class HttpLine:
                         )
                     if listen is None:
                         body += part
-                    else:
-                        _listened(response, listen, headers, part)
+                    elif _listened(response, listen, headers, part) and not whole:
+                        whole = True
+                        _hurry(response)
             finally:
                 response.release_conn()
         except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
@@ -71,6 +74,9 @@ class HttpLine:
         except errors.EmptyPoolError as error:
             return LostCall("busy", _told(error))
         except errors.ReadTimeoutError as error:
+            if whole:
+                response.close()
+                return RemoteAnswer(response.status, headers, b"")
             return LostCall("timeout", _told(error), call.listen is not None and got > 0)
         except (errors.HTTPError, OSError) as error:
             why = f"the connection broke before the answer came: {_told(error)}"
@@ -83,14 +89,20 @@ class HttpLine:
 
 
 def _listened(
-    response: Any, listen: Callable[[Mapping[str, str], bytes], None], headers: Mapping[str, str], part: bytes
-) -> None:
-    """Hand on a part of an answer; the connection is of no further use where that raises."""
+    response: Any, listen: Callable[[Mapping[str, str], bytes], bool], headers: Mapping[str, str], part: bytes
+) -> bool:
+    """Hand on a part of an answer, and say whether it is whole; the connection is of no further use where that raises."""
     try:
-        listen(headers, part)
+        return listen(headers, part)
     except BaseException:
         response.close()
         raise
+
+
+def _hurry(response: Any) -> None:
+    """Wait no longer for the end of an answer than `WHOLE_S`; the next request of the connection sets its own time."""
+    if (sock := getattr(response.connection, "sock", None)) is not None:
+        sock.settimeout(WHOLE_S)
 
 
 def _told(error: Exception) -> str:

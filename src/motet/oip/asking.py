@@ -37,8 +37,9 @@ class RemoteCall:
         body: of the request.
         timeout_s: how long it may take, in all.
         repeatable: whether it may be made again when it is not known what became of it.
-        listen: is given headers and body of an answer that is well (2xx), part by part and decompressed; the answer has no body
-            then. What it raises ends the call; where the connection ends after the first part, it is not made again.
+        listen: is given headers and body of an answer that is well (2xx), part by part and decompressed, and says whether it is
+            whole; the answer has no body then. What it raises ends the call; where the connection ends after the first part, it
+            is not made again.
     """
 
     method: str
@@ -47,7 +48,7 @@ class RemoteCall:
     body: bytes = b""
     timeout_s: float = 10.0
     repeatable: bool = True
-    listen: Callable[[Mapping[str, str], bytes], None] | None = None
+    listen: Callable[[Mapping[str, str], bytes], bool] | None = None
 
 
 @dataclass(frozen=True, slots=True)

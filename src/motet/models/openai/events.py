@@ -107,11 +107,11 @@ class AnswerEvents(AnswerParts):
 
     def __init__(self, say: Say, where: str, told: Callable[[str], str], *, chat: bool) -> None:
         super().__init__(say, where, chat=chat)
-        self._bytes, self._lines, self._plain = b"", list[bytes](), False
+        self._bytes, self._lines, self._plain = bytearray(), list[bytes](), False
         self._told, self._over = told, False
 
-    def take(self, headers: Mapping[str, str], part: bytes) -> None:
-        """Take some bytes of it.
+    def take(self, headers: Mapping[str, str], part: bytes) -> bool:
+        """Take some bytes of it; whether it is whole with them.
 
         Raises:
             AnswerError: when an event is not understood.
@@ -119,10 +119,12 @@ class AnswerEvents(AnswerParts):
             DeadlineError: when nobody waits for more of it.
         """
         self._plain = not headers.get("content-type", "").startswith("text/event-stream")
-        self._bytes += part
-        if not self._plain:
-            for event in self._events():
+        if self._plain:
+            self._bytes += part
+        else:
+            for event in self._events(part):
                 self._event(event)
+        return self._over
 
     def answer(self) -> Any:
         """The whole of it, as an endpoint answers that is not asked for events.
@@ -133,17 +135,18 @@ class AnswerEvents(AnswerParts):
         """
         if self._plain:
             return decode_json(self._bytes, "")
-        self._bytes += b"\n\n"  # which the last event may lack
-        for event in self._events():
+        for event in self._events(b"\n\n"):  # which the last event may lack
             self._event(event)
         if not self._over and not self.is_finished:
             raise RequestError("the answer was cut off before its end", where=self._where)
         return self.whole()
 
-    def _events(self) -> Iterator[bytes]:
-        """The data of each event that is complete; what is begun waits for its end."""
-        *lines, self._bytes = self._bytes.replace(b"\r\n", b"\n").split(b"\n")
-        for line in lines:
+    def _events(self, part: bytes) -> Iterator[bytes]:
+        """The data of each event that is complete with these bytes; what is begun waits for its end."""
+        first, *lines = part.split(b"\n")
+        self._bytes += first
+        for rest in lines:
+            line, self._bytes = bytes(self._bytes).removesuffix(b"\r"), bytearray(rest)
             if line.startswith(b"data:"):
                 self._lines.append(line[5:].removeprefix(b" "))
             elif not line and self._lines:
