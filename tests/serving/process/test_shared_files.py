@@ -11,6 +11,7 @@ import pytest
 from helpers.until import until_async
 from motet.serving.process.repository_sync import RepositorySync
 from motet.serving.process.same_files import SameFiles
+from motet.serving.repository.changes import RepositoryChanges
 
 
 def test_what_others_load_is_followed_again_once_it_can_be_read(tmp_path, caplog):
@@ -20,13 +21,13 @@ def test_what_others_load_is_followed_again_once_it_can_be_read(tmp_path, caplog
         loaded.append(name)
 
     async def followed():
-        mine, other = (RepositorySync(tmp_path, _repository(load)) for _ in range(2))
+        mine, other = RepositorySync(RepositoryChanges(tmp_path), _repository(load)), RepositoryChanges(tmp_path)
         place = tmp_path / "loaded.json"
         place.mkdir()
         mine.start()
         await until_async(lambda: "is not followed now" in caplog.text)
         place.rmdir()
-        other.tell("graph", True)
+        other.switched("graph", True)
         await until_async(lambda: loaded)
         mine.close()
 
@@ -35,7 +36,7 @@ def test_what_others_load_is_followed_again_once_it_can_be_read(tmp_path, caplog
 
 
 def _repository(load) -> Any:
-    return SimpleNamespace(load=load, switched=[], scaled=[])
+    return SimpleNamespace(load=load)
 
 
 def test_a_graph_is_served_though_the_others_cannot_be_told(tmp_path, caplog):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
@@ -49,29 +50,40 @@ class Responder:
                 self.listener.played(requests, played, started, compute_s)
             except Exception:  # noqa: BLE001 (requests are answered whether or not they are counted)
                 _LOG.exception("what counts the requests of %s failed", self._name)
-        special = self.hook is not None or self.cache is not None
         columns, rows, first = self._completed(requests, played, calls), playing.rows, 0
-        if len(played.outputs.ids) == rows:
-            if playing.batch_codec is not None and not special:
-                self._answer_alike(playing.batch_codec, requests, columns)
-                return
-            for request in requests:
-                end = first + request.rows
-                if not request.settled:
-                    request.settled = True
-                    queued = started - request.arrived
-                    reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
-                    try:
-                        if special:
-                            self._give(request, reply, playing)
-                        else:
-                            request.answered(reply)
-                    except Exception as error:  # noqa: BLE001 (the others are answered in any case)
-                        self._not_taken(request, error)
-                first = end
+        if len(played.outputs.ids) != rows:
+            self._answer_some(playing, played, columns, compute_s, calls)
             return
-        ids = played.outputs.ids
+        special = self.hook is not None or self.cache is not None
+        if playing.batch_codec is not None and not special:
+            self._answer_alike(playing.batch_codec, requests, columns)
+            return
         for request in requests:
+            end = first + request.rows
+            if not request.settled:
+                request.settled = True
+                queued = started - request.arrived
+                reply = Reply(columns, first, end, None, (), rows, queued, compute_s, calls)
+                try:
+                    if special:
+                        self._give(request, reply, playing)
+                    else:
+                        request.answered(reply)
+                except Exception as error:  # noqa: BLE001 (the others are answered in any case)
+                    self._not_taken(request, error)
+            first = end
+
+    def _answer_some(
+        self,
+        playing: InFlight,
+        played: Played,
+        columns: Mapping[str, Column],
+        compute_s: float,
+        calls: Sequence[Sequence[Call]],
+    ) -> None:
+        """The same where rows have failed, or were left out."""
+        ids, started, first = played.outputs.ids, playing.started, 0
+        for request in playing.requests:
             end = first + request.rows
             low, high = np.searchsorted(ids, [first, end])
             failures = [replace(f, row=f.row - first) for f in played.failures if first <= f.row < end]
@@ -81,12 +93,37 @@ class Responder:
                 request.settled = True
                 kept = None if high - low == request.rows else ids[low:high] - first
                 queued = started - request.arrived
-                reply = Reply(columns, int(low), int(high), kept, failures, rows, queued, compute_s, calls)
+                reply = Reply(columns, int(low), int(high), kept, failures, playing.rows, queued, compute_s, calls)
                 try:
                     self._give(request, reply, playing)
                 except Exception as error:  # noqa: BLE001 (the others are answered in any case)
                     self._not_taken(request, error)
             first = end
+
+    def answer_again(self, request: Request, digest: str) -> bool:
+        """Give a request the answer that the cache has; whether it has one. Else it is kept when there is one.
+
+        Args:
+            request: the request.
+            digest: of what is asked.
+        """
+        cache = self.cache
+        if cache is None or request.is_alone:
+            return False
+        request.kept_as = cache.key(self._name, digest, request.columns, request.rows)
+        known = cache.get(request.kept_as)
+        if known is None:
+            return False
+        request.settled = True
+        request.arrived = time.monotonic()
+        reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
+        if self.listener is not None:
+            self.listener.cached(request)
+        if self.hook is not None:
+            self.hook.answer(request, reply)
+        else:
+            request.answered(reply)
+        return True
 
     def _completed(
         self, requests: Sequence[Request], played: Played, calls: Sequence[Sequence[Call]]

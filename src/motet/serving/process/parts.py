@@ -21,6 +21,7 @@ from motet.serving.middleware.middleware import Middleware
 from motet.serving.observability.incidents import say_failed
 from motet.serving.observability.observability import Observability, Watched
 from motet.serving.process.repository_sync import RepositorySync
+from motet.serving.repository.changes import RepositoryChanges
 from motet.serving.repository.entry import RepositoryEntry, as_declared
 from motet.serving.repository.repository import ModelRepository
 from motet.system.run_folders import RunFolder
@@ -70,6 +71,7 @@ class ServerParts:
         """Entries that logs of earlier configurations have lost."""
         self._sinks: Sinks | None = None
         pool = PoolConfig.read(config.pool, "pool")
+        changes = RepositoryChanges(folder) if config.processes > 1 else None
         self.repository = ModelRepository(
             config.limits,
             threads=config.threads,
@@ -78,6 +80,7 @@ class ServerParts:
             places=pool.places,
             pool=pool.pool,
             played=self._played,
+            told=changes,
         )
         self._experiments = self._made_experiments(config)
         for graph in (*graphs, *config.graphs):
@@ -98,7 +101,7 @@ class ServerParts:
         self.observability.watch(self._admission_numbers)
         if self._experiments is not None:
             self.observability.watch(self._experiments.numbers)
-        self._sync = RepositorySync(self._folder, self.repository) if config.processes > 1 else None
+        self._sync = None if changes is None else RepositorySync(changes, self.repository)
         routes = InferRoutes(self.repository, self.middleware)
         self.front = Front(self._answer_rest, routes, config.limits, self.middleware)
         self.repository.changed.append(self.front.forget_routes)

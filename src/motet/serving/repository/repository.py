@@ -31,9 +31,10 @@ from motet.runtime.host import ModelRuntime
 from motet.runtime.residency.cache import ResidencyCache
 from motet.runtime.resources.pool import Pool
 from motet.serving.batching.graph_batcher import GraphBatcher
-from motet.serving.batching.request import Reply, Request
+from motet.serving.batching.request import Request
 from motet.serving.config.limits import Limits
 from motet.serving.repository.autoscaler import Autoscaler
+from motet.serving.repository.changes import RepositoryChanges
 from motet.serving.repository.entry import STOPS, UNLOADED, RepositoryEntry, State, as_declared, hosted, models_of
 from motet.serving.repository.loader import Loader
 from motet.serving.repository.placeholder import awaited
@@ -57,10 +58,10 @@ class ModelRepository:
         places: what the models of all graphs share; None where graphs say it, or each model stays.
         pool: lends what replicas need that become more, and is told what the server uses; None lends as many as may be.
         played: what is played of a graph; in the thread that loads.
+        told: tells the other processes of the server what is loaded, unloaded and scaled here; None where there are none.
 
     Attributes:
         changed, rested: called when other things may be served under the names, and when `busy` may be over.
-        switched, scaled: called with the graph that was loaded (True) or unloaded here, and the model and its new count.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class ModelRepository:
         places: Places | None = None,
         pool: Pool | None = None,
         played: Callable[[RepositoryEntry], CheckedGraph] = as_declared,
+        told: RepositoryChanges | None = None,
     ) -> None:
         self._limits = limits or Limits()
         self.loop = asyncio.get_running_loop()
-        self._prepared, self._not_ready = prepare, not_ready
+        self._prepared, self._not_ready, self._told = prepare, not_ready, told
         self._loader = Loader(self.loop, lambda: self._limits, threads or num_cores(), places, played)
         self._autoscaler = Autoscaler(self.loop, self._hosted_models, self._waiting_for, pool)
         self.pool = pool
@@ -86,8 +88,6 @@ class ModelRepository:
         self._changing, self._begun = asyncio.Lock(), False
         self.changed: list[Callable[[], None]] = []
         self.rested: list[Callable[[], None]] = []
-        self.switched: list[Callable[[str, bool], None]] = []
-        self.scaled: list[Callable[[str, int], None]] = []
         self.started = time.time()
 
     @property
@@ -205,21 +205,8 @@ class ModelRepository:
             self._not_ready(served, error)
             request.failed(error)
             return
-        if batcher.responder.cache is not None and not request.is_alone:
-            request.kept_as = batcher.responder.cache.key(served.name, served.digest, request.columns, request.rows)
-            known = batcher.responder.cache.get(request.kept_as)
-            if known is not None:
-                request.settled = True
-                request.arrived = time.monotonic()
-                reply = Reply(known, 0, request.rows, None, (), request.rows, 0.0, 0.0)
-                if batcher.responder.listener is not None:
-                    batcher.responder.listener.cached(request)
-                if batcher.responder.hook is not None:
-                    batcher.responder.hook.answer(request, reply)
-                else:
-                    request.answered(reply)
-                return
-        batcher.submit(request)
+        if batcher.responder.cache is None or not batcher.responder.answer_again(request, served.digest):
+            batcher.submit(request)
 
     def _instead(self, served: RepositoryEntry) -> RepositoryEntry:
         """What is in the place of something that was found a while ago, if it takes and gives the same."""
@@ -259,8 +246,8 @@ class ModelRepository:
         async with self._change():
             served = self.find(name)
             graph = await self._load(served.parent or served)
-        for each in self.switched if tell else ():
-            each(graph.name, True)
+        if tell and self._told is not None:
+            self._told.switched(graph.name, True)
         return self.find(name)
 
     async def play_anew(self, name: str) -> None:
@@ -321,8 +308,8 @@ class ModelRepository:
             await self._retire(served)
             self._set(served, "UNAVAILABLE", UNLOADED)
             self._rivals()
-        for each in self.switched if tell else ():
-            each(served.name, False)
+        if tell and self._told is not None:
+            self._told.switched(served.name, False)
 
     async def scale(self, name: str, count: int, *, tell: bool = True) -> None:
         """Have so many local replicas of a model, in each process of the server; more are started without waiting for them.
@@ -347,8 +334,8 @@ class ModelRepository:
             names = [each.name for each in served.models]
             raise InputError(f"{name!r} has {len(models)} models", hint=f"name one of them: {', '.join(names)}")
         models[0].scale(count)
-        for each in self.scaled if tell else ():
-            each(served.name, count)
+        if tell and self._told is not None:
+            self._told.scaled(served.name, count)
 
     async def _retire(self, served: RepositoryEntry) -> None:
         """Let what was accepted finish, and give back what nobody else has; what is not played in time goes to what is there now."""
@@ -369,12 +356,8 @@ class ModelRepository:
 
     def _waiting_for(self, model: ModelRuntime) -> int:
         """Rows that wait for a model: at its batcher, and in the batchers that have it."""
-        batchers = {
-            id(each.batcher): each.batcher
-            for each in self.things
-            if each.batcher is not None and model in each.batcher.models
-        }
-        return self._loader.calls.waiting_rows(model) + sum(batcher.waiting_rows for batcher in batchers.values())
+        batchers = {each.batcher for each in self.things if each.batcher is not None and model in each.batcher.models}
+        return self._loader.calls.waiting_rows(model) + sum(batcher.waiting_rows for batcher in batchers)
 
     @property
     def residency(self) -> ResidencyCache[ModelRuntime]:
