@@ -37,6 +37,7 @@ test: lint pytest ## run what CI runs
 
 lint: setup ## check style, types and imports
 	$(BIN)/ruff check .
+	$(BIN)/ruff check --preview --select PLR1702 --config lint.pylint.max-nested-blocks=4 src examples
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports

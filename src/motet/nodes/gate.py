@@ -185,8 +185,8 @@ class Gate:
                         self._alone -= 1
                     if self.refills or not me.gives_own:
                         self.gives_own = self.gives_own or (ours and not self.refills)
-                        if _calls:
-                            _ended.notify_all()
+                    if _calls and (self.refills or not me.gives_own):
+                        _ended.notify_all()
                     if self._waiting:
                         self._changed.notify_all()
         if me.unprotected and not raised:

@@ -68,15 +68,14 @@ def why_private(path: Path) -> str:
 
 def named_secrets(files: Iterable[Path]) -> dict[Path, str]:
     """What configuration of servers among these files names as keys and certificates, and why that is private."""
-    found = {}
-    for file in files:
-        suffix = file.suffix.lower()
-        if suffix in _YAML + _JSON and _is_parsed(file):
-            for said in _parsed(suffix, file.read_bytes()) or ():
-                for part in (said, said.get("serve") if isinstance(said, dict) else None):
-                    for path in secret_places(part):
-                        found[(file.parent / path).resolve()] = f"{file} names it among keys and certificates"
-    return found
+    read = [file for file in files if file.suffix.lower() in _YAML + _JSON and _is_parsed(file)]
+    return {
+        (file.parent / path).resolve(): f"{file} names it among keys and certificates"
+        for file in read
+        for said in _parsed(file.suffix.lower(), file.read_bytes()) or ()
+        for part in (said, said.get("serve") if isinstance(said, dict) else None)
+        for path in secret_places(part)
+    }
 
 
 def _is_parsed(path: Path) -> bool:

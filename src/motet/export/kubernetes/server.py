@@ -259,21 +259,7 @@ def read_server(path: str | Path) -> GraphServer:
 
     whole = str(Path(path).resolve())
     graph = load_graph(whole, GraphSpec, read_text=read_text)
-    models = []
-    for model, folder in models_of(graph):
-        found, where = local_file(model, folder), f"{path}: model {model.name!r}"
-        if found is None:
-            _refuse_private(model, folder, where)
-            continue
-        if Path(model.uri.removeprefix("file://").rpartition(":")[2]).expanduser().is_absolute():
-            raise GraphError(
-                f"{model.uri} is a path of this machine", where=where, hint="write it relative to the graph's file"
-            )
-        if not Path(found).exists():
-            raise GraphError(f"there is no such model file: {found}", where=where)
-        models.append(Path(found))
-        if _is_onnx(model) and (sample := Path(folder, str(model.options.get("sample") or "."))).is_file():
-            models.append(sample)
+    models = _model_files(graph, path)
     graphs = [name for name in texts if Path(name).suffix in (".yaml", ".yml") or name == whole]
     modules = {found for name in graphs for found in modules_named(parse(texts[name]), Path(whole).parent)}
     for name in graphs:
@@ -293,6 +279,26 @@ def read_server(path: str | Path) -> GraphServer:
             hint="name them all in the command",
         )
     return GraphServer(Path(whole), graph, texts, config, tuple(models), tuple(sorted(modules)), tuple(sorted(named)))
+
+
+def _model_files(graph: GraphSpec, path: str | Path) -> list[Path]:
+    """The files of a graph's models on this machine, which all must be there, and samples of their rows."""
+    models = []
+    for model, folder in models_of(graph):
+        found, where = local_file(model, folder), f"{path}: model {model.name!r}"
+        if found is None:
+            _refuse_private(model, folder, where)
+            continue
+        if Path(model.uri.removeprefix("file://").rpartition(":")[2]).expanduser().is_absolute():
+            raise GraphError(
+                f"{model.uri} is a path of this machine", where=where, hint="write it relative to the graph's file"
+            )
+        if not Path(found).exists():
+            raise GraphError(f"there is no such model file: {found}", where=where)
+        models.append(Path(found))
+        if _is_onnx(model) and (sample := Path(folder, str(model.options.get("sample") or "."))).is_file():
+            models.append(sample)
+    return models
 
 
 def _handlers(model: Model, folder: str, store: str) -> list[Handler]:

@@ -162,19 +162,21 @@ class Pool:
         with self._changed:
             self._waiting.append(waiting)
             try:
-                while True:
-                    with self._book():
-                        if self._lend(lease, waiting):
-                            return True
+                while not self._lent(lease, waiting):
                     left = None if timeout_s is None else begun + timeout_s - self._clock()
                     if stopped() or (left is not None and left <= 0):
                         return False
                     self._changed.wait(POLL_S if left is None else min(POLL_S, left))
+                return True
             finally:
                 if waiting in self._waiting:
                     self._waiting.remove(waiting)
                     with self._book():
                         self._changed.notify_all()
+
+    def _lent(self, lease: Lease, waiting: Waiting) -> bool:
+        with self._book():
+            return self._lend(lease, waiting)
 
     def _lend(self, lease: Lease, waiting: Waiting) -> bool:
         """Lend what somebody waits for, where it is their turn and there is enough; with lock and book."""

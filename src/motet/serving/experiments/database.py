@@ -102,18 +102,22 @@ class ExperimentDatabase:
             return
         for last in (False, True):
             try:
-                with self._engine.begin() as connection:
-                    _TABLE.create(connection, checkfirst=True)
-                    there = set(sa.inspect(connection).get_table_names()) & {EXPOSURES, OUTCOMES}
-                    for table, time in ((EXPOSURES, "time"), (OUTCOMES, "exposed")):
-                        if table in there:
-                            text = f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} (graph, node, {time})"
-                            connection.exec_driver_sql(text)
-                self._prepared = len(there) == 2
+                self._prepared = self._made()
                 return
             except sa.exc.DBAPIError:  # another process may have made the same meanwhile
                 if last:
                     raise
+
+    def _made(self) -> bool:
+        """Make what is missing; whether exposures and outcomes have tables already."""
+        with self._engine.begin() as connection:
+            _TABLE.create(connection, checkfirst=True)
+            there = set(sa.inspect(connection).get_table_names()) & {EXPOSURES, OUTCOMES}
+            for table in there:
+                time = "time" if table == EXPOSURES else "exposed"
+                text = f"CREATE INDEX IF NOT EXISTS {table}_by_time ON {table} (graph, node, {time})"
+                connection.exec_driver_sql(text)
+        return len(there) == 2
 
     def decide(self, decision: Decision) -> bool:
         """Write a decision down; false where the very same is there already."""

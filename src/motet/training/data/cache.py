@@ -164,15 +164,8 @@ def _write(folder: Path, blocks: Iterator[Columns], where: str) -> None:
         files: dict[str, Any] = {}
         for block in blocks:
             if not files:
-                for place, (name, column) in enumerate(block.items()):
-                    if column.dtype.hasobject:
-                        raise InputError(
-                            f"column {name!r} holds Python objects, which have no fixed size",
-                            where=where,
-                            hint="cache before they are made, keep numbers only, or cache in memory",
-                        )
-                    about[name] = {"file": f"{place}.bin", "dtype": column.dtype.str, "shape": list(column.shape[1:])}
-                    files[name] = stack.enter_context(open(folder / f"{place}.bin", "wb"))
+                about = _about(block, where)
+                files = {name: stack.enter_context(open(folder / each["file"], "wb")) for name, each in about.items()}
             for name, column in block.items():
                 np.ascontiguousarray(column).tofile(files[name])
             num_rows += len(next(iter(block.values())))
@@ -185,6 +178,21 @@ def _write(folder: Path, blocks: Iterator[Columns], where: str) -> None:
         json.dump({"num_rows": num_rows, "columns": about}, text)
         text.flush()
         os.fsync(text.fileno())
+
+
+def _about(block: Columns, where: str) -> dict[str, dict[str, Any]]:
+    """The file of each column, and what it holds."""
+    for name, column in block.items():
+        if column.dtype.hasobject:
+            raise InputError(
+                f"column {name!r} holds Python objects, which have no fixed size",
+                where=where,
+                hint="cache before they are made, keep numbers only, or cache in memory",
+            )
+    return {
+        name: {"file": f"{place}.bin", "dtype": column.dtype.str, "shape": list(column.shape[1:])}
+        for place, (name, column) in enumerate(block.items())
+    }
 
 
 def _opened(entry: Path) -> RandomReader | None:

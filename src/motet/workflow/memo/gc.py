@@ -169,15 +169,21 @@ def _remove_older(paths: Iterable[Path], than: float) -> None:
 def _times(root: Path, end: str) -> dict[str, float]:
     """The times of change of the files in the folders of a folder, by name without its end."""
     found: dict[str, float] = {}
-    with suppress(FileNotFoundError), os.scandir(root) as folders:
+    with suppress(FileNotFoundError):
+        for file in _files(root):
+            if file.name.endswith(end) and file.name[0] != ".":
+                with suppress(FileNotFoundError):
+                    found[file.name.removesuffix(end)] = file.stat().st_mtime
+    return found
+
+
+def _files(root: Path) -> Iterator[os.DirEntry[str]]:
+    """What is in the folders of a folder, until one of them is gone."""
+    with os.scandir(root) as folders:
         for folder in folders:
             if folder.is_dir():
                 with os.scandir(folder) as files:
-                    for file in files:
-                        if file.name.endswith(end) and file.name[0] != ".":
-                            with suppress(FileNotFoundError):
-                                found[file.name.removesuffix(end)] = file.stat().st_mtime
-    return found
+                    yield from files
 
 
 def _size(path: Path) -> int:

@@ -95,9 +95,16 @@ def _unzipped(file: BinaryIO) -> Iterator[bytes]:
         with zipfile.ZipFile(file) as archive:
             for each in archive.infolist():
                 yield each.filename.encode()
-                with archive.open(each) as inner:
-                    while left > 0 and (data := inner.read(_CHUNK)):
-                        left -= len(data)
-                        yield data
+                for data in _chunks(archive, each, left):
+                    left -= len(data)
+                    yield data
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, zlib.error):
         return  # damaged, or locked by a password: nobody reads classes out of it
+
+
+def _chunks(archive: zipfile.ZipFile, member: zipfile.ZipInfo, left: int) -> Iterator[bytes]:
+    """What is in a member, until at least `left` bytes of it are read."""
+    with archive.open(member) as inner:
+        while left > 0 and (data := inner.read(_CHUNK)):
+            left -= len(data)
+            yield data

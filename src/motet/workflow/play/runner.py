@@ -82,17 +82,7 @@ class Runner:
 
     def run(self) -> None:
         """Run all steps; returns when each is over."""
-        for node in self.nodes:
-            needs = node.needs()
-            follows = node.follows()
-            self._needs.append(orjson.dumps([each.id for each in (*needs, *follows)]).decode())
-            self._hard[node.place] = len(needs)
-            for each in needs:
-                self._dependants[each.place].append(node.place)
-            if follows:
-                self._soft[node.place] = {each.place for each in follows}
-                for each in follows:
-                    self._followers[each.place].append(node.place)
+        self._connect()
         with self._lock:
             for node in self.nodes:
                 self._enqueue(node.place)
@@ -100,12 +90,8 @@ class Runner:
         deadline = None
         while True:
             try:
-                with self._lock:
-                    if not self._left and not self._telling:
-                        for wake in self._wake.values():
-                            wake.notify_all()  # for workers to end
-                        break
-                    self._over.wait(self._wait_s())
+                if self._is_over():
+                    break
                 self.flush()
             except KeyboardInterrupt as error:
                 if interrupted is not None:  # the second time: it is not waited for anything
@@ -126,6 +112,30 @@ class Runner:
         self.flush()
         if interrupted is not None:
             raise interrupted
+
+    def _connect(self) -> None:
+        """Note for each step what it waits for, and which wait for it."""
+        for node in self.nodes:
+            needs = node.needs()
+            follows = node.follows()
+            self._needs.append(orjson.dumps([each.id for each in (*needs, *follows)]).decode())
+            self._hard[node.place] = len(needs)
+            for each in needs:
+                self._dependants[each.place].append(node.place)
+            if follows:
+                self._soft[node.place] = {each.place for each in follows}
+                for each in follows:
+                    self._followers[each.place].append(node.place)
+
+    def _is_over(self) -> bool:
+        """Whether each step is over, where workers are told to end; else something has happened, or it is time to look."""
+        with self._lock:
+            if self._left or self._telling:
+                self._over.wait(self._wait_s())
+                return False
+            for wake in self._wake.values():
+                wake.notify_all()  # for workers to end
+            return True
 
     def flush(self) -> None:
         """Write to the record what has changed; where its disk is full, that is said, and tried again."""

@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -151,12 +151,7 @@ def _run(
     finally:
         failed = [each for each in states if each.state == "failed"]
         seconds = time.perf_counter() - began
-        try:
-            record.end(run, state, seconds, "; ".join(f"{each.id}: {each.error}" for each in failed[:3]))
-        except WorkflowError as error:
-            session.say_once(f"{error.what}, so it does not say how run {run} ended: {state}")
-        with suppress(OSError, WorkflowError):  # they are only to tell
-            executor.keep_keys()
+        _end(session, executor, state, seconds, failed)
         if cache.artifacts.refused:
             weakref.finalize(session, _remove, spare, os.getpid())
         session.files.close()
@@ -166,6 +161,17 @@ def _run(
     if settings.check and state != "done":
         raise _failure(found, failed)
     return found
+
+
+def _end(session: Session, executor: StepExecutor, state: str, seconds: float, failed: Sequence[StepState]) -> None:
+    """Write down how a run has ended, where that can be written."""
+    try:
+        reasons = "; ".join(f"{each.id}: {each.error}" for each in failed[:3])
+        session.record.end(session.run, state, seconds, reasons)
+    except WorkflowError as error:
+        session.say_once(f"{error.what}, so it does not say how run {session.run} ended: {state}")
+    with suppress(OSError, WorkflowError):  # they are only to tell
+        executor.keep_keys()
 
 
 @contextmanager

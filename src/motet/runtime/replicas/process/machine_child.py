@@ -88,8 +88,11 @@ class _Listener:
             with self._lock:
                 self._connected -= 1
                 if not self._connected:
-                    with contextlib.suppress(FileNotFoundError):
-                        if os.path.samestat(os.stat(self._path), self._made):
-                            os.unlink(self._path)
-                    self._holder.close()
-                    os._exit(0)
+                    self._end()
+
+    def _end(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._path), self._made):
+                os.unlink(self._path)
+        self._holder.close()
+        os._exit(0)
