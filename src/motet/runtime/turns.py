@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from motet.runtime.model_runtime import ModelRuntime
 
 __all__ = ["Call", "Calls", "NodeStep", "Trace"]
 
-NOTHING_NOTED: Mapping[str, Column] = MappingProxyType({})
+NOTHING_NOTED: Mapping[str, Column] = {}  # a dict, since explanations pickle
 
 
 class Call(NamedTuple):

@@ -101,7 +101,7 @@ class Process:
         found = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()
         return [int(each) for each in found]
 
-    def until(self, holds: Callable[[], object], timeout_s: float = 30.0) -> None:
+    def until(self, holds: Callable[[], object], timeout_s: float = 60.0) -> None:
         """Wait until a function returns something true."""
 
         def lives_and_holds() -> object:
