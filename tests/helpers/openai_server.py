@@ -60,6 +60,24 @@ def vector(text: str, dimensions: int) -> list[float]:
     return [digest[place % 32] / 256 - place % 3 for place in range(dimensions)]
 
 
+def called(body: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tools that are called: the first where the last message begins with `call`, all where it begins with `call all`, the one that
+    must be called; none where none may be, and once a tool has answered. Each is given the last message as its `text`."""
+    tools, choice, last = body.get("tools") or [], body.get("tool_choice", "auto"), body["messages"][-1]
+    told = str(last.get("content"))
+    if not tools or choice == "none" or last["role"] == "tool":
+        return []
+    names = [each["function"]["name"] for each in tools]
+    if isinstance(choice, dict):
+        names = [choice["function"]["name"]]
+    elif not told.startswith("call all") or body.get("parallel_tool_calls") is False:
+        names = names[:1] if told.startswith("call") or choice == "required" else []
+    return [
+        {"id": f"call_{place}", "type": "function", "function": {"name": name, "arguments": json.dumps({"text": told})}}
+        for place, name in enumerate(names)
+    ]
+
+
 def echo(messages: list[dict[str, Any]]) -> str:
     """An answer of the last message."""
     return f"you said {messages[-1]['content']}"
@@ -163,14 +181,19 @@ class OpenAIServer:
 
     def _chat(self, body: dict[str, Any]) -> Say:
         text = self.answer(body["messages"])
-        choice = {
+        choice: dict[str, Any] = {
             "index": 0,
             "message": {"role": "assistant", "content": text, "refusal": None},
             "finish_reason": "stop",
         }
+        if calls := called(body):
+            choice["message"] |= {"content": None, "tool_calls": calls}
+            # a tool that had to be called is no reason, as OpenAI has it
+            choice["finish_reason"] = "stop" if isinstance(body.get("tool_choice"), dict) else "tool_calls"
+            text = ""
         logprobs = [{"token": word, "logprob": -0.5, "bytes": None, "top_logprobs": []} for word in text.split()]
         choice["logprobs"] = {"content": logprobs, "refusal": None} if body.get("logprobs") else None
-        asked = sum(len(str(each["content"]).split()) for each in body["messages"])
+        asked = sum(len(str(each.get("content")).split()) for each in body["messages"])
         return Say(200, _answer("chat.completion", body, choice, asked, len(text.split())))
 
     def _completion(self, body: dict[str, Any]) -> Say:
@@ -254,14 +277,30 @@ def chunks(answer: dict[str, Any], usage: bool = False) -> list[Any]:
         own = {"delta": piece} if chat else piece
         return {**head, "choices": [{"index": 0, **own, "logprobs": said, "finish_reason": finish}]}
 
-    pieces = [each + " " for each in text.split(" ")]
-    pieces[-1] = pieces[-1][:-1]
-    found: list[Any] = [chunk({"role": "assistant", "content": ""})] if chat else []
+    calls = choice["message"].get("tool_calls") if chat else None
+    found: list[Any] = [chunk({"role": "assistant", "content": None if calls else ""})] if chat else []
+    found += [chunk({"tool_calls": [each]}) for each in _call_pieces(calls or [])]
+    pieces = [] if calls else [each + " " for each in text.split(" ")]
+    if pieces:
+        pieces[-1] = pieces[-1][:-1]
     found += [chunk({"content" if chat else "text": each}, place) for place, each in enumerate(pieces)]
     found.append(chunk({} if chat else {"text": ""}, None, choice["finish_reason"]))
     if usage:
         found.append({**head, "choices": [], "usage": answer["usage"]})
     return [*found, "data: [DONE]\n\n"]
+
+
+def _call_pieces(calls: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Calls as OpenAI streams them: who is called, then what with, some letters a piece."""
+    found = []
+    for index, call in enumerate(calls):
+        function = call["function"]
+        found.append({"index": index, **call, "function": {**function, "arguments": ""}})
+        text = function["arguments"]
+        found += [
+            {"index": index, "function": {"arguments": text[place : place + 5]}} for place in range(0, len(text), 5)
+        ]
+    return found
 
 
 def _coded(values: list[float], coding: Any) -> Any:

@@ -12,6 +12,7 @@ from helpers.smollm import smollm
 from motet.errors import DeadlineError, InputError, ModelLoadError, RowErrors, UnknownNameError
 from motet.models import ModelSource, find_handler
 from motet.models.llama import LlamaCalls
+from motet.models.openai.usage import Price
 from motet.runtime.deadline import droppable
 
 MOOD = {
@@ -39,6 +40,91 @@ def itself(file):
     parameters.fit_params = False
     parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = 1
     return xllamacpp.Server(parameters)
+
+
+CALLING = """{% if tools %}<|im_start|>system
+# Tools
+<tools>{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}
+</tools>
+Answer by <tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call><|im_end|>
+{% endif %}{% for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content or '' }}{% for call in message.tool_calls or [] %}<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>{% endfor %}<|im_end|>
+{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant
+{% endif %}"""
+"""A template that tells of tools, which that of the file does not."""
+SAY = {
+    "type": "function",
+    "function": {
+        "name": "mood",
+        "parameters": {"type": "object", "properties": {"mood": {"type": "string"}}, "required": ["mood"]},
+    },
+}
+
+
+def called(mood, name="c"):
+    told = {"name": "mood", "arguments": f'{{"mood": "{mood}"}}'}
+    return {"role": "assistant", "content": "", "tool_calls": [{"id": name, "type": "function", "function": told}]}
+
+
+def test_tools_are_called_as_llama_cpp_calls_them(file):
+    import xllamacpp
+
+    names = ("messages", "tools", "tool_choice")
+    said = {"context": 512, "max_tokens": 40, **{name: f"{{{name}}}" for name in names}}
+    model = mt.Model(str(file), "small", options={**said, "chat_template": CALLING})
+    inputs: Any = {name: mt.input(name, "any", default=None) for name in names[1:]}
+    node = mt.model(model, messages=mt.input("messages", "any"), **inputs)
+    texts = [("a nice film", "good"), ("a poor film", "bad")]
+    messages = [each for text, mood in texts for each in ({"role": "user", "content": text}, called(mood))]
+    asked = {"messages": [*messages, {"role": "user", "content": "a nice play"}], "tools": [SAY]}
+    with mt.Graph("g", {name: getattr(node, name) for name in ("text", "tool_calls", "finish_reason")}) as graph:
+        got = graph.predict({**asked, "tool_choice": "required"})
+        stream = graph.stream({**asked, "tool_choice": "required"})
+        assert list(stream) == []
+        assert stream.answer == got  # with the ids of its calls
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path, parameters.chat_template = str(file), CALLING
+    parameters.n_ctx, parameters.n_parallel, parameters.verbosity, parameters.warmup = 512, 1, -1, False
+    parameters.fit_params, parameters.cpuparams.n_threads = False, 1
+    right = {**asked, "max_tokens": 40, "temperature": 0.0, "cache_prompt": False, "tool_choice": "required"}
+    (choice,) = xllamacpp.Server(parameters).handle_chat_completions(right)["choices"]
+    wanted = [each["function"] for each in choice["message"]["tool_calls"]]
+    assert [each["function"] for each in got["tool_calls"]] == wanted
+    assert (got["text"], got["finish_reason"], choice["finish_reason"]) == ("", "tool_calls", "tool_calls")
+
+
+def test_the_calls_of_a_question_have_ids_of_their_own():
+    def answer(question, take):
+        pieces = [
+            {"index": place, "id": "made up", "function": {"name": "mood", "arguments": "{}"}} for place in (0, 1)
+        ]
+        take({"choices": [{"index": 0, "delta": {"tool_calls": pieces}, "finish_reason": "tool_calls"}]})
+
+    options: Any = SimpleNamespace(mode="chat", price=Price())
+    calls = LlamaCalls(SimpleNamespace(handle_chat_completions=answer), 1, options, "m")
+
+    def ids(text):
+        message = calls({"messages": [{"role": "user", "content": text}]})[0]["choices"][0]["message"]
+        return [each["id"] for each in message["tool_calls"]]
+
+    assert ids("a") == ids("a")
+    assert len({*ids("a"), *ids("b")}) == 4
+
+
+def test_a_template_that_tells_of_no_tools_is_refused(file):
+    node = mt.model(mt.Model(str(file), "small", options={"tools": [SAY]}), mt.input("text", "string"))
+    with (
+        pytest.raises(
+            ModelLoadError, match=r"its chat template tells the model of no tools\n  hint: say a template that"
+        ),
+        mt.Graph("g", {"text": node.text}) as graph,
+    ):
+        graph.predict({"text": "a"})
 
 
 def graph_of(file, *outputs, **options):

@@ -18,11 +18,13 @@ from hypothesis import strategies as st
 
 import motet as mt
 from helpers.authority import Authority
-from helpers.openai_server import CUT, HANG, Change, OpenAIServer, Say, Wait, error, vector
+from helpers.openai_server import CUT, HANG, Change, Events, OpenAIServer, Say, Wait, error, vector
 from helpers.until import until
-from motet.errors import DeadlineError, GraphError, ModelLoadError, ModelUnavailableError, UnknownNameError
+from motet.errors import DeadlineError, GraphError, ModelLoadError, ModelUnavailableError, MotetError, UnknownNameError
 from motet.models import ModelSource, find_handler
+from motet.models.openai.events import AnswerParts
 from motet.models.openai.prompts import Prompt
+from motet.models.openai.tool_calls import calls_in
 from motet.system.tls import server_context
 
 SENTIMENT = {
@@ -272,6 +274,134 @@ def test_answers_that_do_not_follow_the_schema_fail_their_rows(server):
     assert "does not follow the schema at $.mood: 'so so' is not one of ['good', 'bad']" in failures[3]
     assert "Additional properties are not allowed ('x' was unexpected)" in failures[4]
     assert len(server.requests) == 6  # none is asked again
+
+
+# --- tools ---
+
+
+SHOUT = {
+    "type": "function",
+    "function": {"name": "shout", "parameters": {"type": "object", "properties": {"text": {}}}},
+}
+CALL = {"id": "call_0", "type": "function", "function": {"name": "shout", "arguments": '{"text": "call it"}'}}
+
+
+def test_calls_of_tools_are_a_column(endpoint):
+    graph = graph_of(endpoint, tools=[SHOUT])
+    answer = graph({"text": ["call it", "tell me", "call it"]})
+    assert answer["text"].tolist() == ["", "you said tell me", ""]
+    assert [each.tolist() for each in answer["tool_calls"]] == [[CALL], [], [CALL]]
+    assert answer["finish_reason"].tolist() == ["tool_calls", "stop", "tool_calls"]
+    both = graph({"text": ["call it", "call it"]})["tool_calls"]
+    assert [each.tolist() for each in both] == [[CALL], [CALL]]
+    assert endpoint.requests[-1][2]["tools"] == [SHOUT]
+
+
+def test_a_row_says_which_tools_there_are(endpoint):
+    names = ("tools", "tool_choice", "parallel_tool_calls")
+    inputs: Any = {"text": mt.input("text", "string"), **{name: mt.input(name, "any", default=None) for name in names}}
+    model = mt.Model(endpoint.uri(), "far", options={name: f"{{{name}}}" for name in names})
+    node = mt.model(model, **inputs)
+    both = [SHOUT, {"type": "function", "function": {"name": "whisper"}}]
+    with mt.Graph("g", {"text": node.text, "calls": node.tool_calls}) as graph:
+        rows: Any = [
+            {"text": "call all"},
+            {"text": "call all", "tools": both},
+            {"text": "call all", "tools": both, "parallel_tool_calls": False},
+            {"text": "call all", "tools": both, "tool_choice": "none"},
+            {"text": "a", "tools": both, "tool_choice": {"type": "function", "function": {"name": "whisper"}}},
+        ]
+        called = [[each["function"]["name"] for each in got["calls"]] for got in graph.predict(rows)]
+        assert called == [[], ["shout", "whisper"], ["shout"], [], ["whisper"]]
+        _, failures = graph({"text": ["a", "b"], "tools": [both, "both"]}, failures="return")
+        assert [(each.row, each.message) for each in failures] == [(1, "tools must be a list of tools; got 'both'")]
+
+
+def test_calls_that_are_streamed_are_those_that_are_not(endpoint):
+    node = mt.model(mt.Model(endpoint.uri(), "far", options={"tools": [SHOUT]}), mt.input("text", "string"))
+    names = ("text", "tool_calls", "finish_reason")
+    with mt.Graph("g", {name: getattr(node, name) for name in names}) as graph:
+        for text in ("call it", 'call \U0001f600 \\ " ü', "tell me"):
+            stream = graph.stream({"text": text})
+            assert "".join(stream) == stream.answer["text"]
+            assert endpoint.requests[-1][2]["stream"]
+            assert stream.answer == graph.predict({"text": text})
+
+
+@pytest.mark.parametrize(
+    ("pieces", "wanted"),
+    [
+        ([{"id": "a", "function": {"name": "f", "arguments": ""}}, {"function": {"arguments": "{}"}}], [("a", "f", "{}")]),
+        ([{"id": "a", "function": {"name": "f"}}, {"id": "b", "function": {"name": "g"}}], [("a", "f", "{}"), ("b", "g", "{}")]),
+        ([{"index": 1, "id": "b", "function": {"name": "g", "arguments": "1"}},
+          {"index": 0, "id": "a", "function": {"name": "f", "arguments": "2"}},
+          {"index": 1, "id": "b", "function": {"name": "g", "arguments": "3"}}], [("a", "f", "2"), ("b", "g", "13")]),
+        ([{"index": 0, "id": "a", "function": {"name": "f", "arguments": "\ud83d"}},
+          {"index": 0, "function": {"name": None, "arguments": "\ude00"}}], [("a", "f", "\U0001f600")]),
+        ([{"index": 0, "id": "a", "function": None}, {"index": 0, "function": {"name": "f"}}], [("a", "f", "{}")]),
+    ],
+    ids=["no index", "no index, two", "mixed", "halves of a character", "nothing at first"],
+)  # fmt: skip
+def test_pieces_of_calls_are_put_together(pieces, wanted):
+    parts = AnswerParts(None, "m", chat=True)
+    for each in pieces:
+        parts.add({"choices": [{"index": 0, "delta": {"tool_calls": [each]}}]})
+    parts.add({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]})
+    message = parts.whole()["choices"][0]["message"]
+    assert message["content"] is None
+    found = [(each["id"], each["function"]["name"], each["function"]["arguments"]) for each in calls_in(message, "m")]
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        "f",
+        {"function": {}},
+        [7],
+        [{"function": {"arguments": "{}"}}],
+        [{"function": {"name": "f", "arguments": {"a": 1}}}],
+    ],
+)
+def test_calls_that_are_none_fail_their_rows(server, calls):
+    server.then(
+        "wrong",
+        said(content=None, tool_calls=calls),
+        Events([{"choices": [{"delta": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}]),
+    )
+    answer, failures = played(graph_of(server, tools=[SHOUT]), text=["wrong", "right"])
+    assert answer["text"].tolist() == ["you said right"]
+    assert failures[0].startswith("AnswerError: the answer has a call of a tool that is none; it is ")
+    node = mt.model(mt.Model(server.uri(), "far", options={"tools": [SHOUT]}), mt.input("text", "string"))
+    with mt.Graph("g", {"text": node.text}) as graph, pytest.raises(MotetError, match="a call of a tool that is none"):
+        list(graph.stream({"text": "wrong"}))
+
+
+def test_calls_that_were_cut_off_are_none(server):
+    server.then("call", Change(lambda body: body["choices"][0].update(finish_reason="length")))
+    _, failures = played(graph_of(server, tools=[SHOUT], truncated=True), text=["call it"])
+    assert failures[0].startswith("AnswerError: the answer was cut off in calls of tools (finish_reason: length)")
+
+
+def test_an_answer_without_the_call_that_it_must_have_is_none(server):
+    server.then("must", Say(200, {"choices": [{"message": {"content": "no"}, "finish_reason": "stop"}]}))
+    answer, failures = played(graph_of(server, tools=[SHOUT], tool_choice="required"), text=["must", "may"])
+    assert len(answer["tool_calls"]) == 1
+    assert failures == {0: "AnswerError: the answer calls no tool, which it must (tool_choice)"}
+
+
+def test_calls_that_nobody_asked_for_are_no_text(server):
+    server.then("odd", said(content=None, tool_calls=[CALL]))
+    _, failures = played(graph_of(server), text=["odd"])
+    assert failures == {0: "AnswerError: the answer has no text (finish_reason: stop)"}
+
+
+def test_why_an_answer_ended_is_an_output(server):
+    server.then("short", finished("length"))
+    answer = graph_of(server, truncated=True, finish_reason=True)({"text": ["short", "whole"]})
+    assert answer["finish_reason"].tolist() == ["length", "stop"]
+    plain = graph_of(server, mode="completions", finish_reason=True)({"text": ["a"]})
+    assert plain["finish_reason"].tolist() == ["stop"]
 
 
 # --- one row's mistakes are its own ---
@@ -618,6 +748,10 @@ def test_certificates_are_verified(tmp_path):
         ({"schema": SENTIMENT | {"properties": {"score": {}}}, "score": True}, "a property 'score', which is an output already"),
         ({"concurrency": 0}, "concurrency must be a whole number from 1 to 256; got 0"),
         ({"usage": 1}, "usage must be true or false; got 1"),
+        ({"tools": {}}, "tools must be a list of tools; got {}"),
+        ({"tools": [{}], "schema": SENTIMENT}, "schema means nothing with tools"),
+        ({"mode": "completions", "tools": [{}]}, "tools means nothing with mode: completions"),
+        ({"parallel_tool_calls": 1}, "parallel_tool_calls must be true or false; got 1"),
         ({"price": 3}, "price: expected the prices of input and output; got 3"),
         ({"price": {"input": -1}}, "input must be a number of at least 0; got -1"),
         ({"body": {"stream": True}}, "body: stream is not handed on"),

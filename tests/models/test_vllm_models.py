@@ -11,7 +11,7 @@ import pytest
 
 import motet as mt
 from helpers.until import until
-from motet.errors import MissingExtraError, ModelLoadError, RowErrors
+from motet.errors import MissingExtraError, ModelLoadError, RowErrors, UnknownNameError
 from motet.models import ModelSource, find_handler
 
 
@@ -110,6 +110,15 @@ def vllm(monkeypatch):
 def graph_of(folder, output="text", **options):
     node = mt.model(mt.Model(f"vllm:{folder}", "m", options=options), mt.input("text", "string"))
     return mt.Graph("g", outputs={output: getattr(node, output) if options.get("usage") else node})
+
+
+def test_why_an_answer_ended_is_an_output_and_there_are_no_tools(vllm, folder):
+    asked = {"prompt": "{text}", "max_tokens": 2, "truncated": True, "finish_reason": True}
+    node = mt.model(mt.Model(f"vllm:{folder}", "m", options=asked), mt.input("text", "string"))
+    with mt.Graph("g", outputs={"text": node.text, "why": node.finish_reason}) as graph:
+        assert graph({"text": ["a", "a b c"]})["why"].tolist() == ["stop", "length"]
+    with pytest.raises(UnknownNameError, match="unknown option 'tools'"):
+        graph_of(folder, tools=[{}])
 
 
 def test_rows_are_asked_and_answered(vllm, folder):

@@ -2,7 +2,8 @@
 
     x.gguf, llama:x.gguf
 
-They are asked as those behind endpoints are: `mode`, `prompt`, `system`, `messages`, `schema`, `usage`, `score`, `truncated`,
+They are asked as those behind endpoints are: `mode`, `prompt`, `system`, `messages`, `schema`, `usage`, `score`,
+`tools`, `finish_reason`, `truncated`,
 `temperature` (0 by default, so that a row's answer is the same each time), `top_p`, `max_tokens`, `seed`, `stop` and the other options of
 `openai+http:` mean the same. Beside them:
 
@@ -12,7 +13,8 @@ They are asked as those behind endpoints are: `mode`, `prompt`, `system`, `messa
     gpu_layers     layers on the GPU; none on the cpu, all on cuda
     pooling        of embeddings: mean, cls or last, where the file does not say it
 
-A chat is put into words by the template of the file. Answers of a schema are written by its grammar, so that they cannot be anything else.
+A chat is put into words by the template of the file, which must tell of tools where there are any. Answers of a schema are written by
+its grammar, so that they cannot be anything else.
 How long embeddings are is declared (`outputs`).
 
 Each row is a request of its own, whose answer is not that of what was asked before: nothing of other prompts is used again.
@@ -20,9 +22,12 @@ Each row is a request of its own, whose answer is not that of what was asked bef
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
+
+import msgspec
 
 from motet.errors import InputError, RequestError
 from motet.models.common import check_options, declared_over, framework, load_error, place
@@ -86,7 +91,11 @@ class LlamaHandler(Handler):
         """Load the file; see `Handler.load`."""
         signature, options, where = self.signature(source), EndpointOptions.read(source), place(source)
         rows = source.options.get("concurrency", 1)
-        calls = LlamaCalls(_server(source, options, rows), rows, options, where)
+        server = _server(source, options, rows)
+        if options.tools and not _tells_of_tools(server):
+            hint = "say a template that does (Jinja): with: {chat_template: ...}"
+            raise load_error(source, "its chat template tells the model of no tools", hint)
+        calls = LlamaCalls(server, rows, options, where)
         found: TextModel | EmbeddingModel
         if options.mode == "embeddings":
             found = EmbeddingModel(options, source.name, calls, where, asked=False)
@@ -154,7 +163,7 @@ class LlamaCalls(RowCalls):
             self._checked(told)
         if not parts.is_finished:
             raise RequestError("the answer ended before its end", where=self._where)
-        return parts.whole()
+        return _with_ids(parts.whole(), question)
 
     def _asked(self, ask: Callable[..., Any], *arguments: Any) -> Any:
         try:
@@ -179,6 +188,28 @@ class LlamaCalls(RowCalls):
     def close(self) -> None:
         """Give the memory back."""
         self._server = None
+
+
+def _with_ids(answer: dict[str, Any], question: Mapping[str, Any]) -> dict[str, Any]:
+    """The same with ids of calls that follow from what was asked, where llama.cpp makes some up: the answer is the same each time, and
+    the next turn of a conversation has others.
+    """
+    message = answer["choices"][0].get("message", {})
+    if calls := message.get("tool_calls"):
+        asked = hashlib.sha256(msgspec.json.encode(question, order="deterministic")).hexdigest()[:24]
+        message["tool_calls"] = [{**each, "id": f"call_{asked}_{place}"} for place, each in enumerate(calls)]
+    return answer
+
+
+def _tells_of_tools(server: Any) -> bool:
+    """Whether the template makes something of tools, which llama.cpp passes over elsewhere: they make a question longer."""
+    question = {"messages": [{"role": "user", "content": "a"}], "max_tokens": 1, "cache_prompt": False}
+    tools = [{"type": "function", "function": {"name": "a", "parameters": {"type": "object", "properties": {}}}}]
+    try:
+        plain, told = (server.handle_chat_completions({**question, **more}) for more in ({}, {"tools": tools}))
+    except (RuntimeError, ValueError):  # which rows are told
+        return True
+    return bool(plain.get("usage") != told.get("usage"))
 
 
 def _server(source: ModelSource, options: EndpointOptions, rows: int) -> Any:

@@ -2,7 +2,8 @@
 
     vllm:folder
 
-They are asked as those behind endpoints are (`mode: chat` or `completions`, `prompt`, `system`, `messages`, `schema`, `usage`, `truncated`,
+They are asked as those behind endpoints are (`mode: chat` or `completions`, `prompt`, `system`, `messages`, `schema`, `usage`,
+`finish_reason`, `truncated`,
 `temperature`, 0 by default, `top_p`, `max_tokens`, `seed`, `stop`, the penalties). Beside them:
 
     concurrency    rows at once, 64 by default; vLLM puts them together
@@ -52,8 +53,8 @@ _SAMPLING = (
     "logit_bias",
 )
 _OPTIONS = (
-    "mode", "prompt", "system", "messages", "schema", "usage", "truncated", "price", "concurrency", "max_completion_tokens", *_SAMPLING,
-    "engine",
+    "mode", "prompt", "system", "messages", "schema", "usage", "finish_reason", "truncated", "price", "concurrency",
+    "max_completion_tokens", *_SAMPLING, "engine",
 )  # fmt: skip
 _ROWS = 64
 _CONFIG = "config.json"

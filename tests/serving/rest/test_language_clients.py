@@ -4,6 +4,7 @@ import gc
 import json
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 import openai
@@ -23,7 +24,8 @@ MOOD = {
 
 def said(messages):
     """What the endpoint behind the graph answers."""
-    return json.dumps({"mood": "good"}) if "nice" in messages[-1]["content"] else f"you said {messages[-1]['content']}"
+    last = str(messages[-1]["content"])
+    return json.dumps({"mood": "good"}) if "nice" in last else f"you said {last}"
 
 
 @mt.returns("float32[3]")
@@ -40,13 +42,12 @@ def endpoint():
 
 @pytest.fixture(scope="module")
 def address(live, endpoint):
-    asked = {"usage": True, "messages": "{messages}", "body": {"response_format": "{response_format}"}}
-    talk = mt.model(
-        mt.Model(endpoint.uri(), "far", options=asked),
-        messages=mt.input("messages", "any"),
-        response_format=mt.input("response_format", "any", default=None),
-    )
-    names = ("text", "prompt_tokens", "completion_tokens")
+    tools = ("tools", "tool_choice", "parallel_tool_calls")
+    said = {name: f"{{{name}}}" for name in tools}
+    asked = {"usage": True, "messages": "{messages}", "body": {"response_format": "{response_format}"}, **said}
+    inputs: Any = {name: mt.input(name, "any", default=None) for name in ("response_format", *tools)}
+    talk = mt.model(mt.Model(endpoint.uri(), "far", options=asked), messages=mt.input("messages", "any"), **inputs)
+    names = ("text", "tool_calls", "finish_reason", "prompt_tokens", "completion_tokens")
     served = live.serve(
         mt.Graph("talk", outputs={name: getattr(talk, name) for name in names}),
         mt.Graph("measure", outputs={"vector": mt.map(measured, mt.input("text", "string"))}),
@@ -84,6 +85,42 @@ def test_langchain_streams(chain):
 def test_langchain_has_answers_of_a_schema(chain):
     assert chain.with_structured_output(MOOD, method="json_mode").invoke("a nice film, as JSON") == {"mood": "good"}
     assert chain.with_structured_output(MOOD, method="json_schema").invoke("a nice film") == {"mood": "good"}
+
+
+def shout(text: str) -> str:
+    """Say it loud."""
+    return text.upper()
+
+
+def test_langchain_calls_tools_and_tells_what_they_gave(chain, endpoint):
+    bound = chain.bind_tools([shout])
+    asked = [("user", "call it")]
+    got = bound.invoke(asked)
+    (call,) = got.tool_calls
+    assert (call["name"], call["args"], got.response_metadata["finish_reason"]) == (
+        "shout", {"text": "call it"}, "tool_calls",
+    )  # fmt: skip
+    told = {"role": "tool", "tool_call_id": call["id"], "content": shout(**call["args"])}
+    assert bound.invoke([*asked, got, told]).content == "you said CALL IT"
+    roles = [each["role"] for each in endpoint.requests[-1][2]["messages"]]
+    assert roles == ["user", "assistant", "tool"]
+    assert endpoint.requests[-1][2]["tools"][0]["function"]["name"] == "shout"
+
+
+def test_langchain_streams_calls_of_tools(chain):
+    whole = None
+    for part in chain.bind_tools([shout]).stream("call it"):
+        whole = part if whole is None else whole + part
+    assert [(each["name"], each["args"]) for each in whole.tool_calls] == [("shout", {"text": "call it"})]
+    assert whole.response_metadata["finish_reason"] == "tool_calls"
+
+
+def test_langchain_has_answers_of_a_tool(chain, endpoint):
+    schema = {"title": "Shout", "description": "", "type": "object", "properties": {"text": {"type": "string"}}}
+    got = chain.with_structured_output(schema, method="function_calling").invoke("a film")
+    assert got == {"text": "a film"}
+    asked = endpoint.requests[-1][2]
+    assert (asked["tool_choice"]["function"]["name"], asked["parallel_tool_calls"]) == ("Shout", False)
 
 
 def test_pictures_go_through_to_the_endpoint(chain, endpoint):

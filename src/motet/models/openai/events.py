@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from motet.errors import AnswerError, RequestError, cut
+from motet.models.openai.tool_calls import CallParts, with_pairs
 from motet.oip.asking import error_of
 from motet.oip.rest import decode_json
 from motet.system.pieces import Say
@@ -34,6 +35,7 @@ class AnswerParts:
         self._texts: list[str] = []
         self._half, self._has_text = "", False
         self._refusal: list[str] = []
+        self._calls = CallParts(where)
         self._logprobs: list[Any] = []
         self._finish: Any = None
         self._usage: Any = None
@@ -42,6 +44,7 @@ class AnswerParts:
         """Take the next object.
 
         Raises:
+            AnswerError: when a call of a tool in it is none.
             DeadlineError: when nobody waits for more of the text.
         """
         if chunk.get("usage"):
@@ -61,7 +64,12 @@ class AnswerParts:
         text = "".join([*self._texts, self._half]) if self._has_text else self._nothing()
         choice: dict[str, Any] = {"index": 0, "finish_reason": self._finish}
         if self._chat:
-            choice["message"] = {"role": "assistant", "content": text, "refusal": "".join(self._refusal) or None}
+            called = {"tool_calls": self._calls.whole()} if self._calls else {}
+            choice["message"] = {
+                "role": "assistant",
+                "content": text,
+                "refusal": "".join(self._refusal) or None,
+            } | called
             choice["logprobs"] = {"content": self._logprobs}
         else:
             choice |= {"text": text, "logprobs": {"token_logprobs": self._logprobs}}
@@ -69,7 +77,7 @@ class AnswerParts:
 
     def _nothing(self) -> str | None:
         """The text where none was said: a chat may end at once, and calls of tools have none; a completion always says one."""
-        return "" if self._chat and self._finish not in _NO_TEXT else None
+        return "" if self._chat and not self._calls and self._finish not in _NO_TEXT else None
 
     def _choice(self, choice: Mapping[str, Any]) -> None:
         delta = choice.get("delta") if self._chat else choice
@@ -80,6 +88,7 @@ class AnswerParts:
         self._finish = choice.get("finish_reason") or self._finish
         if isinstance(refusal := delta.get("refusal"), str):
             self._refusal.append(refusal)
+        self._calls.add(delta.get("tool_calls"))
         piece = delta.get("content" if self._chat else "text")
         self._has_text = self._has_text or (isinstance(piece, str) and (bool(piece) or not self._chat))
         if isinstance(piece, str) and piece:
@@ -88,7 +97,7 @@ class AnswerParts:
     def _add(self, piece: str) -> None:
         """Take a piece. Half of a character at its end, a surrogate, waits for the other half."""
         if self._half:
-            piece, self._half = _with_pairs(self._half + piece), ""
+            piece, self._half = with_pairs(self._half + piece), ""
         if "\ud800" <= piece[-1] <= "\udbff":
             piece, self._half = piece[:-1], piece[-1]
         if piece:
@@ -169,8 +178,3 @@ class AnswerEvents(AnswerParts):
         if chunk.get("error"):
             raise RequestError(self._told(f"its server answered an error: {error_of(chunk)}"), where=self._where)
         self.add(chunk)
-
-
-def _with_pairs(text: str) -> str:
-    """The same with pairs of surrogates as the characters that they stand for."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")

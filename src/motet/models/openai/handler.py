@@ -18,6 +18,9 @@ Options (`with:` of the model):
     usage          true for the outputs prompt_tokens and completion_tokens, and cost where there is a price
     price          {input: ..., output: ...}: of a million tokens, for reports and `cost`
     score          true for an output of how sure the model was of its words: the geometric mean of their probabilities (logprobs)
+    tools          the tools that it may call, for the outputs tool_calls (a list, empty where it calls none) and finish_reason;
+                   `tool_choice` and `parallel_tool_calls` beside it
+    finish_reason  true for an output of why the answer ended: stop, length (with `truncated`), or what else it says
     truncated      true takes answers that were cut off (finish_reason: length), which fail their rows otherwise
     concurrency    requests at once, 16 by default
     texts          texts of a request for embeddings, 64 by default

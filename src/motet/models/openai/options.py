@@ -31,8 +31,12 @@ _PARAMETERS = (
     "logit_bias", "reasoning_effort", "user",
 )  # fmt: skip
 """Handed on as they are."""
+_OF_TOOLS = ("tools", "tool_choice", "parallel_tool_calls")
+"""Handed on as they are in chats."""
 _COLUMN = re.compile(r"\{([^\W\d]\w*)\}")
-_OF_TEXTS = ("system", "messages", "schema", "usage", "score", "truncated", *_PARAMETERS)
+_OF_TEXTS = (
+    "system", "messages", "schema", "usage", "score", "finish_reason", "truncated", *_PARAMETERS, *_OF_TOOLS,
+)  # fmt: skip
 _OF_EMBEDDINGS = ("dimensions", "texts", "user")
 OPTIONS = ("mode", "prompt", "key_env", "price", "concurrency", "body", *dict.fromkeys((*_OF_TEXTS, *_OF_EMBEDDINGS)))
 
@@ -50,6 +54,7 @@ class EndpointOptions:
         signature: what it takes and gives, before anything is declared over it.
         schema: the JSON schema of answers; None for text.
         usage, score: whether tokens, and how sure it was, are outputs.
+        tools: whether it may call tools, so that its calls are an output.
         truncated: whether an answer that was cut off is one.
         price: of tokens.
         at_once: requests at the same time.
@@ -66,6 +71,7 @@ class EndpointOptions:
     schema: Mapping[str, Any] | None
     usage: bool
     score: bool
+    tools: bool
     truncated: bool
     price: Price
     priced: bool
@@ -101,18 +107,26 @@ class EndpointOptions:
         price = options.get("price")
         messages = read_messages(options, "with")
         prompt = Prompt.read(options.get("prompt", "{text}"), "prompt")
-        usage, score, truncated = (_truth(options, name) for name in ("usage", "score", "truncated"))
+        usage, score, truncated, finish = (
+            _truth(options, name) for name in ("usage", "score", "truncated", "finish_reason")
+        )
         schema, dimensions = options.get("schema"), _dimensions(source) if mode == "embeddings" else 0
-        parameters, columns = _parted({**{name: options[name] for name in _PARAMETERS if name in options}, **body})
+        parameters, columns = _parted(
+            {**{name: options[name] for name in (*_PARAMETERS, *_OF_TOOLS) if name in options}, **body}
+        )
         if wrong := wrong_parameter(parameters):
             raise GraphError(wrong)
+        tools = mode == "chat" and ("tools" in parameters or "tools" in columns)
+        if tools and schema is not None:
+            hint = "leave one of them out, or ask for the form alone: body: {response_format: ...}"
+            raise GraphError("schema means nothing with tools: calls of them have no properties of it", hint=hint)
         inputs = messages.names if mode == "chat" else prompt.names
         if not inputs:
             raise GraphError("no column is in the prompt", hint="write the name of a column in braces: {text}")
         outputs = (
             {"embedding": ColumnType("float32", (dimensions,))}
             if mode == "embeddings"
-            else _outputs(schema, score=score, usage=usage, priced=price is not None)
+            else _outputs(schema, score=score, usage=usage, priced=price is not None, tools=tools, finish=finish)
         )
         return cls(
             mode=mode,
@@ -124,6 +138,7 @@ class EndpointOptions:
             schema=schema,
             usage=usage,
             score=score,
+            tools=tools,
             truncated=truncated,
             price=Price() if price is None else Price.read(price, "price"),
             priced=price is not None,
@@ -137,7 +152,7 @@ def _check_mode(mode: str, options: Mapping[str, Any]) -> None:
     """See that what is said means something in this mode."""
     wrong = {
         "chat": ("dimensions", "texts"),
-        "completions": ("dimensions", "texts", "system", "messages", "schema"),
+        "completions": ("dimensions", "texts", "system", "messages", "schema", *_OF_TOOLS),
         "embeddings": tuple(name for name in _OF_TEXTS if name not in _OF_EMBEDDINGS),
     }[mode]
     for name in options:
@@ -155,9 +170,13 @@ def _parted(given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, str]]:
     return {name: value for name, value in given.items() if name not in found}, found
 
 
-def _outputs(schema: object, *, score: bool, usage: bool, priced: bool) -> dict[str, ColumnType]:
+def _outputs(
+    schema: object, *, score: bool, usage: bool, priced: bool, tools: bool, finish: bool
+) -> dict[str, ColumnType]:
     found = {"text": ColumnType("string")} if schema is None else schema_outputs(schema, "schema")
     more = {"score": ColumnType("float64")} if score else {}
+    more |= {"tool_calls": ANY} if tools else {}
+    more |= {"finish_reason": ColumnType("string")} if tools or finish else {}
     if usage:
         more |= {"prompt_tokens": ColumnType("int64"), "completion_tokens": ColumnType("int64")}
         more |= {"cost": ColumnType("float64")} if priced else {}

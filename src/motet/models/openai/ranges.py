@@ -24,6 +24,10 @@ def _is_text_or_texts(value: Any) -> bool:
     return isinstance(value, str) or (isinstance(value, (list, tuple)) and all(isinstance(each, str) for each in value))
 
 
+def _is_list_of_objects(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(isinstance(each, Mapping) for each in value)
+
+
 _TOKENS: _Check = (
     "a whole number of at least 1",
     lambda value: _is_number(value) and value >= 1 and value % 1 == 0,
@@ -37,6 +41,9 @@ _CHECKS: Mapping[str, _Check] = {
     "stop": ("a text or a list of texts", _is_text_or_texts),
     "presence_penalty": _between(-2, 2),
     "frequency_penalty": _between(-2, 2),
+    "tools": ("a list of tools", _is_list_of_objects),
+    "tool_choice": ("auto, none, required or the tool to call", lambda value: isinstance(value, (str, Mapping))),
+    "parallel_tool_calls": ("true or false", lambda value: isinstance(value, bool)),
     "logit_bias": ("a mapping from tokens to numbers", lambda value: isinstance(value, (Mapping, list, tuple))),
 }
 

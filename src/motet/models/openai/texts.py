@@ -16,6 +16,7 @@ from motet.models.openai.answer_schema import AnswerSchema
 from motet.models.openai.calls import LanguageCalls
 from motet.models.openai.options import EndpointOptions
 from motet.models.openai.ranges import wrong_parameter
+from motet.models.openai.tool_calls import calls_in
 from motet.numbers import is_missing
 from motet.system.pieces import saying
 from motet.types import Signature
@@ -96,15 +97,24 @@ class TextModel:
         say = saying("text") if alone and self._schema is None else None
         answer, used = self._calls(question, say)
         choice = _choice(answer, self._where)
-        text = self._text(choice)
+        message, why = self._message(choice), choice.get("finish_reason")
+        calls = calls_in(message, self._where) if self._options.tools else []
+        if calls and why == "length":
+            what, hint = "the answer was cut off in calls of tools (finish_reason: length)", _CUT_OFF[why][1]
+            raise AnswerError(what, where=self._where, hint=hint.split(", or")[0])
+        if not calls and _must_call(question):
+            raise AnswerError("the answer calls no tool, which it must (tool_choice)", where=self._where)
+        text = self._text(message, why, calls)
         found: dict[str, Any] = {"text": text} if self._schema is None else self._values(self._schema, text)
         if self._options.score:
             found["score"] = _score(choice, self._where)
         return {
-            "prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens, "cost": used.cost, **found,
+            "prompt_tokens": used.prompt_tokens, "completion_tokens": used.completion_tokens, "cost": used.cost,
+            "tool_calls": calls, "finish_reason": why if isinstance(why, str) else "", **found,
         }  # fmt: skip
 
-    def _text(self, choice: Mapping[str, Any]) -> str:
+    def _message(self, choice: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What an answer says, where it says something."""
         why = choice.get("finish_reason")
         if why in _CUT_OFF and not (why == "length" and self._options.truncated):
             what, hint = _CUT_OFF[why]
@@ -114,9 +124,20 @@ class TextModel:
             raise AnswerError("the answer has no message", where=self._where)
         if message.get("refusal"):
             raise AnswerError(f"the model refused: {cut(str(message['refusal']), 300)}", where=self._where)
+        return message
+
+    def _text(self, message: Mapping[str, Any], why: Any, calls: list[dict[str, Any]]) -> str:
+        """Its text; an empty one where it calls tools and says nothing beside."""
         text = message.get("content" if self._options.mode == "chat" else "text")
+        if text is None and calls:
+            return ""
         if not isinstance(text, str):
-            raise AnswerError(f"the answer has no text (finish_reason: {why})", where=self._where)
+            hint = (
+                ""
+                if self._options.tools or not message.get("tool_calls")
+                else "say which tools it has: with: {tools: ...}"
+            )
+            raise AnswerError(f"the answer has no text (finish_reason: {why})", where=self._where, hint=hint)
         return text
 
     def _values(self, schema: AnswerSchema, text: str) -> dict[str, Any]:
@@ -128,6 +149,16 @@ class TextModel:
     def close(self) -> None:
         """Close the connections."""
         self._calls.close()
+
+
+def _must_call(question: Mapping[str, Any]) -> bool:
+    """Whether an answer without calls of tools is none."""
+    choice = question.get("tool_choice")
+    return bool(question.get("tools")) and (choice == "required" or _is_tool(choice))
+
+
+def _is_tool(choice: Any) -> bool:
+    return isinstance(choice, Mapping) and choice.get("type") in ("function", "custom")
 
 
 def rows_of(columns: Mapping[str, Array]) -> list[dict[str, Any]]:

@@ -20,23 +20,13 @@ from motet.models.openai.ranges import wrong_parameter
 from motet.serving.batching.parameters import FailedRowsError
 from motet.serving.batching.request import Reply
 from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.rest.openai.endings import ending_of
+from motet.serving.rest.openai.heard import FORM, TOOLS, check_heard
 from motet.serving.rest.openai.shapes import MESSAGES, Shape, embedding_shape, text_shape
 
 __all__ = ["CHAT", "COMPLETION", "EMBEDDING", "LanguageForm"]
 
 Body = Mapping[str, Any]
-_UNHEARD = ("n", "tools", "functions", "response_format", "logprobs", "best_of", "echo", "suffix")
-"""What would change an answer's form, or make several of it, which no graph is asked for."""
-
-_FORM = "response_format"
-"""Which a graph is asked for that has an input of this name."""
-
-
-def _is_unheard(name: str, value: Any) -> bool:
-    """Whether something is asked for that is not offered."""
-    if name in ("n", "best_of"):
-        return value is not None and (value != 1 or value is True)
-    return bool(value) and value != {"type": "text"}
 
 
 class LanguageForm(ABC):
@@ -47,12 +37,14 @@ class LanguageForm(ABC):
         name: of the object that answers.
         chunk: of the objects of a stream; empty where there is none.
         prefix: what ids begin with.
+        hears: what graphs are told that have inputs of these names, and changes the form of the answer.
     """
 
     path: ClassVar[str]
     name: ClassVar[str]
     chunk: ClassVar[str] = ""
     prefix: ClassVar[str] = ""
+    hears: ClassVar[tuple[str, ...]] = FORM
 
     @abstractmethod
     def shape(self, served: RepositoryEntry) -> Shape:
@@ -78,9 +70,17 @@ class LanguageForm(ABC):
         """The choice of a part of a stream that has the next piece of a row's text."""
         raise NotImplementedError(f"{self.path} does not stream")
 
-    def last(self, row: int) -> dict[str, Any]:
+    def last(self, row: int, reason: str) -> dict[str, Any]:
         """The choice that ends a row's text."""
-        return {"index": row, "text": "", "logprobs": None, "finish_reason": "stop"}
+        return {"index": row, "text": "", "logprobs": None, "finish_reason": reason}
+
+    def called(self, row: int, calls: list[dict[str, Any]], *, first: bool) -> dict[str, Any]:
+        """The choice of a part of a stream that has the calls of tools that a row's answer wants.
+
+        Raises:
+            FailedRowsError: when such an answer has none.
+        """
+        raise FailedRowsError(f"row {row}: the answer calls tools, which {self.path} cannot tell; ask {_Chat.path}")
 
     def chunk_head(self, served: RepositoryEntry) -> dict[str, Any]:
         """What every part of a stream begins with."""
@@ -123,14 +123,7 @@ class LanguageForm(ABC):
         if self.prefix and (wrong := wrong_parameter(body)):
             raise InputError(wrong)
         taken, inputs = self.shape(served).input, served.inputs
-        for name in _UNHEARD:
-            if _is_unheard(name, body.get(name)) and (name != _FORM or name not in inputs):
-                hint = (
-                    "leave it out"
-                    if name != _FORM
-                    else f"leave it out, or give the graph an input {name!r} with a default"
-                )
-                raise InputError(f"{name!r} is not offered here", hint=hint)
+        check_heard(body, served, self.hears)
         values = self.given(body, whole=taken == MESSAGES)
         if taken == MESSAGES and inputs[taken].type.dtype == "string":
             values = [json.dumps(value, ensure_ascii=False) for value in values]
@@ -159,6 +152,7 @@ class LanguageForm(ABC):
 class _Chat(LanguageForm):
     path, name = "/v1/chat/completions", "chat.completion"
     chunk, prefix = "chat.completion.chunk", "chatcmpl"
+    hears = (*FORM, *TOOLS)
 
     def shape(self, served: RepositoryEntry) -> Shape:
         return text_shape(served)
@@ -168,27 +162,37 @@ class _Chat(LanguageForm):
         if not isinstance(messages, list) or not messages:
             raise InputError("'messages' must be a list of messages", hint='send [{"role": "user", "content": "..."}]')
         for place, each in enumerate(messages):
-            if not isinstance(each, dict) or not isinstance(each.get("role"), str) or "content" not in each:
+            if not isinstance(each, dict) or not isinstance(each.get("role"), str) or not _has_content(each):
                 raise InputError(f"message {place} is not an object with a role and content")
         if whole:
             return [messages]
+        if messages[-1]["role"] in ("tool", "function"):
+            hint = "ask a graph that has an input 'messages'"
+            raise InputError("the last message is what a tool gave, which this graph is not told", hint=hint)
         asked = next((each for each in reversed(messages) if each["role"] == "user"), None)
         if asked is None:
             raise InputError("there is no message of the role 'user'")
         return [_text_of(asked["content"])]
 
     def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
-        (text,) = self.texts(reply, served)
-        message = {"role": "assistant", "content": text, "refusal": None}
-        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+        (text,), ending = self.texts(reply, served), ending_of(reply, served, 0)
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        if ending.calls:
+            message |= {"content": text or None, "tool_calls": ending.calls}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": ending.reason}
         return {**self.head(self.name, self.prefix, served), "choices": [choice], **self._used(reply)}
 
     def piece(self, row: int, text: str, *, first: bool) -> dict[str, Any]:
         delta = {"role": "assistant", "content": text} if first else {"content": text}
         return {"index": row, "delta": delta, "logprobs": None, "finish_reason": None}
 
-    def last(self, row: int) -> dict[str, Any]:
-        return {"index": row, "delta": {}, "logprobs": None, "finish_reason": "stop"}
+    def last(self, row: int, reason: str) -> dict[str, Any]:
+        return {"index": row, "delta": {}, "logprobs": None, "finish_reason": reason}
+
+    def called(self, row: int, calls: list[dict[str, Any]], *, first: bool) -> dict[str, Any]:
+        delta: dict[str, Any] = {"role": "assistant", "content": None} if first else {}
+        delta["tool_calls"] = [{"index": place, **each} for place, each in enumerate(calls)]
+        return {"index": row, "delta": delta, "logprobs": None, "finish_reason": None}
 
 
 class _Completion(LanguageForm):
@@ -203,10 +207,12 @@ class _Completion(LanguageForm):
         return [[{"role": "user", "content": text}] for text in texts] if whole else texts
 
     def answer(self, reply: Reply, served: RepositoryEntry, body: Body) -> dict[str, Any]:
-        choices = [
-            {"index": place, "text": text, "logprobs": None, "finish_reason": "stop"}
-            for place, text in enumerate(self.texts(reply, served))
-        ]
+        choices = []
+        for place, text in enumerate(self.texts(reply, served)):
+            ending = ending_of(reply, served, place)
+            if ending.calls:
+                self.called(place, ending.calls, first=True)
+            choices.append({"index": place, "text": text, "logprobs": None, "finish_reason": ending.reason})
         return {**self.head(self.name, self.prefix, served), "choices": choices, **self._used(reply)}
 
     def piece(self, row: int, text: str, *, first: bool) -> dict[str, Any]:
@@ -239,6 +245,11 @@ class _Embedding(LanguageForm):
 
 
 CHAT, COMPLETION, EMBEDDING = _Chat(), _Completion(), _Embedding()
+
+
+def _has_content(message: Mapping[str, Any]) -> bool:
+    """Whether it says something, or calls tools."""
+    return "content" in message or bool(message.get("tool_calls") or message.get("function_call"))
 
 
 def _strings(body: Body, name: str) -> list[str]:

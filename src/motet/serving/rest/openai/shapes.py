@@ -11,10 +11,12 @@ from motet.graph.input import Input
 from motet.serving.repository.entry import RepositoryEntry
 from motet.types import ColumnType
 
-__all__ = ["MESSAGES", "Shape", "embedding_shape", "model_object", "text_shape"]
+__all__ = ["MESSAGES", "REASON", "Shape", "embedding_shape", "model_object", "text_shape"]
 
 MESSAGES = "messages"
 """The input that is given the whole conversation."""
+REASON = "finish_reason"
+"""The output that says why an answer ended."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Shape:
 
 
 def text_shape(served: RepositoryEntry) -> Shape:
-    """How a graph answers texts: by its output `text`, or the only one that is a string.
+    """How a graph answers texts: by its output `text`, or the only one that is a string, beside `finish_reason`.
 
     Raises:
         InputError: when it does not.
@@ -69,7 +71,8 @@ def _input(served: RepositoryEntry) -> str:
 
 def _output(served: RepositoryEntry, name: str, fits: Callable[[ColumnType], bool], what: str) -> str:
     outputs = served.signature.outputs
-    found = [each for each, kind in outputs.items() if fits(kind)]
+    fitting = [each for each, kind in outputs.items() if fits(kind)]
+    found = [each for each in fitting if each != REASON] or fitting
     if name in found:
         return name
     if len(found) != 1:

@@ -1,4 +1,5 @@
-"""Answers of language models in parts, as OpenAI has them: the role, the text piece by piece, why it ended, and what was used.
+"""Answers of language models in parts, as OpenAI has them: the role, the text piece by piece, the tools to be called, why it ended,
+and what was used.
 
 https://platform.openai.com/docs/api-reference/chat-streaming
 """
@@ -19,6 +20,7 @@ from motet.serving.batching.request import Reply
 from motet.serving.batching.request_future import RequestFuture
 from motet.serving.middleware.context import RequestContext
 from motet.serving.repository.entry import RepositoryEntry
+from motet.serving.rest.openai.endings import ending_of
 from motet.serving.rest.openai.errors import openai_error, openai_error_body
 from motet.serving.rest.openai.forms import LanguageForm
 from motet.serving.rest.stream import AnswerStream
@@ -77,10 +79,16 @@ class ChunkStream(AnswerStream):
             raise failed_rows(reply, self._rows.total)
         parts = []
         for row, text in enumerate(self._form.texts(reply, self._served)):
-            if row not in self._said or self._said[row] < len(text):
+            ending = ending_of(reply, self._served, row)
+            if self._said.get(row, 0) < len(text) or (row not in self._said and not ending.calls):
                 parts.append(self._of_piece(row, self._output, text[self._said.get(row, 0) :]))
+            if ending.calls:
+                called = self._form.called(row, ending.calls, first=row not in self._said)
+                parts.append(self._chunk([called]))
             found = reply.feedback_ids[row] if reply.feedback_ids else ""
-            parts.append(self._chunk([self._form.last(row)], **({"feedback_id": found} if found else {})))
+            parts.append(
+                self._chunk([self._form.last(row, ending.reason)], **({"feedback_id": found} if found else {}))
+            )
         if self._usage:
             parts.append(self._chunk([], usage=self._form.usage(reply)))
         return b"".join([*parts, b"data: [DONE]\n\n"])
