@@ -15,6 +15,7 @@ JARS := $(patsubst tests/jars/%.xml,$(VENV)/engines/%/.jars,$(wildcard tests/jar
 TORCH_INDEX ?=
 # A model of Keras trains beside those of torch where this is set, as by make fashion KERAS=1; TensorFlow is installed for it.
 KERAS ?=
+KERAS_MODELS := mlp,cnn,resnet,separable
 PIP_INSTALL := $(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt
 
 .DEFAULT_GOAL := help
@@ -29,7 +30,7 @@ demo: $(VENV)/.demo ## play Fashion-MNIST through three models and write demo-ou
 
 fashion: $(VENV)/.fashion$(if $(KERAS),-keras) ## train three models, publish the best two, serve them at http://127.0.0.1:8000
 	@$(MAKE) --no-print-directory data
-	@$(BIN)/python examples/fashion_mnist/system.py $(if $(KERAS),--models mlp,cnn,resnet,separable)
+	@$(BIN)/python examples/fashion_mnist/system.py $(if $(KERAS),--models $(KERAS_MODELS))
 
 setup: $(VENV)/.dev ## make .venv with everything that developers need
 

@@ -138,7 +138,7 @@ def play_all(folder: Path, rows: int | None) -> Demo:
 def print_results(demo: Demo) -> None:
     """The numbers, for a terminal."""
     console.print()
-    console.print(_voices(demo))
+    console.print(_models(demo))
     console.print(_nodes(demo.run))
     run, answers = demo.run, demo.answers
     console.print(
@@ -156,9 +156,9 @@ def print_results(demo: Demo) -> None:
     console.print(f"A/B       {by}; {users:,} users, {torn} of them met more than one arm")
 
 
-def _voices(demo: Demo) -> Table:
+def _models(demo: Demo) -> Table:
     answers = demo.answers
-    table = Table("voice", title="Accuracy", title_justify="left", title_style="bold")
+    table = Table("model", title="Accuracy", title_justify="left", title_style="bold")
     for heading in ("accuracy", "µs a row", "rows a call"):
         table.add_column(heading, justify="right")
     models = {model.name: model for model in demo.run.models}

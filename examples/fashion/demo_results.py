@@ -19,7 +19,7 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Opinion:
-    """What one voice said of every row.
+    """What one model said of every row.
 
     Attributes:
         label: its class, int64 [rows].

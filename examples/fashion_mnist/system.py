@@ -137,9 +137,8 @@ def run(options: argparse.Namespace, started: float) -> Any:
     return found
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run what the command line asks for."""
-    started = time.monotonic()
+def read_options(arguments: list[str] | None = None) -> argparse.Namespace:
+    """What the command line says; a wrong one ends the program."""
     parser = argparse.ArgumentParser(description="Train, select, publish and serve models of Fashion-MNIST.")
     parser.add_argument(
         "--output", type=Path, default=Path("fashion-output"), help="folder for everything that is kept"
@@ -163,6 +162,13 @@ def main(arguments: list[str] | None = None) -> None:
         changed(options.set)
     except ValueError as error:
         parser.error(str(error))
+    return options
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run what the command line asks for."""
+    started = time.monotonic()
+    options = read_options(arguments)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))  # so that the server ends with it
     options.output = options.output.absolute()
     options.output.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -42,6 +43,22 @@ def made(ids: Any) -> Any:
     for row, number in enumerate(label):
         image[row, 2 * number : 2 * number + 4] = 250
     return {"image": image, "label": label}
+
+
+@pytest.mark.parametrize(
+    ("said", "models"), [((), {"mlp", "cnn", "resnet"}), (("KERAS=1",), {"mlp", "cnn", "resnet", "separable"})]
+)
+def test_the_make_target_asks_for_its_models(said: tuple[str, ...], models: set[str]) -> None:
+    import system
+    from workflow import wanted
+
+    if "separable" in models and importlib.util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed")
+    command = ["make", "--dry-run", "--always-make", "fashion", *said]
+    shown = subprocess.run(command, cwd=FOLDER.parents[1], capture_output=True, text=True, check=True).stdout
+    (line,) = (each for each in shown.splitlines() if "system.py" in each)
+    options = system.read_options(shlex.split(line.partition("system.py")[2]))
+    assert {*wanted(options.models)} == models
 
 
 @pytest.fixture(scope="module")
