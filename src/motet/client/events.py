@@ -1,7 +1,4 @@
-"""An answer that comes as server-sent events: from their bytes to the pieces of a text, and the answer at the end.
-
-What events are: https://html.spec.whatwg.org/multipage/server-sent-events.html
-"""
+"""An answer that comes as server-sent events: from their bytes to the pieces of a text, and the answer at the end."""
 
 from __future__ import annotations
 
@@ -12,11 +9,9 @@ from motet.client.refusals import error_of
 from motet.errors import InputError, RequestError
 from motet.oip.asking import RemoteAnswer
 from motet.oip.rest import decode_json
+from motet.system.server_events import EventReader, ServerEvent
 
-__all__ = ["MAX_EVENT_BYTES", "PieceEvents"]
-
-MAX_EVENT_BYTES = 2**28
-"""The longest event; the last one holds the whole answer."""
+__all__ = ["PieceEvents"]
 
 
 class PieceEvents:
@@ -33,7 +28,7 @@ class PieceEvents:
 
     def __init__(self, output: str, where: str, timeout_s: float) -> None:
         self._output, self._where, self._timeout_s = output, where, timeout_s
-        self._line, self._data, self._kind, self._size = bytearray(), list[bytes](), "", 0
+        self._events = EventReader(where)
         self._said: list[str] = []
         self.answer: dict[str, Any] | None = None
 
@@ -43,14 +38,8 @@ class PieceEvents:
         Raises:
             MotetError: when the server says that it failed, or what it says is not understood.
         """
-        self._size += len(part)
-        if self._size > MAX_EVENT_BYTES:
-            raise RequestError(f"an event has more than {MAX_EVENT_BYTES} bytes", where=self._where)
-        first, *lines = part.split(b"\n")
-        self._line += first
-        for line in lines:
-            whole, self._line = bytes(self._line).removesuffix(b"\r"), bytearray(line)
-            if piece := self._of_line(whole):
+        for event in self._events.take(part):
+            if self.answer is None and (piece := self._of_event(event)):
                 self._said.append(piece)
                 yield piece
 
@@ -63,21 +52,9 @@ class PieceEvents:
         if self.answer is None:
             raise RequestError("the answer was cut off before its end", where=self._where)
 
-    def _of_line(self, line: bytes) -> str:
-        """What there is to say once a line has come."""
-        name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"event":
-            self._kind = value.decode(errors="replace")
-        elif name == b"data":
-            self._data.append(value)
-        elif not line:
-            kind, data = self._kind, b"\n".join(self._data)
-            self._kind, self._data, self._size = "", [], 0
-            return self._of_event(kind, data) if data and self.answer is None else ""
-        return ""
-
-    def _of_event(self, kind: str, data: bytes) -> str:
+    def _of_event(self, event: ServerEvent) -> str:
+        """What there is to say once an event has come."""
+        kind, data = event
         try:
             said = decode_json(data, self._where)
         except InputError as error:

@@ -11,6 +11,7 @@ streams.py      the standard streams, where they are closed or nobody reads them
 lifeline.py     processes that end with the one that has started them
 processes.py    what is known of processes from outside
 addresses.py    addresses of hosts in URLs
+server_events.py  server-sent events, read from their bytes
 tls.py          what TLS is spoken with, of files of certificates
 secrets.py      what is secret, for messages, and how it is sent
 sockets.py      sockets that only this user's processes can reach

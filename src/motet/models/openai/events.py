@@ -5,7 +5,7 @@ https://platform.openai.com/docs/api-reference/chat-streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from motet.errors import AnswerError, RequestError, cut
@@ -13,6 +13,7 @@ from motet.models.openai.tool_calls import CallParts, with_pairs
 from motet.oip.asking import error_of
 from motet.oip.rest import decode_json
 from motet.system.pieces import Say
+from motet.system.server_events import EventReader
 
 __all__ = ["AnswerEvents", "AnswerParts"]
 
@@ -116,7 +117,7 @@ class AnswerEvents(AnswerParts):
 
     def __init__(self, say: Say, where: str, told: Callable[[str], str], *, chat: bool) -> None:
         super().__init__(say, where, chat=chat)
-        self._bytes, self._lines, self._plain = bytearray(), list[bytes](), False
+        self._bytes, self._events, self._plain = bytearray(), EventReader(where), False
         self._told, self._over = told, False
 
     def take(self, headers: Mapping[str, str], part: bytes) -> bool:
@@ -124,15 +125,14 @@ class AnswerEvents(AnswerParts):
 
         Raises:
             AnswerError: when an event is not understood.
-            RequestError: when the endpoint says that it failed.
+            RequestError: when the endpoint says that it failed, or an event is too long.
             DeadlineError: when nobody waits for more of it.
         """
         self._plain = not headers.get("content-type", "").startswith("text/event-stream")
         if self._plain:
             self._bytes += part
         else:
-            for event in self._events(part):
-                self._event(event)
+            self._take(part)
         return self._over
 
     def answer(self) -> Any:
@@ -144,23 +144,14 @@ class AnswerEvents(AnswerParts):
         """
         if self._plain:
             return decode_json(self._bytes, "")
-        for event in self._events(b"\n\n"):  # which the last event may lack
-            self._event(event)
+        self._take(b"\n\n")  # which the last event may lack
         if not self._over and not self.is_finished:
             raise RequestError("the answer was cut off before its end", where=self._where)
         return self.whole()
 
-    def _events(self, part: bytes) -> Iterator[bytes]:
-        """The data of each event that is complete with these bytes; what is begun waits for its end."""
-        first, *lines = part.split(b"\n")
-        self._bytes += first
-        for rest in lines:
-            line, self._bytes = bytes(self._bytes).removesuffix(b"\r"), bytearray(rest)
-            if line.startswith(b"data:"):
-                self._lines.append(line[5:].removeprefix(b" "))
-            elif not line and self._lines:
-                event, self._lines = b"\n".join(self._lines), []
-                yield event
+    def _take(self, part: bytes) -> None:
+        for event in self._events.take(part):
+            self._event(event.data)
 
     def _event(self, event: bytes) -> None:
         if event == _DONE:
