@@ -20,7 +20,9 @@ from models import streaming_models
 from motet.cli import cli
 from motet.client import AsyncClient, Client
 from motet.client.events import PieceEvents
+from motet.client.streams import text_of
 from motet.errors import DeadlineError, InputError, NotFoundError, NotReadyError, RequestError
+from motet.oip.info import ModelInfo
 from motet.serving import start
 
 SSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
@@ -238,6 +240,49 @@ def test_it_is_asked_for_again_until_it_begins(kind: Any, told: Any) -> None:
     assert said == []
     with kind("http://127.0.0.1:9", retries=0) as client, pytest.raises(NotReadyError, match="cannot be reached"):
         next(client.stream("g", HELLO, output="text"))
+
+
+def held_by(client: Any) -> Any:
+    """What holds the connections of a client."""
+    return client.client._pools if isinstance(client, Awaited) else client._clients
+
+
+def test_a_stream_waits_for_a_connection_no_longer_than_its_time(kind: Any, told: Any) -> None:
+    url, said = told
+    said += [[SSE, piece("a"), None], [SSE, RESULT]]
+    with kind(url, timeout_s=30, connections=1) as client:
+        before, stream = held_by(client).current, client.stream("g", HELLO, output="text")
+        assert next(stream) == "a"
+        with pytest.raises(DeadlineError, match=r"no connection was free within 0\.1 s"):
+            next(client.stream("g", HELLO, output="text", timeout_s=0.1))
+        stream.close()
+        assert list(client.stream("g", HELLO, output="text")) == ["a b"]
+        assert held_by(client).current is before
+
+
+def test_a_stream_that_does_not_begin_in_time_condemns_its_connections(kind: Any, told: Any) -> None:
+    url, said = told
+    said += [[None], [SSE, RESULT]]
+    with kind(url, timeout_s=30) as client:
+        before = held_by(client).current
+        with pytest.raises(DeadlineError, match=r"no answer within 0\.2 s"):
+            next(client.stream("g", HELLO, output="text", timeout_s=0.2))
+        assert held_by(client).current is not before
+        assert list(client.stream("g", HELLO, output="text")) == ["a b"]
+
+
+def test_why_an_answer_ended_is_not_taken_for_its_text() -> None:
+    def info(*names: str) -> Any:
+        outputs = [
+            {"name": name, "datatype": "BYTES", "shape": [-1], "parameters": {"content_type": "str"}} for name in names
+        ]
+        said = {"name": "g", "platform": "", "inputs": [], "outputs": outputs}
+        return ModelInfo.read(json.dumps(said).encode(), "g")
+
+    assert text_of(info("words", "finish_reason"), "g") == "words"
+    assert text_of(info("finish_reason"), "g") == "finish_reason"
+    with pytest.raises(InputError, match="it is not said which output is the text"):
+        text_of(info("one", "other"), "g")
 
 
 @given(st.lists(st.sampled_from(["a", "é", "👍🏽", "漢", "\n", "\r"]), max_size=6), st.integers(1, 9))

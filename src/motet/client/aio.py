@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from functools import partial
 from ssl import SSLContext
 from types import TracebackType
@@ -33,6 +33,19 @@ def _awaited(
     @method_of(method)
     async def played(client: AsyncClient, /, *arguments: P.args, **options: P.kwargs) -> T:
         return await client._play(method(client._flows, *arguments, **options))
+
+    return played
+
+
+def _streaming(
+    method: Callable[Concatenate[Flows, P], Flow[StreamAsked]],
+) -> Callable[Concatenate[AsyncClient, P], AsyncStreamedText]:
+    """The method of a client whose answer is read while it is written."""
+
+    @method_of(method, "AsyncStreamedText")
+    def played(client: AsyncClient, /, *arguments: P.args, **options: P.kwargs) -> AsyncStreamedText:
+        reading = Reading()
+        return AsyncStreamedText(client._pieces(reading, method(client._flows, *arguments, **options)), reading)
 
     return played
 
@@ -79,6 +92,7 @@ class AsyncClient:
 
     infer = _awaited(Flows.infer)
     explain = _awaited(Flows.explain)
+    stream = _streaming(Flows.stream)
     feedback = _awaited(Flows.feedback)
     live = _awaited(Flows.live)
     ready = _awaited(Flows.ready)
@@ -111,53 +125,29 @@ class AsyncClient:
         """See `Flows.predict`."""
         return await self._play(self._flows.predict(*arguments, **options))
 
-    def stream(
-        self,
-        name: str,
-        row: Mapping[str, Any],
-        *,
-        output: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        timeout_s: float | None = None,
-    ) -> AsyncStreamedText:
-        """Ask a graph of a Motet server for the text of one row, for `async for`; see `Client.stream`.
-
-        Use it with `async with` where the loop may be left before the end.
-        """
-        reading = Reading()
-        asked = {"output": output, "parameters": parameters, "timeout_s": timeout_s}
-        return AsyncStreamedText(self._pieces_of(reading, name, row, asked), reading)
-
-    async def _pieces_of(
-        self, reading: Reading, name: str, row: Mapping[str, Any], asked: Mapping[str, Any]
-    ) -> AsyncGenerator[str]:
-        stream = await self._play(self._flows.stream(name, row, **asked))
+    async def _pieces(self, reading: Reading, flow: Flow[StreamAsked]) -> AsyncGenerator[str]:
+        stream = await self._play(flow)
         pools, opened, late = self._pools.take(), list[Any](), False
         try:
-            async with self._turn:
-                with pools.free() as pool:
-                    await self._play(stream.opening, partial(self._opened, pool, opened))
-                    async for piece in _read(opened[-1], stream):
-                        yield piece
-                    reading.answer = stream.events.answer
+            async with AsyncExitStack() as held:
+
+                async def send(call: RemoteCall) -> RemoteAnswer | LostCall:
+                    nonlocal late
+                    got = await self._sent_in_turn(pools, call, held, opened)
+                    late = isinstance(got, LostCall) and got.kind == "timeout"
+                    return got
+
+                await self._play(stream.opening, send)
+                async for piece in _read(opened[-1], stream):
+                    yield piece
+                reading.answer = stream.events.answer
         except httpx().HTTPError as error:
             got = lost(error)
             late = got.kind == "timeout"
             raise cut_short(got, stream) from error
         finally:
-            for response in opened:
-                await response.aclose()
             if self._pools.give_back(pools, condemned=late):
                 await pools.close()
-
-    async def _opened(self, pool: Any, opened: list[Any], call: RemoteCall) -> RemoteAnswer | LostCall:
-        try:
-            async with asyncio.timeout(call.timeout_s):
-                return await self._sent(pool, call, opened)
-        except TimeoutError:
-            return LostCall("timeout", "the answer took too long")
-        except httpx().HTTPError as error:
-            return lost(error)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -188,24 +178,41 @@ class AsyncClient:
                 got = await (send or self._send)(step)
 
     async def _send(self, call: RemoteCall) -> RemoteAnswer | LostCall:
-        pools, got, begun = self._pools.take(), None, False
+        pools, got = self._pools.take(), None
         try:
-            async with asyncio.timeout(call.timeout_s), self._turn:
-                begun = True
-                with pools.free() as pool:
-                    return await self._sent(pool, call)
-        except TimeoutError:
-            got = (
-                LostCall("timeout", "the answer took too long")
-                if begun
-                else LostCall("busy", "all connections were in use")
-            )
-        except httpx().HTTPError as error:
-            got = lost(error)
+            got = await self._sent_in_turn(pools, call)
+            return got
         finally:
-            if self._pools.give_back(pools, condemned=got is not None and got.kind == "timeout"):
+            if self._pools.give_back(pools, condemned=isinstance(got, LostCall) and got.kind == "timeout"):
                 await pools.close()
-        return got
+
+    async def _sent_in_turn(
+        self, pools: _Pools, call: RemoteCall, held: AsyncExitStack | None = None, opened: list[Any] | None = None
+    ) -> RemoteAnswer | LostCall:
+        """What became of a call, once a connection is free, which may take no longer than the call.
+
+        Args:
+            pools: of connections.
+            call: what is sent.
+            held: keeps the connection of an answer that is put into `opened`, until it is closed.
+            opened: see `_sent`.
+        """
+        begun = False
+        try:
+            async with asyncio.timeout(call.timeout_s), AsyncExitStack() as taken:
+                await taken.enter_async_context(self._turn)
+                begun = True
+                got = await self._sent(taken.enter_context(pools.free()), call, opened)
+                if held is not None and opened:
+                    taken.push_async_callback(opened[-1].aclose)
+                    held.push_async_exit(taken.pop_all())
+                return got
+        except TimeoutError:
+            if begun:
+                return LostCall("timeout", "the answer took too long")
+            return LostCall("busy", "all connections were in use")
+        except httpx().HTTPError as error:
+            return lost(error)
 
     async def _sent(self, pool: Any, call: RemoteCall, opened: list[Any] | None = None) -> RemoteAnswer | LostCall:
         """What became of a call; an answer that is well is put into `opened`, where that is given, and not read."""

@@ -41,9 +41,14 @@ FRESH_S = 1.0
 _NO_METADATA = (405, 501)
 
 
-def method_of(flow: Callable[..., Flow[Any]]) -> Callable[[F], F]:
-    """Give the method of a client that plays a flow the flow's name, docs and signature; it returns what the flow does in the end."""
-    returned = flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
+def method_of(flow: Callable[..., Flow[Any]], returned: str = "") -> Callable[[F], F]:
+    """Give the method of a client that plays a flow the flow's name, docs and signature.
+
+    Args:
+        flow: the flow.
+        returned: the name of the type that it returns; where not given, what the flow does in the end.
+    """
+    returned = returned or flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
     flow.__qualname__ = flow.__name__  # errors of arguments tell it, of whichever client it is
 
     def named(method: F) -> F:
@@ -199,7 +204,25 @@ class Flows:
         parameters: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Flow[StreamAsked]:
-        """What is to be asked for the text of one row, piece by piece; see `Client.stream`."""
+        """Ask a graph of a Motet server for the text of one row, and read it while it is written.
+
+        It is asked for by the first piece, which raises what is wrong. It is asked for again as other methods do until it begins.
+        Use it with `with` (of an `AsyncClient` with `async with`) where it may be left before the end.
+
+        Args:
+            name: the graph.
+            row: a mapping of inputs by name.
+            output: which text; `text`, or the only one, when not given.
+            parameters: for the server.
+            timeout_s: for all of it, instead of the client's.
+
+        Returns:
+            The pieces, which are the text when they are put together; `answer` has all outputs once the last one has come.
+            Closing it, or letting go of it, ends the writing.
+
+        Raises:
+            MotetError: by the first piece, as `infer`; RequestError by a later one where the answer is cut off.
+        """
         budget_s, where = self._budget(timeout_s), f"graph {name!r}"
         end = self._clock() + budget_s
         if not isinstance(row, Mapping):

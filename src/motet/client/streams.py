@@ -116,9 +116,10 @@ def cut_short(got: LostCall, stream: StreamAsked) -> MotetError:
 
 
 def text_of(info: ModelInfo | None, where: str) -> str:
-    """The output that is streamed where nobody says which: `text`, or the only one that is a text."""
+    """The output that is streamed where nobody says which: `text`, or the only one that is a text, beside `finish_reason`."""
     outputs = {} if info is None else {each.name: each.type for each in info.outputs.values()}
     texts = [name for name, kind in outputs.items() if str(kind) == "string"]
+    texts = [name for name in texts if name != "finish_reason"] or texts
     if "text" in texts or len(texts) == 1:
         return "text" if "text" in texts else texts[0]
     listed = ", ".join(f"{name}: {kind}" for name, kind in outputs.items()) or "those that the server does not tell"

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
 from motet.client.flows import Flow, Flows, method_of
-from motet.client.streams import Reading, StreamedText, cut_short
+from motet.client.streams import Reading, StreamAsked, StreamedText, cut_short
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, context_of, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
 from motet.oip.connections import Connections
@@ -27,6 +27,19 @@ def _blocking(method: Callable[Concatenate[Flows, P], Flow[T]]) -> Callable[Conc
     @method_of(method)
     def played(client: Client, /, *arguments: P.args, **options: P.kwargs) -> T:
         return client._play(method(client._flows, *arguments, **options))
+
+    return played
+
+
+def _streaming(
+    method: Callable[Concatenate[Flows, P], Flow[StreamAsked]],
+) -> Callable[Concatenate[Client, P], StreamedText]:
+    """The method of a client whose answer is read while it is written."""
+
+    @method_of(method, "StreamedText")
+    def played(client: Client, /, *arguments: P.args, **options: P.kwargs) -> StreamedText:
+        reading = Reading()
+        return StreamedText(client._pieces(reading, method(client._flows, *arguments, **options)), reading)
 
     return played
 
@@ -70,6 +83,7 @@ class Client:
 
     infer = _blocking(Flows.infer)
     explain = _blocking(Flows.explain)
+    stream = _streaming(Flows.stream)
     feedback = _blocking(Flows.feedback)
     live = _blocking(Flows.live)
     ready = _blocking(Flows.ready)
@@ -102,42 +116,18 @@ class Client:
         """See `Flows.predict`."""
         return self._play(self._flows.predict(*arguments, **options))
 
-    def stream(
-        self,
-        name: str,
-        row: Mapping[str, Any],
-        *,
-        output: str | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        timeout_s: float | None = None,
-    ) -> StreamedText:
-        """Ask a graph of a Motet server for the text of one row, and read it while it is written.
-
-        It is asked for by the first piece, which raises what is wrong. It is asked for again as other methods do until it begins.
-
-        Args:
-            name: the graph.
-            row: a mapping of inputs by name.
-            output: which text; `text`, or the only one, when not given.
-            parameters: for the server.
-            timeout_s: for all of it, instead of the client's.
-
-        Returns:
-            The pieces, which are the text when they are put together; `answer` has all outputs once the last one has come.
-            Closing it, or letting go of it, ends the writing.
-
-        Raises:
-            MotetError: by the first piece, as `infer`; RequestError by a later one where the answer is cut off.
-        """
-        reading = Reading()
-        asked = {"output": output, "parameters": parameters, "timeout_s": timeout_s}
-        return StreamedText(self._pieces(reading, name, row, asked), reading)
-
-    def _pieces(self, reading: Reading, name: str, row: Mapping[str, Any], asked: Mapping[str, Any]) -> Iterator[str]:
-        stream = self._play(self._flows.stream(name, row, **asked))
+    def _pieces(self, reading: Reading, flow: Flow[StreamAsked]) -> Iterator[str]:
+        stream = self._play(flow)
         clients, opened, late = self._clients.take(), list[Any](), False
+
+        def send(call: RemoteCall) -> RemoteAnswer | LostCall:
+            nonlocal late
+            got = self._sent(call, clients, opened)
+            late = isinstance(got, LostCall) and got.kind == "timeout"
+            return got
+
         try:
-            self._play(stream.opening, partial(self._sent, http=clients, opened=opened))
+            self._play(stream.opening, send)
             for part in opened[-1].iter_bytes():
                 if time.monotonic() > stream.end:
                     raise cut_short(LostCall("timeout", ""), stream)
