@@ -15,6 +15,7 @@ Where a change goes:
 
     sync.py, aio.py   the two clients: connections, and the driving of flows
     flows.py          the methods, and what is asked and read for each, without any connection
+    calls.py          how the server is asked: what every call has, how often it is made, whose mistake a wrong answer is
     streams.py        texts that are read while they are written, and events.py, what comes of them
     convert.py        values that users give as tensors or JSON, and answers put together
     refusals.py       from what a server answered to our errors

@@ -11,7 +11,8 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from motet.client.flows import Flow, Flows, method_of
+from motet.client.calls import Flow
+from motet.client.flows import Flows, method_of
 from motet.client.streams import AsyncStreamedText, Reading, StreamAsked, cut_short
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, context_of, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
@@ -42,7 +43,7 @@ def _streaming(
 ) -> Callable[Concatenate[AsyncClient, P], AsyncStreamedText]:
     """The method of a client whose answer is read while it is written."""
 
-    @method_of(method, "AsyncStreamedText")
+    @method_of(method, AsyncStreamedText)
     def played(client: AsyncClient, /, *arguments: P.args, **options: P.kwargs) -> AsyncStreamedText:
         reading = Reading()
         return AsyncStreamedText(client._pieces(reading, method(client._flows, *arguments, **options)), reading)

@@ -7,33 +7,29 @@ method's answer. Both clients drive the same flows.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import quote
 
 from motet.batch import Column, Indices, Ragged
+from motet.client.calls import Flow, ServerCalls, answer_json, answering
 from motet.client.convert import as_columns, compressed, encoded, groups, joined, sending
 from motet.client.events import PieceEvents
 from motet.client.refusals import error_of
 from motet.client.streams import StreamAsked, text_of
 from motet.errors import InputError, NotFoundError, RequestError
-from motet.oip.asking import Asking, LostCall, RemoteAnswer, RemoteCall, Wait, ask
+from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, ask
 from motet.oip.info import ModelInfo
-from motet.oip.rest import LENGTH_HEADER, decode_json, read_answer, write_request
-from motet.system.addresses import lacks_brackets
+from motet.oip.rest import LENGTH_HEADER, read_answer, write_request
 from motet.system.recent import LruCache
-from motet.system.secrets import header_value, without_passwords
 from motet.types import ColumnType
-from motet.version import __version__
 
-__all__ = ["Flow", "Flows", "method_of"]
+__all__ = ["Flows", "method_of"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-T = TypeVar("T")
-Flow = Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, T]
 MAX_KNOWN = 256
 """Models whose metadata are remembered; beyond it those are forgotten that were asked for longest ago."""
 FRESH_S = 1.0
@@ -41,38 +37,27 @@ FRESH_S = 1.0
 _NO_METADATA = (405, 501)
 
 
-def method_of(flow: Callable[..., Flow[Any]], returned: str = "") -> Callable[[F], F]:
+def method_of(flow: Callable[..., Flow[Any]], returned: type | None = None) -> Callable[[F], F]:
     """Give the method of a client that plays a flow the flow's name, docs and signature.
 
     Args:
         flow: the flow.
-        returned: the name of the type that it returns; where not given, what the flow does in the end.
+        returned: the type of what it returns; None for that of what the flow does in the end.
     """
-    returned = returned or flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
+    result = returned or flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
     flow.__qualname__ = flow.__name__  # errors of arguments tell it, of whichever client it is
 
     def named(method: F) -> F:
         wraps(flow)(method)
-        method.__annotations__ = {**flow.__annotations__, "return": returned}
-        method.__dict__["__signature__"] = signature(flow).replace(return_annotation=returned)
+        method.__annotations__ = {**flow.__annotations__, "return": result}
+        method.__dict__["__signature__"] = signature(flow).replace(return_annotation=result)
         return method
 
     return named
 
 
-class Flows:
-    """The methods of a client as flows.
-
-    Args:
-        url: of the server, for example `http://localhost:8000`; what follows the port is put before every path.
-        api_key: sent as `Authorization: Bearer KEY`.
-        timeout_s: for a method, its retries and waits included.
-        retries: how often a call is made again at most.
-        clock: seconds that only go up.
-
-    Raises:
-        InputError: when an argument cannot be used.
-    """
+class Flows(ServerCalls):
+    """The methods of a client as flows; see `ServerCalls`."""
 
     def __init__(
         self,
@@ -82,20 +67,7 @@ class Flows:
         retries: int = 2,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        parts = _parts(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
-            raise InputError(f"{without_passwords(url)!r} is no server's address", hint="write http://localhost:8000")
-        if parts.username or parts.password:
-            raise InputError("the address holds a credential", hint="give it as api_key=")
-        _check_timeout(timeout_s)
-        if not isinstance(retries, int) or retries < 0:
-            raise InputError(f"retries must be a whole number of at least 0; got {retries!r}")
-        self.origin, self._prefix = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
-        self.secure = parts.scheme == "https"
-        self._timeout_s, self._retries, self._clock = timeout_s, retries, clock
-        self._headers = {"User-Agent": f"motet/{__version__}", "Accept-Encoding": "identity"}
-        if api_key:
-            self._headers["Authorization"] = f"Bearer {header_value(api_key, 'api_key')}"
+        super().__init__(url, api_key, timeout_s, retries, clock)
         self._known: LruCache[tuple[str, str], tuple[float, ModelInfo | None]] = LruCache(MAX_KNOWN)
 
     def infer(
@@ -165,7 +137,7 @@ class Flows:
 
             got = yield from self._ask(make, where, max(left_s, 0.001), budget_s)
             answers.append((chosen, _read(got, kinds, where)))
-        with _answering(where):
+        with answering(where):
             return joined(answers, listed, where)
 
     def predict(
@@ -267,7 +239,7 @@ class Flows:
 
         budget_s = self._budget(timeout_s)
         got = yield from self._ask(make, where, budget_s, budget_s)
-        answer = _answer_json(got, where)
+        answer = answer_json(got, where)
         answered = answer.get("rows") if isinstance(answer, dict) else None
         if not isinstance(answered, list) or len(answered) != len(wrapped["rows"]):
             raise RequestError(f"the answer has not one row for each of {len(wrapped['rows'])}", where=where)
@@ -354,19 +326,8 @@ class Flows:
             raise error
         if not 200 <= got.status < 300:
             return False
-        said = _answer_json(got, path) if got.body[:1] == b"{" else {}
+        said = answer_json(got, path) if got.body[:1] == b"{" else {}
         return bool(said.get("ready", said.get("live", True)))
-
-    def _json(self, method: str, path: str, body: bytes = b"", *, repeatable: bool = True) -> Flow[Any]:
-        """Ask for a JSON document; None where the answer is empty."""
-        headers = {"Content-Type": "application/json"} if body else {}
-        got = yield from self._ask(
-            lambda left_s: self._call(method, path, left_s, body, headers, repeatable=repeatable),
-            f"{method} {path}",
-            self._timeout_s,
-            self._timeout_s,
-        )
-        return _answer_json(got, path) if got.body else None
 
     def _change(self, name: str, verb: str) -> Flow[None]:
         """Load or unload a model; what was known of it is forgotten."""
@@ -402,58 +363,10 @@ class Flows:
             if error is not None:
                 raise error
             assert isinstance(got, RemoteAnswer)
-            with _answering(where):
+            with answering(where):
                 info = ModelInfo.read(got.body, where)
         self._known.put((name, version), (self._clock(), info))
         return info
-
-    def _ask(
-        self, make: Callable[[float], RemoteCall], where: str, timeout_s: float, budget_s: float
-    ) -> Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, RemoteAnswer]:
-        asking: Asking = ask(make, timeout_s=timeout_s, retries=self._retries, clock=self._clock)
-        got = yield from asking
-        error = error_of(got, f"{self.origin}: {where}", budget_s)
-        if error is not None:
-            raise error
-        assert isinstance(got, RemoteAnswer)
-        return got
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        timeout_s: float,
-        body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
-        *,
-        repeatable: bool = True,
-    ) -> RemoteCall:
-        return RemoteCall(
-            method, self._prefix + path, {**self._headers, **(headers or {})}, body, timeout_s, repeatable
-        )
-
-    def _budget(self, timeout_s: float | None) -> float:
-        if timeout_s is None:
-            return self._timeout_s
-        _check_timeout(timeout_s)
-        return timeout_s
-
-
-def _parts(url: str) -> SplitResult:
-    """A URL in its parts, with a port that is one."""
-    try:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
-        if not (hint := lacks_brackets(parts.netloc)):
-            parts.port  # noqa: B018 (raises where it is none)
-            return parts
-    except ValueError as error:
-        hint = str(error)
-    raise InputError(f"{without_passwords(url)!r} is no server's address", hint=hint)
-
-
-def _check_timeout(timeout_s: float) -> None:
-    if isinstance(timeout_s, bool) or not isinstance(timeout_s, (int, float)) or not 0 < timeout_s < 1e6:
-        raise InputError(f"timeout_s must be a number of seconds more than 0; got {timeout_s!r}")
 
 
 def _model_path(name: str, version: str) -> str:
@@ -471,24 +384,5 @@ def _quoted(name: str) -> str:
 
 
 def _read(got: RemoteAnswer, kinds: Mapping[str, ColumnType], where: str) -> dict[str, Column]:
-    with _answering(where):
+    with answering(where):
         return read_answer(got.body, got.headers.get(LENGTH_HEADER.lower()), kinds, where)
-
-
-def _answer_json(got: RemoteAnswer, where: str) -> Any:
-    with _answering(where):
-        return decode_json(got.body, where)
-
-
-@contextmanager
-def _answering(where: str) -> Iterator[None]:
-    """Tell what is wrong with an answer as the server's mistake, and not the caller's.
-
-    Raises:
-        RequestError: in place of `InputError` and `KeyError`.
-    """
-    try:
-        yield
-    except (InputError, KeyError) as error:
-        what = error.what if isinstance(error, InputError) else f"output {error} is not in all of its answers"
-        raise RequestError(what, where=getattr(error, "where", where)) from error

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Self
 
+from motet.client.calls import Flow
 from motet.client.events import PieceEvents
 from motet.client.refusals import error_of
 from motet.errors import InputError, MotetError, RequestError
-from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
+from motet.oip.asking import LostCall, RemoteAnswer
 from motet.oip.info import ModelInfo
 
 __all__ = ["AsyncStreamedText", "Reading", "StreamAsked", "StreamedText", "cut_short", "text_of"]
@@ -26,7 +27,7 @@ class StreamAsked(NamedTuple):
         budget_s: how long all of it may take.
     """
 
-    opening: Generator[RemoteCall | Wait, RemoteAnswer | LostCall | None, RemoteAnswer]
+    opening: Flow[RemoteAnswer]
     events: PieceEvents
     end: float
     where: str

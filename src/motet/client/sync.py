@@ -9,7 +9,8 @@ from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar, overload
 
-from motet.client.flows import Flow, Flows, method_of
+from motet.client.calls import Flow
+from motet.client.flows import Flows, method_of
 from motet.client.streams import Reading, StreamAsked, StreamedText, cut_short
 from motet.client.transport import MAX_ANSWER_BYTES, arguments, context_of, httpx, lost, request_of
 from motet.oip.asking import LostCall, RemoteAnswer, RemoteCall, Wait
@@ -36,7 +37,7 @@ def _streaming(
 ) -> Callable[Concatenate[Client, P], StreamedText]:
     """The method of a client whose answer is read while it is written."""
 
-    @method_of(method, "StreamedText")
+    @method_of(method, StreamedText)
     def played(client: Client, /, *arguments: P.args, **options: P.kwargs) -> StreamedText:
         reading = Reading()
         return StreamedText(client._pieces(reading, method(client._flows, *arguments, **options)), reading)
