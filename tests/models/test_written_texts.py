@@ -17,6 +17,7 @@ from motet.models.openai.ranges import wrong_parameter
 
 WRONG = [
     ({"temperature": -3}, "temperature must be a number of at least 0; got -3"),
+    ({"top_p": 10**400}, "top_p must be a number from 0 to 1; got 1000"),
     ({"temperature": True}, "temperature must be a number of at least 0; got True"),
     ({"top_p": 7}, "top_p must be a number from 0 to 1; got 7"),
     ({"top_p": float("nan")}, "top_p must be a number from 0 to 1; got nan"),
