@@ -7,16 +7,17 @@ import logging
 import math
 import re
 from collections import deque
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
-from motet.batch import Array, Column
+from motet.batch import Column
 from motet.errors import ModelError, MotetError, NotFoundError
 from motet.serving.batching.parameters import asked_times, failed_rows, read_parameters
 from motet.serving.batching.request import ANONYMOUS, Reply, Request
 from motet.serving.http.exchange import call_of
 from motet.serving.http.front import HttpRoute
+from motet.serving.http.infer_batch import InferBatchCodec
 from motet.serving.http.infer_headers import InferHeaders
 from motet.serving.http.respond import body_bytes, error_answer, head, named
 from motet.serving.middleware.context import RequestContext
@@ -28,7 +29,6 @@ from motet.serving.wire.cors import cors_lines
 from motet.serving.wire.infer import InferCodec, InferRequest
 from motet.serving.wire.long import LONG_ELEMENTS, LONG_TEXT_BYTES, have_texts
 from motet.serving.wire.plan import keep
-from motet.serving.wire.template import RequestTemplate
 from motet.tracebacks import summary
 from motet.types import ColumnType
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from motet.serving.http.exchange import Exchange, Origin
     from motet.serving.http.front import Front
 
-__all__ = ["InferExchange", "InferRoutes"]
+__all__ = ["InferExchange", "InferRoute", "InferRoutes"]
 
 _LOG = logging.getLogger("motet.serving")
 _PATH = re.compile(rb"/v2/models/([^/?]+)(?:/versions/([^/?]+))?/infer/?")
@@ -72,7 +72,7 @@ class InferRoutes:
         except NotFoundError as error:
             error.__traceback__ = error.__context__ = None  # it is kept, and their frames hold a connection
             return _Missing(error, self.middleware, front)
-        return _Infer(self, front, served, name)
+        return InferRoute(self, front, served, name)
 
 
 class _Missing:
@@ -88,7 +88,7 @@ class _Missing:
         exchange.failed(self._error)
 
 
-class _Infer:
+class InferRoute:
     """The inference route of one served graph or model."""
 
     def __init__(self, routes: InferRoutes, front: Front, served: RepositoryEntry, name: str) -> None:
@@ -107,6 +107,7 @@ class _Infer:
         return self.codec.write(asked, reply.columns, reply.first, reply.end, reply.feedback_id)
 
     def __call__(self, origin: Origin, line: deque[Exchange], body: bytes, keep_alive: bool, /) -> None:
+        """Begin with a request; see `HttpRoute`."""
         exchange = InferExchange(self, origin, keep_alive, origin.known)
         line.append(exchange)
         try:
@@ -228,37 +229,6 @@ def as_answer(error: BaseException) -> MotetError:
     return ModelError(summary(error))
 
 
-class InferBatchCodec:
-    """Requests of one route that differ in the bytes of their tensors only.
-
-    Args:
-        route: where they came.
-        template: what they have in common.
-    """
-
-    __slots__ = ("route", "template")
-
-    def __init__(self, route: _Infer, template: RequestTemplate) -> None:
-        self.route, self.template = route, template
-
-    def columns(self, requests: Sequence[Request], /) -> dict[str, Column]:
-        """The inputs of all their rows."""
-        exchanges = cast(Sequence[InferExchange], requests)
-        return self.template.columns([exchange.body for exchange in exchanges])
-
-    def answer(self, requests: Sequence[Request], columns: Mapping[str, Column], /) -> None:
-        """Answer each that is not settled."""
-        front = self.route.front
-        answers = self.template.answers(cast(Mapping[str, Array], columns), len(requests), front.date)
-        for exchange, data in zip(cast(Sequence[InferExchange], requests), answers, strict=True):
-            if not exchange.settled:
-                exchange.settled = True
-                front.statuses[200] += 1
-                exchange.data = data
-                if not exchange.cancelled:
-                    exchange.origin.finished(exchange)
-
-
 class InferExchange(Request):
     """A request of this route: what the repository has played, and what stands in the connection's line."""
 
@@ -277,7 +247,7 @@ class InferExchange(Request):
     )
 
     def __init__(
-        self, route: _Infer | _Missing, origin: Origin, keep_alive: bool, known: Mapping[bytes, bytes]
+        self, route: InferRoute | _Missing, origin: Origin, keep_alive: bool, known: Mapping[bytes, bytes]
     ) -> None:
         self._columns: Mapping[str, Column] | None = _NONE
         self._asked: InferRequest | None = None
@@ -320,7 +290,7 @@ class InferExchange(Request):
         return self._asked
 
     def _read(self) -> InferRequest:
-        assert isinstance(self.route, _Infer)
+        assert isinstance(self.route, InferRoute)
         assert self.said is not None
         self._asked = asked = self.route.codec.read(self.body, self.said.header_length)
         return asked
@@ -334,7 +304,9 @@ class InferExchange(Request):
         """What is asked for; of an address where nothing is served as it is on the connection now."""
         route = self.route
         return (
-            f"/v2/models/{route.served.name}/infer" if isinstance(route, _Infer) else self.origin.url.decode("latin-1")
+            f"/v2/models/{route.served.name}/infer"
+            if isinstance(route, InferRoute)
+            else self.origin.url.decode("latin-1")
         )
 
     def fail(self, error: Exception) -> None:
@@ -365,7 +337,7 @@ class InferExchange(Request):
 
     def _answer(self, reply: Reply) -> None:
         route, asked = self.route, self.asked
-        assert isinstance(route, _Infer)
+        assert isinstance(route, InferRoute)
         assert asked is not None
         assert self.said is not None
         rows = reply.end - reply.first
@@ -390,7 +362,7 @@ class InferExchange(Request):
 
     def _send(self, reply: Reply, written: tuple[bytes, int | None]) -> None:
         route = self.route
-        assert isinstance(route, _Infer)
+        assert isinstance(route, InferRoute)
         assert self.said is not None
         front, (body, length) = route.front, written
         more = front.date

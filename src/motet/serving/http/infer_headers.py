@@ -9,7 +9,7 @@ from motet.errors import InputError
 from motet.serving.wire.long import LONG_BYTES, LONG_RAW_BYTES, LONG_TEXT_BYTES
 
 if TYPE_CHECKING:
-    from motet.serving.http.infer import InferBatchCodec
+    from motet.serving.http.infer_batch import InferBatchCodec
 
 __all__ = ["InferHeaders"]
 
