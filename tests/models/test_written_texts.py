@@ -169,6 +169,11 @@ def test_an_endpoint_that_keeps_the_connection_open_after_its_end_is_not_waited_
     assert "".join(read(server, "hi")) == "you said hi"
 
 
+def test_an_answer_that_is_whole_is_one_however_its_connection_ends(server):
+    server.then("torn", Events([chunk("a "), chunk("b"), chunk(None, "stop"), "data: [DONE]\n\n"], cut=True))
+    assert "".join(read(server, "torn")) == "a b"
+
+
 @pytest.mark.parametrize(
     ("step", "what"),
     [

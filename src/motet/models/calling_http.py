@@ -42,7 +42,6 @@ class HttpLine:
         end = time.monotonic() + call.timeout_s
         got, whole = 0, False
         timeout = self._timeout(connect=min(CONNECT_S, call.timeout_s), read=call.timeout_s)
-        errors = self._errors
         try:
             response = pool.urlopen(
                 call.method, call.path, body=call.body, headers=call.headers, timeout=timeout, retries=False,
@@ -53,8 +52,11 @@ class HttpLine:
                 listen = call.listen if 200 <= response.status < 300 else None
                 body = bytearray()
                 while part := response.read1(1 << 20, decode_content=True):
-                    got += len(part)
-                    if time.monotonic() > end:
+                    now, got = time.monotonic(), got + len(part)
+                    if whole and (now > end or got > MAX_ANSWER_BYTES):
+                        response.close()
+                        break
+                    if now > end:
                         response.close()
                         return LostCall("timeout", "the answer took too long", listen is not None)
                     if got > MAX_ANSWER_BYTES:
@@ -64,24 +66,28 @@ class HttpLine:
                         )
                     if listen is None:
                         body += part
-                    elif _listened(response, listen, headers, part) and not whole:
-                        whole = True
+                    elif not whole and _listened(response, listen, headers, part):
+                        whole, end = True, min(end, now + WHOLE_S)
                         _hurry(response)
             finally:
                 response.release_conn()
-        except (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError) as error:
-            return LostCall("connect", f"the server cannot be reached: {_told(error)}")
-        except errors.EmptyPoolError as error:
-            return LostCall("busy", _told(error))
-        except errors.ReadTimeoutError as error:
-            if whole:
+        except (self._errors.HTTPError, OSError) as error:
+            if whole:  # however its connection ends
                 response.close()
                 return RemoteAnswer(response.status, headers, b"")
-            return LostCall("timeout", _told(error), call.listen is not None and got > 0)
-        except (errors.HTTPError, OSError) as error:
-            why = f"the connection broke before the answer came: {_told(error)}"
-            return LostCall("broken", why, call.listen is not None and got > 0)
+            return self._lost(error, begun=call.listen is not None and got > 0)
         return RemoteAnswer(response.status, headers, body)
+
+    def _lost(self, error: Exception, *, begun: bool) -> LostCall:
+        """How a call was lost that urllib3 raised an error for; `begun` as `LostCall` has it."""
+        errors = self._errors
+        if isinstance(error, (errors.NewConnectionError, errors.ConnectTimeoutError, errors.SSLError)):
+            return LostCall("connect", f"the server cannot be reached: {_told(error)}")
+        if isinstance(error, errors.EmptyPoolError):
+            return LostCall("busy", _told(error))
+        if isinstance(error, errors.ReadTimeoutError):
+            return LostCall("timeout", _told(error), begun)
+        return LostCall("broken", f"the connection broke before the answer came: {_told(error)}", begun)
 
     def close(self) -> None:
         """Close its connections."""
