@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from helpers.oip_server import BREAK, DTYPES, HANG, OipServer, Say, Served
-from motet.client import AsyncClient, Client
+from motet.client import AsyncClient, AsyncStreamedText, Client, StreamedText
 from motet.errors import (
     DeadlineError,
     ForbiddenError,
@@ -483,6 +483,8 @@ def test_both_clients_have_the_same_methods_and_say_the_same_of_them() -> None:
     told, awaited = here.pop("stream")[0], there.pop("stream")[0]
     assert told.replace("'StreamedText'", "'AsyncStreamedText'") == awaited
     assert here == there
+    assert get_type_hints(Client.stream)["return"] is StreamedText
+    assert get_type_hints(AsyncClient.stream)["return"] is AsyncStreamedText
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])

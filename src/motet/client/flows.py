@@ -44,13 +44,14 @@ def method_of(flow: Callable[..., Flow[Any]], returned: type | None = None) -> C
         flow: the flow.
         returned: the type of what it returns; None for that of what the flow does in the end.
     """
-    result = returned or flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
+    told = flow.__annotations__["return"].removeprefix("Flow[").removesuffix("]")
+    told = told if returned is None else returned.__name__
     flow.__qualname__ = flow.__name__  # errors of arguments tell it, of whichever client it is
 
     def named(method: F) -> F:
         wraps(flow)(method)
-        method.__annotations__ = {**flow.__annotations__, "return": result}
-        method.__dict__["__signature__"] = signature(flow).replace(return_annotation=result)
+        method.__annotations__ = {**flow.__annotations__, "return": returned or told}
+        method.__dict__["__signature__"] = signature(flow).replace(return_annotation=told)
         return method
 
     return named
