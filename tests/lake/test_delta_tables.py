@@ -7,7 +7,7 @@ import json
 import pickle
 import struct
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,8 @@ from helpers.lakes import VALUES, ZONED, killed_and_added_once, negating, put_wi
 from motet.cli import cli
 from motet.errors import DataError, InputError, OutputExistsError, UnknownNameError
 from motet.io import open_source
+from motet.io.renamed import RenamedColumns
+from motet.io.stream import Stream
 
 deltalake = pytest.importorskip("deltalake")
 
@@ -212,6 +214,21 @@ def test_mapped_columns_have_the_names_of_the_table(tmp_path: Path) -> None:
     splits = pickle.loads(pickle.dumps(source.splits(1)))
     assert [row for split in splits for _, batch in split.batches(9) for row in batch.to_pylist()] == found
     assert sorted(negating().run(address)["y"].to_pylist()) == [-3.0, -2.0, -1.0]
+
+
+@pytest.mark.parametrize("made", [pa.list_, pa.large_list])
+def test_what_is_inside_of_lists_is_mapped_however_long_they_may_be(tmp_path: Path, made: Any) -> None:
+    values = pa.array([[{"f": "x"}], None], made(pa.struct({"f": pa.string()})))
+    pq.write_table(pa.table({"l": values}), tmp_path / "x.parquet")
+    inside, whole = ({"delta.columnMapping.physicalName": name} for name in ("f", "l"))
+    kind = pa.list_(pa.struct([pa.field("e", pa.string(), metadata=inside)]))
+    source: Any = RenamedColumns(
+        cast(Stream, open_source(tmp_path / "x.parquet")),
+        pa.schema([pa.field("all", kind, metadata=whole)]),
+        by_id=False,
+    )
+    found = [row for batch in source.batches(10) for row in batch.to_pylist()]
+    assert found == [{"all": [{"e": "x"}]}, {"all": None}]
 
 
 def test_columns_are_mapped_by_number(tmp_path: Path) -> None:

@@ -12,6 +12,8 @@ from functools import partial
 import pyarrow as pa
 
 from motet.batch import Indices
+from motet.io.arrow.layout import is_list
+from motet.io.arrow.unify import with_children, with_fields
 from motet.io.splits import Split
 from motet.io.stream import Seen, Stream
 
@@ -115,18 +117,16 @@ def _kind(stored: pa.DataType, wanted: pa.DataType, told: bytes, key: Key) -> pa
         return pa.struct([_renamed(each, list(wanted), told, key) for each in stored])
     if pa.types.is_map(stored) and pa.types.is_map(wanted):
         return pa.map_(inside(stored.key_type, wanted.key_type), inside(stored.item_type, wanted.item_type))
-    if pa.types.is_list(stored) and pa.types.is_list(wanted):
-        return pa.list_(inside(stored.value_type, wanted.value_type))
+    if is_list(stored) and is_list(wanted):
+        return with_children(stored, lambda values: inside(values, wanted.value_type))
     return stored
 
 
 def _without(kind: pa.DataType) -> pa.DataType:
     """A type without what the table has not."""
-    if pa.types.is_struct(kind):
-        return pa.struct([(each.name, _without(each.type)) for each in kind if not each.name.startswith(_DROPPED)])
-    if pa.types.is_map(kind):
-        return pa.map_(_without(kind.key_type), _without(kind.item_type))
-    return pa.list_(_without(kind.value_type)) if pa.types.is_list(kind) else kind
+    return with_fields(
+        kind, lambda field: None if field.name.startswith(_DROPPED) else field.with_type(_without(field.type))
+    )
 
 
 def plain_schema(schema: pa.Schema) -> pa.Schema:
@@ -136,12 +136,4 @@ def plain_schema(schema: pa.Schema) -> pa.Schema:
 
 def _plain(field: pa.Field) -> pa.Field:
     kept = {name: said for name, said in (field.metadata or {}).items() if not name.startswith(_PREFIX)}
-    return pa.field(field.name, _plain_kind(field.type), field.nullable, kept or None)
-
-
-def _plain_kind(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_struct(kind):
-        return pa.struct([_plain(each) for each in kind])
-    if pa.types.is_map(kind):
-        return pa.map_(_plain_kind(kind.key_type), _plain_kind(kind.item_type))
-    return pa.list_(_plain(kind.value_field)) if pa.types.is_list(kind) else kind
+    return pa.field(field.name, with_fields(field.type, _plain), field.nullable, kept or None)

@@ -11,7 +11,7 @@ import pyarrow as pa
 from motet.io.arrow.layout import is_binary, is_list, is_string, list_length, number_name
 from motet.numbers import widens
 
-__all__ = ["decoded_type", "unified_fields", "unified_type", "with_children"]
+__all__ = ["decoded_type", "unified_fields", "unified_type", "with_children", "with_fields"]
 
 _UNITS = ("s", "ms", "us", "ns")
 
@@ -36,17 +36,19 @@ def decoded_type(data_type: Any) -> pa.DataType:
 def with_children(data_type: Any, change: Callable[[pa.DataType], pa.DataType]) -> pa.DataType:
     """The type with the types that it holds (of a list's values, a struct's fields, a map's keys and items) changed."""
 
-    def changed(field: pa.Field) -> pa.Field:
-        return field.with_type(change(field.type))
+    return with_fields(data_type, lambda field: field.with_type(change(field.type)))
 
+
+def with_fields(data_type: pa.DataType, change: Callable[[pa.Field], pa.Field | None]) -> pa.DataType:
+    """The type with the fields that it holds changed; a struct goes without those of which None is made."""
     kinds = pa.types
     if kinds.is_map(data_type):
-        return pa.map_(changed(data_type.key_field), changed(data_type.item_field), data_type.keys_sorted)
+        return pa.map_(change(data_type.key_field), change(data_type.item_field), data_type.keys_sorted)
     if kinds.is_struct(data_type):
-        return pa.struct([changed(field) for field in data_type])
+        return pa.struct([made for field in data_type if (made := change(field)) is not None])
     if is_list(data_type):
         large = kinds.is_large_list(data_type) or kinds.is_large_list_view(data_type)
-        return _list(changed(data_type.value_field), large, list_length(data_type))
+        return _list(change(data_type.value_field), large, list_length(data_type))
     return data_type
 
 
