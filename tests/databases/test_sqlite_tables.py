@@ -120,13 +120,13 @@ def test_a_table_that_is_gone_is_let_go_of(tmp_path: Path, monkeypatch: pytest.M
     assert left
 
 
-@pytest.mark.parametrize("declared", ["NUMERIC", "DECIMAL(30, 5)", "STRING"])
+@pytest.mark.parametrize("declared", ["NUMERIC", "DECIMAL(30, 5)", "STRING", "UNSIGNED BIG INT"])
 def test_rows_that_columns_of_numbers_would_change_fail_alone(tmp_path: Path, declared: str) -> None:
     """SQLite makes numbers of some 15 digits of texts, and of decimals, in columns of such types."""
     with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
         connection.execute(f"CREATE TABLE songs (id TEXT PRIMARY KEY, n {declared}, o BIGINT)")
     address, graph = f"sqlite:///{tmp_path}/a.db#songs", mt.Graph("v", {"o": mt.map(one, mt.input("id", "string"))})
-    texts = ["007", "1e3", "1.50", " 5", "+1", "12345678901234567890", "0.1234567890123456789", "-0"]
+    texts = ["007", "1e3", "1.50", " 5", "+1", "12345678901234567890", "0.1234567890123456789", "-0", "1e1000"]
     kept = ["7", "1.5", "-12", "9007199254740993", "abc", "", "12-3", "0x1F", "1_0", "é"]
     rows = pa.table({"id": [f"{place:02}" for place in range(len(texts + kept))], "n": texts + kept})
     report = graph.run(rows, address)
@@ -141,3 +141,17 @@ def test_rows_that_columns_of_numbers_would_change_fail_alone(tmp_path: Path, de
     assert (report.answered, report.failed) == (3, 1)
     found = rows_in(tmp_path / "a.db")
     assert [found[row]["n"] for row in "abc"] == [12.5, 1234567890.12345, None]
+
+
+def test_rows_that_columns_of_floats_would_change_fail_alone(tmp_path: Path) -> None:
+    """Texts of whole numbers too, which are floats there."""
+    with closing(sqlite3.connect(tmp_path / "a.db")) as connection:
+        connection.execute("CREATE TABLE songs (id TEXT PRIMARY KEY, n DOUBLE PRECISION, o BIGINT)")
+    address, graph = f"sqlite:///{tmp_path}/a.db#songs", mt.Graph("v", {"o": mt.map(one, mt.input("id", "string"))})
+    texts, kept = ["7", "007", "1.50", "1e1000", "9007199254740993"], ["7.0", "1.5", "-12.25", "abc", ""]
+    rows = pa.table({"id": [f"{place:02}" for place in range(len(texts + kept))], "n": texts + kept})
+    report = graph.run(rows, address)
+    assert (report.answered, report.failed) == (len(kept), len(texts))
+    assert [str(row["n"]) for row in rows_in(tmp_path / "a.db").values()] == kept
+    (first, *_) = pq.read_table(report.failed_output)["message"].to_pylist()
+    assert "column 'n' keeps numbers, and would have 7.0 for 7" in first

@@ -5,7 +5,7 @@ from __future__ import annotations
 import decimal
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from motet.errors import InputError, UnknownNameError
 
 __all__ = ["TableLayout", "last_of_each", "vector_length", "vectors_of"]
 
-_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,3})?\s*", re.ASCII)
+_NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\s*", re.ASCII)
 _WHOLE = 1 << 53
 
 
@@ -47,14 +47,15 @@ class TableLayout:
         vectors: how long the vectors of each column of float32 are.
         schema: all columns, vectors as lists of fixed size.
         metric: how alike vectors are, of `address.METRICS`; None leaves it to the table, or is `cosine`.
-        numeric: columns of which the database keeps a text that is a number as one, of some 15 digits.
+        numeric: columns of which the database keeps a text that is a number as one, of some 15 digits, and whether it keeps
+            whole ones as such (7, not 7.0).
     """
 
     id: str
     vectors: Mapping[str, int]
     schema: pa.Schema
     metric: str | None = None
-    numeric: frozenset[str] = frozenset()
+    numeric: Mapping[str, bool] = field(default_factory=dict)
 
     @classmethod
     def of(cls, schema: pa.Schema, id: str | None, metric: str | None, where: str) -> TableLayout:
@@ -136,9 +137,9 @@ class TableLayout:
             _note(found, there & ~finite, f"column {name!r} has numbers that are not finite")
             if self.metric in (None, "cosine"):
                 _note(found, there & ~vectors.any(axis=1), f"column {name!r} is all zeros, which has no direction")
-        for name in self.numeric.intersection(self.schema.names):
+        for name in self.numeric.keys() & set(self.schema.names):
             for row, value in enumerate(batch.column(name).to_pylist()):
-                if (why := _changed(value)) is not None:
+                if (why := _changed(value, whole=self.numeric[name])) is not None:
                     found.setdefault(row, f"column {name!r} keeps numbers, and {why}")
         if text:
             for name in self.schema.names:
@@ -153,14 +154,18 @@ def _note(found: dict[int, str], rows: pa.Array | npt.NDArray[np.bool_], why: st
         found.setdefault(row, why)
 
 
-def _changed(value: Any) -> str | None:
+def _changed(value: Any, *, whole: bool) -> str | None:
     """What becomes of a text, or of the digits of a number that is written as one, where such are kept as numbers; None for nothing."""
     text = value if isinstance(value, str) else str(value) if isinstance(value, int | decimal.Decimal) else ""
     if _NUMBER.fullmatch(text) is None:
         return None
-    number, digits = decimal.Decimal(text.strip()), float(text)
-    kept = str(int(digits)) if digits.is_integer() and abs(digits) < _WHOLE else repr(digits)
-    if number == number.to_integral_value() and -(2**63) <= number < 2**63 and text.strip().lstrip("+-").isdecimal():
+    digits = float(text)
+    kept = str(int(digits)) if whole and digits.is_integer() and abs(digits) < _WHOLE else repr(digits)
+    if (
+        whole
+        and text.strip().lstrip("+-").isdecimal()
+        and -(2**63) <= (number := decimal.Decimal(text.strip())) < 2**63
+    ):
         kept = str(int(number))
     same = kept == text if isinstance(value, str) else decimal.Decimal(kept) == value
     return None if same else f"would have {kept} for {text}"

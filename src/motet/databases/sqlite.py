@@ -35,8 +35,10 @@ READ = {
 }  # fmt: skip
 """What declared types are in Arrow; those of others are taken to hold texts."""
 
-_NOT_NUMERIC = ("INT", "CHAR", "CLOB", "TEXT", "BLOB", "REAL", "FLOA", "DOUB")
-"""What stands in declared types of columns that are not `NUMERIC`."""
+_NOT_NUMERIC = ("CHAR", "CLOB", "TEXT", "BLOB")
+"""What stands in declared types of columns that keep texts as they are, unless `INT` does, too."""
+_REAL = ("REAL", "FLOA", "DOUB")
+"""What stands in those of columns that keep whole numbers as floats, unless `INT` does, too."""
 
 
 class SqliteTable:
@@ -74,7 +76,7 @@ class SqliteTable:
             return None
         keys = [name for _, name, _, _, _, place in found if place]
         kinds = {name: READ.get(kind.upper().partition("(")[0], pa.string()) for _, name, kind, _, _, _ in found}
-        numeric = frozenset(name for _, name, kind, _, _, _ in found if _is_numeric(kind))
+        numeric = {name: _is_whole(kind) for _, name, kind, _, _, _ in found if _is_numeric(kind)}
         return TableLayout(sole_key(keys, self._where), {}, pa.schema(list(kinds.items())), numeric=numeric)
 
     def check(self, layout: TableLayout) -> None:
@@ -145,7 +147,15 @@ def _is_numeric(declared: str) -> bool:
     Those that are read as something else than text hold what has been declared, and are none of these.
     """
     kind = declared.upper()
-    return bool(kind) and kind.partition("(")[0] not in READ and not any(each in kind for each in _NOT_NUMERIC)
+    if not kind or kind.partition("(")[0] in READ:
+        return False
+    return "INT" in kind or not any(each in kind for each in _NOT_NUMERIC)
+
+
+def _is_whole(declared: str) -> bool:
+    """Whether a column of numbers keeps whole ones as such."""
+    kind = declared.upper()
+    return "INT" in kind or not any(each in kind for each in _REAL)
 
 
 def _sql(kind: pa.DataType) -> str | None:
