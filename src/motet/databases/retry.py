@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
@@ -16,9 +17,12 @@ TRIES, FIRST_PAUSE_S, LONGEST_PAUSE_S = 5, 0.2, 4.0
 
 
 def pauses() -> Iterator[float]:
-    """The seconds before each try behind the first one: they double, up to a longest one."""
+    """The seconds before each try behind the first one: they double, up to a longest one.
+
+    Each is up to a half shorter, by chance, so that those that were refused together do not come together again.
+    """
     for place in range(TRIES - 1):
-        yield min(FIRST_PAUSE_S * 2**place, LONGEST_PAUSE_S)
+        yield min(FIRST_PAUSE_S * 2**place, LONGEST_PAUSE_S) * random.uniform(0.5, 1)
 
 
 def tried(

@@ -5,7 +5,6 @@ Snapshots that a run adds have the run's own id in their summary, so that a run 
 
 from __future__ import annotations
 
-import random
 import re
 import uuid
 from collections.abc import Callable, Iterator
@@ -161,7 +160,7 @@ class IcebergTable:
             except conflict as error:  # somebody else has committed meanwhile, or an answer was lost
                 if wait_s is None:
                     raise self._refused(error) from error
-                pause(wait_s * random.uniform(0.5, 1))  # so that those that met do not meet again
+                pause(wait_s)
             except InputError:
                 raise
             except Exception as error:  # noqa: BLE001 (catalogs raise what their clients raise)
