@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import pyarrow as pa
 
@@ -52,9 +51,9 @@ class SqlSource(Stream):
         return self._rows.count()
 
     @cached_property
-    def _ends(self) -> list[list[Any]]:
-        """The first and the last row, by the columns of the order, when that was first asked; of a query none, which may be dear."""
-        return [] if self._address.options.get("query") else self._rows.ends()
+    def _ends(self) -> str:
+        """What tells the first and the last row by the columns of the order, when first asked; nothing of a query, which may be dear."""
+        return "" if self._address.options.get("query") else repr(self._rows.ends())
 
     def fingerprint(self) -> str:
         """A digest of the query, of how many rows there are, and of the first and the last; other changes are not seen."""
@@ -66,8 +65,8 @@ class SqlSource(Stream):
         if now != self.num_rows:
             what = f"had {self.num_rows:,} rows when the run began, and has {now:,}"
             raise DataError(what, where=self.description, hint=hint)
-        if self._ends and self._rows.ends() != self._ends:
-            what = f"has as many rows as when the run began, {now:,}, and begins or ends with another one"
+        if self._ends and repr(self._rows.ends()) != self._ends:
+            what = f"has {now:,} rows, as when the run began, but its first or last one is another"
             raise DataError(what, where=self.description, hint=hint)
 
     def pieces(self, columns: Sequence[str], skip: int, rows: int) -> Iterator[pa.RecordBatch]:
