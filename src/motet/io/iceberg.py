@@ -123,4 +123,5 @@ class IcebergSource(Stream):
                 arrays = [batch.column(each.name).cast(each.type) for each in wanted]
                 yield pa.RecordBatch.from_arrays(arrays, schema=wanted)
         except (ValueError, NotImplementedError) as error:
-            raise DataError(f"cannot be read: {summary(error)}", where=self.description) from error
+            hint = "files that pyiceberg does not read are written anew by Spark (rewrite_data_files)"
+            raise DataError(f"cannot be read: {summary(error)}", where=self.description, hint=hint) from error

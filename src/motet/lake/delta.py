@@ -27,9 +27,9 @@ from motet.lake.types import common, stored_type
 from motet.system.extras import imported
 from motet.tracebacks import summary
 
-__all__ = ["MAPPINGS", "DeltaFile", "DeltaLakeTable", "DeltaVersion", "read_version"]
+__all__ = ["DeltaFile", "DeltaLakeTable", "DeltaVersion", "read_version"]
 
-MAPPINGS = ("none", "name", "id")
+_MAPPINGS = ("none", "name", "id")
 """How columns of a table may be told in its files."""
 _READ_FEATURES = frozenset(("timestampNtz", "deletionVectors", "vacuumProtocolCheck", "v2Checkpoint", "columnMapping"))
 """What a table may ask of its readers that is met here."""
@@ -145,8 +145,8 @@ def _mapping(about: Any, address: LakeAddress) -> str:
         InputError: when it is a way that is not known.
     """
     mode = str(about.configuration.get("delta.columnMapping.mode", "none"))
-    if mode not in MAPPINGS:
-        hint = "read it with Spark into another one"
+    if mode not in _MAPPINGS:
+        hint = "copy it with Spark into a table whose columns are not mapped so"
         raise InputError(f"has columns that are mapped by {mode}, which is not read", where=str(address), hint=hint)
     return mode
 
@@ -216,7 +216,9 @@ def _check_reader(table: Any, where: str) -> None:
     unmet = set(protocol.reader_features or ()) - _READ_FEATURES
     if protocol.min_reader_version > 3 or unmet:
         what = f"asks of its readers {', '.join(sorted(unmet)) or f'version {protocol.min_reader_version}'}"
-        raise InputError(f"{what}, which is not met here", where=where, hint="read it with Spark into another one")
+        raise InputError(
+            f"{what}, which is not met here", where=where, hint="copy it with Spark into a table that does not"
+        )
 
 
 class DeltaLakeTable:
