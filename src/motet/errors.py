@@ -28,7 +28,10 @@
     │   └── CancelledError             499: the caller is gone
     ├── TrainingError (RuntimeError)   a training that could not go on
     ├── WorkflowError (RuntimeError)   a workflow that could not go on
-    │   └── StepError                  a step that failed; carries its error
+    │   ├── StepError                  a step that failed; carries its error
+    │   └── OverlapError               a run that does not begin, as another one of the same workflow goes
+    ├── StoreError (RuntimeError)      503: a store that cannot be reached, or in which something is not as it was written
+    │   └── NotPublishedError          404: a model, version or alias that the store does not have
     └── RunError (RuntimeError)        a bulk run that could not go on
         ├── DataError (InputError)     data that it could not go on with, though no argument is wrong
         ├── TooManyFailuresError       more rows failed than `--max-failures` allows
