@@ -21,7 +21,8 @@ from motet.graph.build import Handle, PartNames, Ref, Uses, as_members, inputs_o
 from motet.graph.fields import Fields, of_kind, show
 from motet.graph.forms import NUMBER, TEXT, by_name, either, one_of, record
 from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
-from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
+from motet.graph.node import Answer, Fault, Inputs, Member, NodeOutputs, Scope, kind
+from motet.graph.player import Player
 from motet.nodes.class_thresholds import BY_CLASS, ByClass, check_classes, class_thresholds_of, thresholds
 from motet.nodes.members import (
     STRING,

@@ -23,18 +23,8 @@ from motet.graph.fields import Fields, of_kind
 from motet.graph.forms import TEXT, WHOLE, by_name, either, least, list_of, one_of, or_null
 from motet.graph.function import FUNCTION, Function, read_functions, write_functions
 from motet.graph.members import INPUTS, MEMBERS, read_members, write_members
-from motet.graph.node import (
-    Answer,
-    AtOnce,
-    Inputs,
-    Member,
-    NodeOutputs,
-    NodePlayer,
-    Player,
-    Scope,
-    StraightPlayer,
-    kind,
-)
+from motet.graph.node import Answer, AtOnce, Inputs, Member, NodeOutputs, Scope, kind
+from motet.graph.player import NodePlayer, Player, StraightPlayer
 from motet.nodes.classes import aligned
 from motet.nodes.combine import COMBINERS, Combiner, Custom, Stack, part_of
 from motet.nodes.ensemble_checks import (

@@ -13,7 +13,8 @@ from motet.graph.fields import Fields, of_kind
 from motet.graph.forms import TRUTH
 from motet.graph.function import FUNCTION_PATH, GIVEN, KEYWORDS, Function, importable_path, read_outputs, write_outputs
 from motet.graph.members import BY_POSITION
-from motet.graph.node import Answer, AtOnce, Inputs, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
+from motet.graph.node import Answer, AtOnce, Inputs, Node, NodeOutputs, Scope, kind
+from motet.graph.player import Player, StraightPlayer
 from motet.types import ANY, ColumnType, Outputs
 
 __all__ = ["Map", "map_"]

@@ -12,7 +12,8 @@ from motet.graph.build import Handle, PartNames, Ref, Uses, inputs_of
 from motet.graph.fields import Fields, of_kind
 from motet.graph.forms import TEXT
 from motet.graph.members import INPUTS
-from motet.graph.node import Answer, AtOnce, Inputs, Member, Node, NodeOutputs, Player, Scope, StraightPlayer, kind
+from motet.graph.node import Answer, AtOnce, Inputs, Member, Node, NodeOutputs, Scope, kind
+from motet.graph.player import Player, StraightPlayer
 from motet.nodes.members import needed
 from motet.types import ColumnType
 

@@ -18,7 +18,8 @@ from motet.graph.fields import Fields, show
 from motet.graph.forms import NUMBER, TEXT, TRUTH, by_name, least
 from motet.graph.keyed import KEY
 from motet.graph.members import INPUTS, MEMBERS, check_member, read_members, write_members
-from motet.graph.node import NO_ANSWER, Answer, Fault, Inputs, Member, NodeOutputs, Player, Scope, kind
+from motet.graph.node import NO_ANSWER, Answer, Fault, Inputs, Member, NodeOutputs, Scope, kind
+from motet.graph.player import Player
 from motet.graph.pool import SwapBounds
 from motet.graph.section import section_form
 from motet.nodes.members import (

@@ -15,7 +15,8 @@ from motet.graph.fields import Fields, of_kind, show
 from motet.graph.forms import TEXT, WHOLE, either, least, list_of, one_of
 from motet.graph.function import ONE_FUNCTION, Function, read_functions, write_functions
 from motet.graph.members import BY_POSITION
-from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope, kind
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Scope, kind
+from motet.graph.player import Player
 from motet.nodes.contract import as_given, conform, whole
 from motet.nodes.gate import gate_of
 from motet.nodes.merge import kept_rows

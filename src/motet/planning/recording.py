@@ -16,7 +16,8 @@ from motet.batch import Batch, Column, Indices, column_bytes, concat_columns, em
 from motet.errors import Failure, GraphError, InputError, ModelFailedError, ModelUnavailableError
 from motet.graph.check import CheckedGraph
 from motet.graph.fields import Fields
-from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Player, Scope
+from motet.graph.node import Answer, Fault, Inputs, Member, Node, NodeOutputs, Scope
+from motet.graph.player import Player
 from motet.planning.parts import KeptNode, ReplayParts
 from motet.runtime.executor import Executor, drive
 from motet.runtime.host import Host

@@ -11,7 +11,8 @@ import numpy as np
 from motet.batch import Batch, Column, Indices
 from motet.errors import Failure
 from motet.graph.check import CheckedGraph
-from motet.graph.node import Answer, Player
+from motet.graph.node import Answer
+from motet.graph.player import Player
 from motet.nodes.cascade import Cascade
 from motet.planning.parts import KeptNode
 from motet.planning.recording import MemberAnswers, PlayedNode, Recording

@@ -16,7 +16,8 @@ import numpy as np
 from motet.batch import Batch, Column, Indices, take_columns, take_rows
 from motet.errors import DeadlineError, GraphError, ModelFailedError, ModelUnavailableError
 from motet.graph.function import Function
-from motet.graph.node import Answer, AtOnce, Fault, Member, Player, ReplicaShares
+from motet.graph.node import Answer, AtOnce, Fault, Member
+from motet.graph.player import Player, ReplicaShares
 from motet.models.handler import TokenUsage
 from motet.nodes.map import Map
 from motet.nodes.merge import kept_rows, merge
@@ -193,7 +194,8 @@ class TurnContext(_Turn):
         else:
             within = None if self._trace is None else _Within(self._trace, self._chosen(chosen))
             answer = await self._graph(inner, columns, rows, within)
-            if noted := {each: answer.columns[each] for each in answer.columns if each in inner.notes}:
+            if inner.notes:
+                noted = {each: column for each, column in answer.columns.items() if each in inner.notes}
                 answer.columns = {each: column for each, column in answer.columns.items() if each not in noted}
         if name in self._step.needs:
             answer.columns = {output: answer.columns[output] for output in self._step.needs[name]}
