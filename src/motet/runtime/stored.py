@@ -110,8 +110,13 @@ class StoredModels:
             NotPublishedError: when there is no such version.
             StoreError: when the store cannot be reached.
         """
+        return self._resolved(uri, folder)[1]
+
+    def _resolved(self, uri: str, folder: str) -> tuple[Store, Version]:
+        """The store of a URI, and the version there that it means now."""
         url, reference = place_of(uri, folder)
-        return self._store(url).resolve(reference)
+        store = self._store(url)
+        return store, store.resolve(reference)
 
     def current(self, model: Model, folder: str) -> Model:
         """A model pinned to the version that it means now; one that is of no store as it is.
@@ -122,7 +127,7 @@ class StoredModels:
         """
         if not model.uri.startswith(STORE):
             return model
-        store, version = self._store(place_of(model.uri, folder)[0]), self.version(model.uri, folder)
+        store, version = self._resolved(model.uri, folder)
         uri = f"{PINNED}{store.url}#{version}"
         self._versions.put(uri, version)
         before, after = (

@@ -33,13 +33,16 @@ def share_places(checked: CheckedGraph, host: Host) -> None:
     every = (*checked.graph.models, *checked.graphs)
     whole = () if host.places is None else (_Share(every, host.places, "the server"),)
     for share in (*_shares(checked), *whole):
-        host.share([each for name in share.uses for each in _models(checked, name)], share.places, share.name)
+        host.share(_models_of(checked, share), share.places, share.name)
 
 
 def lazy_names(checked: CheckedGraph) -> frozenset[str]:
     """The models of a graph, without those inside, that come and go as the graph says; a server may say it of more."""
     return frozenset(
-        name for share in _shares(checked) if not share.places.hold(len(share.uses)) for name in share.uses
+        name
+        for share in _shares(checked)
+        if not share.places.hold(len(_models_of(checked, share)))
+        for name in share.uses
     )
 
 
@@ -62,6 +65,11 @@ def _shares(checked: CheckedGraph) -> Iterator[_Share]:
             yield _Share(uses, places, f"node {node.name!r} of graph {graph.name!r}")
     if graph.pool is not None:
         yield _Share((*graph.models, *checked.graphs), graph.pool, f"graph {graph.name!r}")
+
+
+def _models_of(checked: CheckedGraph, share: _Share) -> list[tuple[Model, str]]:
+    """All models that share places, those of graphs inside too, each with its folder."""
+    return [each for name in share.uses for each in _models(checked, name)]
 
 
 def _models(checked: CheckedGraph, name: str) -> Iterator[tuple[Model, str]]:
