@@ -190,17 +190,14 @@ class Graph(CallableGraph, PlannedGraph, ClusterGraph):
         from motet.models.graph_files import write_text
 
         target = resolve(os.fspath(path), None)
-        write_text(target, self._text(folder_of(target)))
+        write_text(target, self.text_in(folder_of(target)))
 
     def to_yaml(self) -> str:
         """The text of the graph's file, in its folder: `motet.load(io.StringIO(text), folder=graph.folder)` reads it."""
-        return self._text(self.folder)
+        return self.text_in(self.folder)
 
     def text_in(self, folder: str) -> str:
-        """The text of the graph's file in a folder, relative to which its models are named."""
-        return self._text(folder)
-
-    def _text(self, folder: str) -> str:
+        """The text of the graph's file in a folder, a path or a URL, relative to which its models are named."""
         from motet.graph.yaml import dump_graph
         from motet.models.graph_files import placed
 

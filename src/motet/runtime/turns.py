@@ -12,9 +12,10 @@ from motet.graph.node import Answer, Fault, Member, Node
 from motet.models.handler import TokenUsage
 from motet.runtime.model_runtime import ModelRuntime
 
-__all__ = ["Call", "Calls", "NodeStep", "Trace"]
+__all__ = ["NOTHING_NOTED", "Call", "Calls", "NodeStep", "Trace"]
 
-NOTHING_NOTED: Mapping[str, Column] = {}  # a dict, since explanations pickle
+NOTHING_NOTED: Mapping[str, Column] = {}
+"""Shared by all calls, which write nothing into it; a dict, since explanations pickle."""
 
 
 class Call(NamedTuple):

@@ -17,7 +17,7 @@ from motet.models.stacking.program import Operator, Program, Unstackable, input_
 
 __all__ = ["OPERATORS", "Groups", "Value", "check_program"]
 
-ALONE, LEAST_ROWS = 1 << 18, 32
+ONE_THREAD_MULTIPLICATIONS, LEAST_ROWS = 1 << 18, 32
 """Up to so many multiplications OpenBLAS does a product in the thread that asks for it, so products are made of parts of this size,
 though not of fewer rows. Beyond it threads of its own take part, which on cores that others use, too, wait for each other: the
 200 small networks of benchmarks/stacked.py took two to four times as long."""
@@ -79,7 +79,7 @@ def _product(x: Array, weights: Array, groups: Groups) -> Array:
         found: Array = np.matmul(x[:, None, :], weights[groups.each])[:, 0]
         return found
     answer = np.empty((groups.rows, weights.shape[2]), np.result_type(x, weights))
-    matmul, step = np.matmul, max(LEAST_ROWS, ALONE // max(1, weights[0].size))
+    matmul, step = np.matmul, max(LEAST_ROWS, ONE_THREAD_MULTIPLICATIONS // max(1, weights[0].size))
     for model, first, end in groups.spans:
         for low in range(first, end, step):
             high = min(low + step, end)
