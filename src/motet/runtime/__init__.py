@@ -1,6 +1,6 @@
 """Playing graphs: the executor, the host of loaded models, and finding the rows at fault.
 
-executor.py   plays a graph over batches
+executor.py   plays a graph over batches; graph_models.py: the models that its nodes call
 host.py       loaded models: batches of the best size, copies, functions around them
 sizes.py      the best number of rows a call, found while running
 asides.py     members off the way of the answer, called later (shadows)

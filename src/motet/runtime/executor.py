@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, TypeVar
+from typing import NoReturn
 
 import numpy as np
 
@@ -18,46 +17,31 @@ from motet.batch import Batch, Column, Indices, empty_column, take_rows
 from motet.errors import Failure, GraphError, ModelFailedError, UnknownNameError
 from motet.graph.check import CheckedGraph
 from motet.graph.node import Answer, AtOnce
-from motet.nodes.route import Route
 from motet.runtime.asides import offer_asides
 from motet.runtime.deadline import going_on
 from motet.runtime.flow import AsTasks, Flow, InThreads, NodeParts
 from motet.runtime.functions import FunctionRunner
-from motet.runtime.host import Host, LazyKey, ModelRuntime
+from motet.runtime.graph_models import GraphModels
+from motet.runtime.host import Host
 from motet.runtime.isolate import CallHealth
 from motet.runtime.node_context import Call, Calls, DirectContext, NodeStep, Trace, TurnContext, drive
-from motet.runtime.overdue import LateCalls
-from motet.runtime.plan import plan
 from motet.runtime.played import Played, failure_of, joined
-from motet.runtime.residency.lazy_models import LazyModels, share_places
-from motet.runtime.resolve import is_elsewhere, is_paid
-from motet.runtime.shadows import AT_ONCE, Shadow
-from motet.runtime.side_by_side import SLOW_S, Members
+from motet.runtime.shadows import AT_ONCE
+from motet.runtime.side_by_side import SLOW_S
 from motet.runtime.stats import GraphState, NodeStats
 from motet.system.limits import num_cores
 from motet.threads import side_by_side
 
-if TYPE_CHECKING:
-    from motet.runtime.stacks import RouteStack
-
 __all__ = ["Call", "Calls", "Executor", "NodeStats", "Played", "Trace", "drive", "joined"]
 
-T = TypeVar("T")
 
-
-class Executor:
+class Executor(GraphModels):
     """Plays a checked graph.
 
     Args:
-        checked: the graph.
-        host: holds its models.
-        keep_all: whether columns that nobody needs any more are kept; for explanations.
-        calls: how calls are made; None makes them at once, in the thread that plays.
-        path: the graphs it stands in, for names in statistics and failures.
-        shared: what it shares with the executor of the graph around it; None where it is the outermost.
+        checked, host, keep_all, calls, path, shared: see `GraphModels`.
 
     Attributes:
-        shared: what another executor of the same graph is given, so that both count together.
         notes: outputs that are not in its signature: what it notes for those who look on.
     """
 
@@ -71,24 +55,13 @@ class Executor:
         path: str = "",
         shared: GraphState | None = None,
     ) -> None:
-        self.checked, self.host, self.calls, self._path = checked, host, calls, path
+        super().__init__(checked, host, keep_all=keep_all, calls=calls, path=path, shared=shared)
         self._at_once: Executor | None = None
         self._keep_all = keep_all
-        if shared is None:
-            share_places(checked, host)
-        self.lazy = LazyModels(checked, host)
-        self.shared = shared or GraphState()
-        self.graphs = {
-            name: Executor(each, host, calls=calls, path=f"{path}{name}/", shared=self.shared)
-            for name, each in checked.graphs.items()
-        }
         self.runners: dict[int, FunctionRunner] = {}
         self.healths: dict[str, CallHealth] = {}
-        self._models: dict[str, ModelRuntime] = {}
-        self._members: dict[str, Members] = {}
         self._outputs = [(name, checked.canonical[reference]) for name, reference in checked.graph.outputs.items()]
         self.notes = frozenset(checked.graph.outputs) - frozenset(checked.signature.outputs)
-        self._steps = plan(checked, host, self.shared, path, keep_all=keep_all)
         for step in self._steps:
             for member in step.asides:
                 self.shadows[step.path, member.name].at_once = AT_ONCE if self.waits(member.uses) else 1
@@ -146,43 +119,6 @@ class Executor:
             "an executor holds loaded models, which stay where they are; copy or send the graph, and call that"
         )
 
-    def models(self) -> list[ModelRuntime]:
-        """The models that the outputs need and that stay, here and in the graphs inside, loaded."""
-        return [executor.model(name) for executor, name in self._needed()]
-
-    @property
-    def lazy_keys(self) -> list[LazyKey]:
-        """The models that share places, here and in the graphs inside."""
-        return [key for executor in self._all() for key in executor.lazy.keys.values()]
-
-    @property
-    def num_keyed(self) -> int:
-        """The most models that a node chooses from by a key, here and in the graphs inside."""
-        found = [
-            len({member.uses for member in step.node.members})
-            for executor in self._all()
-            for step in executor._steps
-            if isinstance(step.node, Route) and step.node.key is not None
-        ]
-        return max(found, default=0)
-
-    def _all(self) -> Iterator[Executor]:
-        yield self
-        for inner in self.graphs.values():
-            yield from inner._all()
-
-    def _needed(self, steps: Sequence[NodeStep] | None = None) -> list[tuple[Executor, str]]:
-        """Every model that is called, by these nodes or all, and stays, each once, with the executor that calls it."""
-        found: dict[tuple[str, str], tuple[Executor, str]] = {}
-        for name in dict.fromkeys(member.uses for step in steps or self._steps for member in step.node.members):
-            if name in self.graphs:
-                inner = self.graphs[name]._needed()
-            else:
-                inner = [(self, name)] if name not in self.lazy.keys else []
-            for executor, model in inner:
-                found.setdefault((executor.checked.graph.folder, model), (executor, model))
-        return list(found.values())
-
     @property
     def at_once(self) -> Executor:
         """What plays the same graph in the thread that asks, where this one makes calls that may wait."""
@@ -193,100 +129,11 @@ class Executor:
             self._at_once = Executor(self.checked, self.host, keep_all=keep, path=self._path, shared=self.shared)
         return self._at_once
 
-    @property
-    def timed(self) -> bool:
-        """Whether a node, here or in the graphs inside, waits for its members only for some time."""
-        return any(getattr(step.node, "within_ms", None) for each in self._all() for step in each._steps)
-
-    def load_of(self, step: NodeStep) -> None:
-        """Load the models that a node calls and that stay."""
-        for executor, name in self._needed([step]):
-            executor.model(name)
-
-    def stacks(self, step: NodeStep) -> Sequence[RouteStack]:
-        """The models of a route that are played together; made once all of them that stay are loaded."""
-        node, stacks = step.played, self.shared.stacks
-        if not isinstance(node, Route) or not node.stack:
-            return ()
-        found = stacks.get(step.path)
-        if found is None:
-            stay = {member.uses for member in node.members} - self.lazy.keys.keys() - self.graphs.keys()
-            if not stay <= self._models.keys():
-                return ()
-            found = stacks[step.path] = self._make_stacks(node, stay)
-        return found
-
-    def _make_stacks(self, node: Route, stay: AbstractSet[str]) -> Sequence[RouteStack]:
-        if len(stay) < 2:
-            return ()
-        from motet.runtime.stacks import make_stacks  # only routes of several models need it
-
-        return make_stacks(node, self.checked, {name: self._models[name] for name in stay})
-
-    @property
-    def shadows(self) -> Mapping[tuple[str, str], Shadow]:
-        """The members that are played off the way of the answers, by the path of their node and their name."""
-        return self.shared.shadows
-
-    def close_shadows(self, seconds: float = 0.0) -> None:
-        """Drop what waits for shadows, and wait so long for what is under way."""
-        until = time.monotonic() + seconds
-        for shadow in self.shadows.values():
-            shadow.close(until)
-
-    def settle_shadows(self, seconds: float) -> None:
-        """Wait so long for what waits for shadows, and for what is under way there."""
-        until = time.monotonic() + seconds
-        for shadow in list(self.shadows.values()):
-            shadow.settle(until)
-
-    def late(self, step: NodeStep, member: str) -> LateCalls:
-        """The calls of a member that are late."""
-        return self.shared.late.setdefault((step.path, member), LateCalls())
-
     def looking_on(self) -> Executor:
         """What plays the same graph and keeps every column, for explanations; what it does is not counted here."""
         return Executor(
             self.checked, self.host, keep_all=True, shared=GraphState(late=self.shared.late, stacks=self.shared.stacks)
         )
-
-    def members(self, step: NodeStep) -> Members:
-        """Makes calls of a node's members, where none is awaited."""
-        found = self._members.get(step.name)
-        if found is None:
-            waits = [member.uses for member in step.node.members if self.waits(member.uses)]
-            found = self._members.setdefault(step.name, Members(waits))
-        return found
-
-    def waits(self, name: str) -> bool:
-        """Whether calls of a model or graph wait for another process or machine."""
-        if name in self.graphs:
-            return any(map(self.graphs[name].step_waits, self.graphs[name]._steps))
-        if (loaded := self._models.get(name)) is not None:
-            return loaded.elsewhere
-        model, folder = self.checked.graph.models[name], self.checked.graph.folder
-        return is_elsewhere(model, self.host.resolver.locate(model, folder))
-
-    @property
-    def paid(self) -> bool:
-        """Whether calls of a model, here or in the graphs inside, cost money."""
-        locate = self.host.resolver.locate
-        return any(
-            is_paid(model, locate(model, each.checked.graph.folder))
-            for each in self._all()
-            for model in each.checked.graph.models.values()
-        )
-
-    def step_waits(self, step: NodeStep) -> bool:
-        """Whether a node waits for another process or machine."""
-        return any(self.waits(member.uses) for member in step.node.members)
-
-    def model(self, name: str) -> ModelRuntime:
-        """A model, loaded."""
-        found = self._models.get(name)
-        if found is None:
-            found = self._models[name] = self.host.model(self.checked.graph.models[name], self.checked.graph.folder)
-        return found
 
     async def play(
         self,

@@ -8,6 +8,8 @@ import pytest
 import motet as mt
 from helpers import keyed
 from motet.errors import GraphError
+from motet.graph.pool import Places
+from motet.runtime.residency.lazy_models import lazy_names
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +148,17 @@ def test_a_graph_may_share_places_among_all_its_models(log, tmp_path):
     assert (read(keyed.rows([5, 4, 3, 2, 1, 0]))["y"] == 5).all()
     assert sum(each.state == "in" for each in read.executor.host.residency.held()) == 2
     assert "pool: {max_loaded: 2, max_swap_wait_ms: 20.0}" in read.to_yaml()
+
+
+@pytest.mark.parametrize(("places", "lazy"), [(2, {"m2", "inner"}), (3, set())])
+def test_models_of_graphs_inside_are_counted_one_by_one(log, places, lazy):
+    first = mt.model(keyed.model("m0", 0.0), mt.input("x", "float32"))
+    inner = mt.Graph("inner", {"y": mt.model(keyed.model("m1", 1.0), first.y)})
+    then = mt.model(keyed.model("m2", 2.0), mt.model(inner, mt.input("x", "float32")).y)
+    graph = mt.Graph("outer", {"y": then.y}, pool=Places(max_loaded=places))
+    assert lazy_names(graph.checked) == lazy
+    assert bool(graph.executor.lazy_keys) == bool(lazy)
+    assert (graph({"x": np.zeros(3, np.float32)})["y"] == 3).all()
 
 
 def test_memory_is_bounded_too(log, tmp_path):
