@@ -117,7 +117,7 @@ def _ray_nodes() -> Iterator[Any]:
     pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    from motet.engines.splits.engine import kept_signals
+    from motet.system.signals import kept_signals
 
     with warnings.catch_warnings(action="ignore"), kept_signals(), pytest.MonkeyPatch.context() as variables:
         variables.setenv("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")  # on a busy machine Ray ends what begins slowly

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,6 @@ import motet as mt
 from helpers import keras_jobs
 from helpers.keras_jobs import BATCH, EPOCHS, RATE
 from motet.errors import InputError
-from motet.training import mirrored
 from motet.training.gradients import Gradients
 from motet.training.state import kept, refuse_unkept, restore
 from motet.training.worker import Worker
@@ -75,14 +75,19 @@ def test_what_keras_holds_is_kept_and_put_back() -> None:
     assert "build an optimizer before the training" in told.value.hint
 
 
-def test_a_strategy_is_refused_where_keras_computes_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("named", [False, True], ids=["imported", "named by the environment"])
+def test_a_strategy_is_refused_where_keras_computes_otherwise(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     class Keras:
         class backend:
             @staticmethod
             def backend() -> str:
                 return "jax"
 
-    monkeypatch.setitem(mirrored.sys.modules, "keras", Keras)  # type: ignore[attr-defined]
+    monkeypatch.setenv("KERAS_BACKEND", "jax" if named else "tensorflow")
+    if named:
+        monkeypatch.delitem(sys.modules, "keras", raising=False)
+    else:
+        monkeypatch.setitem(sys.modules, "keras", Keras)
     with pytest.raises(InputError, match="Keras computes with jax here, and a strategy is of TensorFlow") as told:
         Worker().strategy()
     assert told.value.hint == "set KERAS_BACKEND=tensorflow before Keras is imported"

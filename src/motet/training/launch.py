@@ -16,12 +16,11 @@ import multiprocessing
 import os
 import signal
 import tempfile
-import threading
 import time
 import traceback
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from multiprocessing.connection import Connection
@@ -32,6 +31,7 @@ from motet.errors import MotetError, TrainingError
 from motet.metrics_log import MetricsDestination, logging_to
 from motet.system.lifeline import hold, open_end
 from motet.system.places import temporary_folder
+from motet.system.signals import kept_signals
 from motet.system.whole_files import write_whole
 from motet.training.checkpoints import Checkpoints
 from motet.training.worker import Worker, leave_group
@@ -98,7 +98,11 @@ def launch(plan: LaunchPlan, function: Callable[..., Any], args: tuple[Any, ...]
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    with tempfile.TemporaryDirectory(prefix="motet-train-", dir=temporary_folder()) as folder, _own_signals(), _quiet():
+    with (
+        tempfile.TemporaryDirectory(prefix="motet-train-", dir=temporary_folder()) as folder,
+        kept_signals(*_SIGNALS),
+        _quiet(),
+    ):
         config = LaunchConfig(
             min_nodes=1,
             max_nodes=1,
@@ -246,21 +250,6 @@ def _told(folder: Path, plan: LaunchPlan, message: str) -> TrainingError:
 
 def _left(plan: LaunchPlan) -> str:
     return "the last checkpoint is kept" if plan.keeps else "no checkpoint is left, checkpoints=FOLDER keeps them"
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """Put back the signal handlers that the agent replaces; elsewhere than in the main thread it replaces none."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            with suppress(TypeError):  # one that was not set from Python cannot be set again
-                signal.signal(number, handler)
 
 
 @contextmanager

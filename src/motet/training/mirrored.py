@@ -10,7 +10,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -19,6 +18,7 @@ import numpy as np
 
 from motet.errors import InputError
 from motet.system.extras import imported
+from motet.system.signals import kept_signals
 
 __all__ = ["arrays_of", "fill_arrays", "is_of_keras", "multi_worker_strategy"]
 
@@ -61,12 +61,13 @@ def multi_worker_strategy(rank: int, num_workers: int, together: Callable[[list[
         together: adds up the numbers of all workers.
 
     Raises:
-        InputError: when Keras was imported with another backend.
+        InputError: when Keras was imported with another backend, or `KERAS_BACKEND` says that it will be.
         MissingExtraError: when TensorFlow is not installed.
     """
-    backend = getattr(sys.modules.get("keras"), "backend", None)
-    if backend is not None and backend.backend() != "tensorflow":
-        what = f"Keras computes with {backend.backend()} here, and a strategy is of TensorFlow"
+    keras = getattr(sys.modules.get("keras"), "backend", None)
+    backend = os.environ.get("KERAS_BACKEND") if keras is None else keras.backend()
+    if backend and backend != "tensorflow":
+        what = f"Keras computes with {backend} here, and a strategy is of TensorFlow"
         raise InputError(what, hint="set KERAS_BACKEND=tensorflow before Keras is imported")
     tensorflow = imported("tensorflow", "tensorflow", "tensorflow", "training")
     if num_workers == 1:
@@ -78,7 +79,8 @@ def multi_worker_strategy(rank: int, num_workers: int, together: Callable[[list[
     addresses = [f"127.0.0.1:{int(each)}" for each in ports]
     cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": rank}}
     try:
-        with _environment(json.dumps(cluster)), _own_end():
+        # TensorFlow takes SIGTERM for the notice of a preemption, and would go on waiting for a worker that died
+        with _environment(json.dumps(cluster)), kept_signals(signal.SIGTERM):
             return tensorflow.distribute.MultiWorkerMirroredStrategy()
     except tensorflow.errors.UnknownError as error:
         what = f"TensorFlow cannot listen at port {port}, which another process may have got meanwhile"
@@ -96,14 +98,3 @@ def _environment(config: str) -> Iterator[None]:
             os.environ.pop(_CONFIG, None)
         else:
             os.environ[_CONFIG] = before
-
-
-@contextmanager
-def _own_end() -> Iterator[None]:
-    """Put back how SIGTERM is taken: TensorFlow takes it for the notice of a preemption, and goes on waiting for a worker that died."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if before is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)

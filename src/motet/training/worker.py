@@ -97,7 +97,7 @@ class Worker:
         its loss by the rows of all. `Model.fit` of Keras 3 does not run on several workers.
 
         Raises:
-            InputError: when Keras was imported with another backend.
+            InputError: when Keras was imported with another backend, or `KERAS_BACKEND` says that it will be.
             MissingExtraError: when TensorFlow is not installed.
         """
         return multi_worker_strategy(self.rank, self.num_workers, lambda values: self._together(values, "sum"))

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from motet.engines.needs import PLAIN
 from motet.engines.ray.room import TaskRoom, is_amount
-from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, needed
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
+from motet.system.signals import kept_signals
 
 __all__ = ["RayEngine"]
 

@@ -12,9 +12,10 @@ from typing import Any, TypeVar
 
 from motet.engines.spark.java import begin_java, told_by_java
 from motet.engines.spark.resources import hints_of, profile_of
-from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, kept_signals, needed
+from motet.engines.splits.engine import EngineOptions, SplitEngine, imported, needed
 from motet.errors import InputError
 from motet.runtime.resources.need import Need
+from motet.system.signals import kept_signals
 
 __all__ = ["SparkEngine"]
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from motet.engines.local.estimate import Estimate
     from motet.engines.local.report import RunReport
 
-__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "imported", "kept_signals", "needed"]
+__all__ = ["SPLIT_BYTES", "EngineOptions", "SplitEngine", "imported", "needed"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -137,19 +135,6 @@ def imported(module: str, engine: str) -> Any:
     """
     package = module.partition(".")[0].replace("_", "-")
     return extras.imported(module, package, engine, f"the engine {engine}")
-
-
-@contextmanager
-def kept_signals() -> Iterator[None]:
-    """Keep what this program does on SIGINT and SIGTERM, which clients of clusters replace when they begin."""
-    before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        if threading.current_thread() is threading.main_thread():
-            for each, handler in before.items():
-                if handler is not None:  # one that Python has not set, and cannot set again
-                    signal.signal(each, handler)
 
 
 class EngineOptions(argparse.ArgumentParser):
