@@ -231,10 +231,8 @@ def changed(text: str) -> dict[str, Recipe]:
 
 def _read(part: str, value: str, kind: type) -> Any:
     """A value of a recipe, of the type that it has."""
-    if kind is bool and value.lower() in ("true", "false"):
-        return value.lower() == "true"
     try:
-        return {}[value] if kind is bool else kind(value)
+        return {"true": True, "false": False}[value.lower()] if kind is bool else kind(value)
     except (LookupError, ValueError):
         raise ValueError(f"change: {part!r}: {value!r} is no {kind.__name__}") from None
 
