@@ -375,6 +375,13 @@ def test_rows_go_apart_by_key_and_together_again() -> None:
     assert len(linalg.Keyed(np.array([], dtype=object)).apart(np.empty((0, 2)))) == 0
 
 
+def test_keys_without_an_order_or_not_one_a_row_are_refused() -> None:
+    with pytest.raises(InputError, match="Keyed: keys are all texts or all whole numbers; got NoneType, str"):
+        linalg.Keyed(np.array(["a", None, "b"], dtype=object))
+    with pytest.raises(InputError, match=r"Keyed: there is one key a row, shape \[rows\]; got shape \[2, 2\]"):
+        linalg.Keyed(np.zeros((2, 2), int))
+
+
 def test_what_does_not_fit_is_refused_with_its_row() -> None:
     wide = np.ones((2, 7), np.float32)
     with pytest.raises(InputError, match=r"vectors of row 1 have no values, or differ .* are \[5, 6\] and \[2, 7\]"):

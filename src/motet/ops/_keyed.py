@@ -16,6 +16,9 @@ class Keyed:
     Args:
         keys: what says which rows belong together, texts or whole numbers, shape `[rows]`.
 
+    Raises:
+        InputError: when keys are not one a row, or of kinds that have no order, as None among texts has none.
+
     Attributes:
         keys: the keys, each once, sorted, shape `[keys]`.
 
@@ -29,8 +32,8 @@ class Keyed:
     keys: Array
 
     def __init__(self, keys: Array) -> None:
-        self.keys, self._of, counts = np.unique(np.asarray(keys), return_inverse=True, return_counts=True)
-        self._order: Indices = np.argsort(self._of, kind="stable")
+        self.keys, of, counts = _unique(np.asarray(keys))
+        self._order: Indices = np.argsort(of, kind="stable")
         self._ends: Indices = np.cumsum(counts)
 
     def apart(self, column: Column) -> Ragged:
@@ -57,3 +60,18 @@ class Keyed:
         for row, value in zip(self._order.tolist(), values, strict=True):
             found[row] = value
         return found
+
+
+def _unique(keys: Array) -> tuple[Array, Indices, Indices]:
+    """The keys, each once; which of them each row has; and how many rows each has."""
+    if keys.ndim != 1:
+        raise InputError(f"there is one key a row, shape [rows]; got shape {list(keys.shape)}", where="Keyed")
+    try:
+        return np.unique(keys, return_inverse=True, return_counts=True)
+    except TypeError:
+        kinds = ", ".join(sorted({type(key).__name__ for key in keys}))
+        raise InputError(
+            f"keys are all texts or all whole numbers; got {kinds}",
+            where="Keyed",
+            hint="give rows without a key one of their own, or leave them out",
+        ) from None
