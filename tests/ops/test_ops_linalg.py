@@ -94,3 +94,12 @@ def test_columns_must_agree() -> None:
         linalg.dot(np.ones((1, 2)), np.ones((1, 3)))
     with pytest.raises(ValueError, match=r"dot takes two columns of one shape, got float32\[2\], float32\[3\]"):
         declared_outputs(linalg.dot, (ColumnType("float32", (2,)), ColumnType("float32", (3,))), {})
+
+
+@pytest.mark.parametrize("column", [np.array([["1", "2"]]), np.array([["1", "2"]], dtype=object), np.array([[1j, 2]])])
+def test_vectors_that_are_no_real_numbers_are_refused(column: Any) -> None:
+    for function in (linalg.norm, linalg.l2_normalise, linalg.centre):
+        with pytest.raises(InputError, match=f"{function.__name__}: vectors are real numbers; a column is of "):
+            function(column)
+    with pytest.raises(InputError, match="dot: vectors are real numbers; a column is of "):
+        linalg.dot(np.ones((1, 2)), column)

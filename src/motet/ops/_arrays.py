@@ -121,13 +121,29 @@ def check_whole(values: Array, function: str) -> None:
         raise InputError(what, where=function, hint="take away what they have in common, or cast them to float64")
 
 
+def check_real(dtype: np.dtype[Any], function: str, what: str) -> None:
+    """See that values are real numbers, or true and false: as floats, texts would be read and complex ones lose a part.
+
+    Args:
+        dtype: of the values.
+        function: for messages.
+        what: whose values they are, for messages.
+
+    Raises:
+        InputError: when they are something else.
+    """
+    if dtype.kind not in "biuf":
+        raise InputError(f"vectors are real numbers; {what} is of {dtype}", where=function)
+
+
 def exact_floats(column: Rows, function: str) -> Array:
     """As `floats`, in float64 also where the column has whole numbers of 32 bits or more.
 
     Raises:
-        InputError: also when one is none that float64 holds.
+        InputError: also when one is none that float64 holds, or they are no real numbers.
     """
     array = dense(column, function)
+    check_real(array.dtype, function, "a column")
     check_whole(array, function)
     return floats(array.astype(exact_type(array.dtype), copy=False), function)
 

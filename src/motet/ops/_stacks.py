@@ -15,7 +15,7 @@ import numpy as np
 
 from motet.batch import Array, Indices, Ragged
 from motet.errors import InputError
-from motet.ops._arrays import Rows, check_whole, exact_type
+from motet.ops._arrays import Rows, check_real, check_whole, exact_type
 
 MOST_VALUES = 1 << 22
 """How many numbers a stack and what comes of it may hold, where one row does not hold more."""
@@ -70,8 +70,7 @@ def _check_numbers(function: str, column: Rows) -> None:
     rows = [column] if isinstance(column, (np.ndarray, Ragged)) and column.dtype != object else column
     for row, values in enumerate(rows):
         kind = values.dtype if isinstance(values, (np.ndarray, Ragged)) else np.asarray(values).dtype
-        if kind.kind not in "biuf":
-            raise InputError(f"vectors are real numbers; row {row} is of {kind}", where=function)
+        check_real(kind, function, f"row {row}")
         check_whole(values.values if isinstance(values, Ragged) else np.asarray(values), function)
 
 
