@@ -115,7 +115,10 @@ def _products(left: Array, right: Array, counts: Indices, ends: Indices) -> Arra
     for (n, m), (x, y, at), (x_end, y_end, end) in zip(
         counts.tolist(), ends[:-1].tolist(), ends[1:].tolist(), strict=True
     ):
-        np.matmul(left[x:x_end], right[:, y:y_end], out=found[at:end].reshape(n, m))
+        others = right[:, y:y_end]
+        if n == 1 or m == 1:  # products with one vector are rounded by how far values stand apart in memory
+            others = np.ascontiguousarray(others)
+        np.matmul(left[x:x_end], others, out=found[at:end].reshape(n, m))
     return found
 
 
