@@ -1,5 +1,7 @@
 """Distances, kernels, neighbours and principal components of the vectors of a row, beside scikit-learn and float64."""
 
+import itertools
+import math
 import os
 import subprocess
 import sys
@@ -169,6 +171,27 @@ def test_vectors_that_are_tiny_or_huge_keep_their_distance(size: float, metric: 
         np.testing.assert_allclose(found[1], exact(other, other, metric).astype(float), rtol=2e-5)
 
 
+@pytest.mark.parametrize("size", [1e-300, 1e-200, 1e-154, 1e154, 1e200, 1e300])
+@pytest.mark.parametrize("sizes", [(5, 5), (40, 7), (1, 2)])
+def test_vectors_whose_squares_float64_does_not_hold_keep_their_distance(size: float, sizes: tuple[int, int]) -> None:
+    plain, other = (each.astype(float) for each in groups(*sizes))
+    x = np.concatenate([plain * size, other, [[np.inf, *other[0, 1:]]]])
+    finite = x[:-1]
+    right = np.array([[math.dist(one, two) for two in finite] for one in finite])  # which scales by itself
+    with np.errstate(over="ignore", under="ignore"):
+        squares = right * right
+    columns: list[Any] = [[x], [x, other], np.array([x])]
+    for backend, given_ in itertools.product(AVAILABLE, columns):
+        found = linalg.pairwise_distances(given_, backend=backend)[0]
+        np.testing.assert_allclose(found[:-1, :-1], right, rtol=1e-10)
+        assert np.isnan(found[-1]).all()
+        assert np.isnan(found[:, -1]).all()
+        found = linalg.pairwise_distances(given_, metric="sqeuclidean", backend=backend)[0]
+        np.testing.assert_allclose(found[:-1, :-1], squares, rtol=1e-10, atol=np.finfo(float).tiny)
+        found = linalg.pairwise_kernels(given_, gamma=1.0, backend=backend)[0]
+        np.testing.assert_allclose(found[:-1, :-1], np.exp(-squares), rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_the_cosine_kernel_of_vectors_that_are_tiny_or_huge(size: float) -> None:
     x = groups(5)[0]
@@ -193,6 +216,15 @@ def test_components_of_vectors_that_are_tiny_or_huge(size: float, shape: tuple[i
 def test_what_is_no_number_is_refused(rows: Any) -> None:
     with pytest.raises(InputError, match="pairwise_distances: vectors are real numbers; row 0 is of "):
         linalg.pairwise_distances(rows)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("metric", ["euclidean", "cosine"])
+def test_rows_of_one_vector_have_the_same_bits_whatever_stands_beside_them(metric: str, dtype: Any) -> None:
+    sizes = list(itertools.product((1, 2, 3, 9), repeat=2)) * 8
+    x, y = (groups(*each, dtype=dtype) for each in zip(*sizes, strict=True))
+    for one, other, found in zip(x, y, linalg.pairwise_distances(x, y, metric=metric), strict=True):
+        np.testing.assert_array_equal(found, linalg.pairwise_distances([one], [other], metric=metric)[0])
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine"])

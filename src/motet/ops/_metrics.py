@@ -32,7 +32,7 @@ class Metric(NamedTuple):
     falls: bool = False
 
 
-def _root(xp: Any, found: Any, by: Mapping[str, float]) -> Any:
+def root(xp: Any, found: Any, by: Mapping[str, float]) -> Any:
     return np.sqrt(found, out=found) if xp is np else xp.sqrt(found)
 
 
@@ -44,7 +44,7 @@ def _decay(xp: Any, found: Any, by: Mapping[str, float]) -> Any:
 
 
 DISTANCES = {
-    "euclidean": Metric("squared", _root),
+    "euclidean": Metric("squared", root),
     "sqeuclidean": Metric("squared"),
     "cosine": Metric("squared", lambda xp, found, _: found * 0.5, unit=True),
     "manhattan": Metric("sum"),

@@ -15,6 +15,7 @@ import numpy as np
 
 from motet.batch import Array, Indices
 from motet.ops._scaling import are_far, least_limit, scaled
+from motet.ops._vectors import length
 
 NEAR = 2.0**-6
 """Squared distances of less than this part of both squared lengths are worked again."""
@@ -191,6 +192,28 @@ def squared_of_pairs(x: Array, y: Array, pairs: tuple[Indices, Indices, Indices]
         found[some] = squared_lengths(one - other)
         if is_unit:
             found[some][(squared_lengths(one) == 0) | (squared_lengths(other) == 0)] = 2
+    return found
+
+
+def lengths_of_pairs(x: Array, y: Array, pairs: tuple[Indices, Indices, Indices]) -> Array:
+    """Distances of some pairs whose squares float64 does not hold: their differences are brought to another size first.
+
+    Args:
+        x: float64, shape `[g, n, d]`.
+        y: float64, shape `[g, m, d]`.
+        pairs: matrix, first and second vector.
+
+    Returns:
+        Shape `[pairs]`; NaN where a vector is not finite.
+    """
+    places, rows, others = pairs
+    found = np.empty(len(places))
+    step = max(1, _PAIRS // x.shape[2])
+    for first in range(0, len(places), step):
+        some = slice(first, first + step)
+        one, other = x[places[some], rows[some]], y[places[some], others[some]]
+        finite = np.isfinite(one).all(axis=-1) & np.isfinite(other).all(axis=-1)
+        found[some] = np.where(finite, length(one - other), np.nan)
     return found
 
 

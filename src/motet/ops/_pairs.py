@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,11 +13,12 @@ from motet.errors import InputError
 from motet.ops import _compiled
 from motet.ops._arrays import Rows
 from motet.ops._flat_pairs import flat_pairs
-from motet.ops._metrics import Metric
+from motet.ops._metrics import Metric, root
 from motet.ops._near import (
     Near,
     crowded,
     finite_lengths,
+    lengths_of_pairs,
     near_limits,
     pairs_below,
     squared,
@@ -24,6 +26,7 @@ from motet.ops._near import (
     squared_of_pairs,
     unit,
 )
+from motet.ops._scaling import are_far
 from motet.ops._stacks import Matrices, Results, StackedRows, matrices, stacks
 
 BACKENDS = ("auto", "numpy", "jax")
@@ -181,17 +184,32 @@ def _block(metric: Metric, x: Array, y: Array, at: int | None, by: Mapping[str, 
 def _again(
     metric: Metric, answer: Array, near: Near, x: Array, y: Array, at: int | None, by: Mapping[str, float]
 ) -> None:
-    """Put right what is said of near pairs."""
+    """Put right what is said of near pairs, also of those whose squared distance float64 does not hold."""
 
-    def finished(found: Array) -> Array:
-        return found if metric.finish is None else np.asarray(metric.finish(np, found, by))
+    def finished(found: Array, pairs: Callable[..., tuple[Indices, Indices, Indices]]) -> Array:
+        if metric.unit or x.dtype != np.float64 or not (far := are_far(found)).any():
+            return found if metric.finish is None else np.asarray(metric.finish(np, found, by))
+        lengths = lengths_of_pairs(x, y, pairs(*np.nonzero(far)))
+        found[far] = lengths * lengths
+        found = found if metric.finish is None else np.asarray(metric.finish(np, found, by))
+        if metric.finish is root:
+            found[far] = lengths
+        return found
 
     many, pairs = crowded(near, y.shape[1])
-    answer[pairs] = finished(squared_of_pairs(x, y, pairs, metric.unit))
+    places, firsts, seconds = pairs
+    answer[pairs] = finished(
+        squared_of_pairs(x, y, pairs, metric.unit), lambda far: (places[far], firsts[far], seconds[far])
+    )
     for place, some in many:
         rows = np.arange(x.shape[1]) if some is None else some
         again = squared_again(x[place, rows], y[place], None if at is None else rows + at, metric.unit)
-        answer[place, rows] = finished(again)
+        answer[place, rows] = finished(again, partial(_in_matrix, place, rows))
+
+
+def _in_matrix(place: int, rows: Indices, firsts: Indices, seconds: Indices) -> tuple[Indices, Indices, Indices]:
+    """Pairs of some vectors of one matrix, as those of a stack."""
+    return np.full(len(firsts), place), rows[firsts], seconds
 
 
 def _products(x: Array, y: Array, metric: Metric) -> Array:

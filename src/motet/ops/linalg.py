@@ -160,7 +160,7 @@ def pairwise_distances(
     """How far each vector of a row is from each of another matrix of the row, or from each of its own.
 
     Near vectors keep their distance: it errs by at most 1e-5 of itself for float32, and 1e-10 for float64, however near they are
-    and wherever they lie; of vectors whose squares float64 can hold. A vector's distance from itself is 0.
+    and wherever they lie. A vector's distance from itself is 0.
 
     Args:
         first: shape `[rows, n, d]`.
