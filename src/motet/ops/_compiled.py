@@ -82,7 +82,7 @@ def compiled_pairs(
     import jax
 
     (g, n, d), m = x.shape, y.shape[1]
-    sizes = _filled_up(g), filled_up(n, 1 << 62), filled_up(m, 1 << 62)
+    sizes = filled_up(g, 1 << 62, least=1), filled_up(n, 1 << 62), filled_up(m, 1 << 62)
     given = _fill(x, sizes[0], sizes[1]), None if same else _fill(y, sizes[0], sizes[2])
     program = _programs.get((metric, same, sizes, d, x.dtype.name), lambda: _program(jax, metric, same))
     with _precision(jax, x.dtype):
@@ -104,12 +104,6 @@ def _one_by_one(
         if near is not None and also is not None:
             near[place] = also[0]
     return answer, near
-
-
-def _filled_up(count: int) -> int:
-    """The number that so many matrices are filled up to: four in each octave."""
-    step = 1 << max(0, (count - 1).bit_length() - 3)
-    return -(-count // step) * step
 
 
 def _fill(stack: Array, g: int, n: int) -> Array:

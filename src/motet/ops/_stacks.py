@@ -144,11 +144,11 @@ def _step(sizes: Sequence[int], width: int) -> int:
     return max(1, MOST_VALUES // (sum(sizes) * width + sizes[0] * sizes[-1]))
 
 
-def filled_up(length: int, small: int = _SMALL) -> int:
-    """The size that so many vectors are filled up to: the next of four in each octave, from 8; as it is above `small`."""
+def filled_up(length: int, small: int = _SMALL, least: int = 8) -> int:
+    """The size that so many are filled up to: the next of four in each octave, from `least`; as it is above `small`."""
     if length > small:
         return length
-    step = max(8, 1 << max(0, (length - 1).bit_length() - 3))
+    step = max(least, 1 << max(0, (length - 1).bit_length() - 3))
     return -(-length // step) * step
 
 
