@@ -1,7 +1,6 @@
 """Experiments of graphs inside a graph: rows that come to their route are exposures of it, and no others."""
 
 import json
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,6 +16,7 @@ from motet.nodes.split import canonical_bytes
 from motet.planning.experiments.experiment import experiment_of
 from motet.runtime.executor import Played
 from motet.serving import start
+from motet.serving.batching.request import Request
 from motet.serving.experiments.answer_ids import IdSigner
 from motet.serving.experiments.arms import columns_of, played
 from motet.serving.experiments.hook import ExperimentHook
@@ -95,11 +95,21 @@ def test_the_column_of_the_unit_is_found_outside(graph):
     assert experiment_of(graph.checked).weights == {"plain": 1, "bold": 1}
 
 
+class Waiting(Request):
+    """A request of nobody."""
+
+    def answered(self, reply):
+        raise AssertionError(reply)
+
+    def failed(self, error):
+        raise AssertionError(error)
+
+
 def test_a_batch_that_nobody_waits_for_any_more_is_no_mistake(graph):
     kept: list[Any] = []
     keep: Any = kept.extend
     hook = ExperimentHook("shop", columns_of(graph.checked, {}), SIGNER, lambda: "key", keep)
-    request: Any = SimpleNamespace(rows=1, columns={})
+    request = Waiting({}, 1)
     hook.trace([request])
     hook.refused(request, CancelledError("the caller is gone"))
     done = Played(Batch({"score": np.ones(1)}), [])

@@ -75,26 +75,30 @@ class AnswerHook(Protocol):
 
 
 class FollowedRequests(Generic[T]):
-    """What an `AnswerHook` knows of each request until it is answered or refused. For the thread of the event loop."""
+    """What an `AnswerHook` knows of each request until it is answered or refused. For the thread of the event loop.
+
+    It keeps the requests themselves, so that nothing is known of a new one that stands where a lost one stood: a batcher that ends
+    hands requests on without a word to its hook.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[T, int]] = {}
+        self._known: dict[Request, tuple[T, int]] = {}
 
     def follow(self, requests: Sequence[Request], each: Sequence[T]) -> None:
         """The requests of a batch, and what is known of each; one that is played again is known anew."""
         first = 0
         for request, known in zip(requests, each, strict=True):
-            self._known[id(request)] = known, first
+            self._known[request] = known, first
             first += request.rows
 
     def known(self, request: Request) -> T | None:
         """What is known of a request; it stays so."""
-        found = self._known.get(id(request))
+        found = self._known.get(request)
         return None if found is None else found[0]
 
     def take(self, request: Request) -> tuple[T | None, int]:
         """What is known of a request, and its first row in its batch; from now on nothing is."""
-        return self._known.pop(id(request), (None, 0))
+        return self._known.pop(request, (None, 0))
 
 
 def give_later(wait: Awaitable[object] | None, give: Callable[[], object]) -> None:

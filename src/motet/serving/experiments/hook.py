@@ -110,8 +110,10 @@ class ExperimentHook:
     ) -> Mapping[str, Column]:
         """See `AnswerHook.completed`: with what graphs inside have noted."""
         columns = played.outputs.columns if self._inner is None else self._inner.completed(requests, played, calls)
+        if not self._noted:
+            return columns
         trace = next((known for each in requests if (known := self._followed.known(each)) is not None), None)
-        if not self._noted or trace is None:  # or all were answered, or refused, meanwhile
+        if trace is None:  # all were answered, or refused, meanwhile
             return columns
         for call in (each for row in calls for each in row):  # of rows that were played one by one
             trace.append(call)
